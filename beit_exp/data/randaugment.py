@@ -1,0 +1,161 @@
+"""RandAugment as the recipe has it: timm's policy strings and operations, on Pillow images.
+
+Sources: Cubuk et al., RandAugment (arXiv 1909.13719); timm data/auto_augment.py, from which BEiT takes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+from beit_exp.config import UserError
+
+MAX_LEVEL = 10.0
+APPLY_PROBABILITY = 0.5
+Color = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """`rand-m9-mstd0.5-inc1`: magnitude 9 ± 0.5, two operations, severities that increase with magnitude."""
+
+    magnitude: float
+    magnitude_std: float  # infinite: uniform between 0 and the magnitude
+    max_magnitude: float
+    num_operations: int
+    increasing: bool
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        ending = "Increasing" if self.increasing else ""
+        graded = tuple(f"{name}{ending}" for name in GRADED)
+        return (*PLAIN, *graded)
+
+
+PLAIN = (
+    "AutoContrast",
+    "Equalize",
+    "Invert",
+    "Rotate",
+    "SolarizeAdd",
+    "ShearX",
+    "ShearY",
+    "TranslateXRel",
+    "TranslateYRel",
+)
+GRADED = ("Posterize", "Solarize", "Color", "Contrast", "Brightness", "Sharpness")
+GRAMMAR = "rand-m<0..10>[-n<operations>][-mstd<noise>][-mmax<limit>][-inc<0 or 1>], e.g. rand-m9-mstd0.5-inc1"
+
+
+def parse_policy(text: str) -> Policy:
+    """Read a policy string; `UserError` names the part that is wrong."""
+    head, *parts = text.split("-")
+    values: dict[str, float] = {}
+    for part in parts:
+        match = re.fullmatch(r"(mstd|mmax|inc|m|n)(\d+(?:\.\d+)?)", part)
+        if match is None:
+            raise UserError(f"augment.auto_augment = {text!r}: {part!r} is not understood; allowed: {GRAMMAR}")
+        if match[1] in values:
+            raise UserError(f"augment.auto_augment = {text!r}: {match[1]!r} stands twice")
+        values[match[1]] = float(match[2])
+    if head != "rand" or "m" not in values:
+        raise UserError(f"augment.auto_augment = {text!r}: must be null or {GRAMMAR}")
+    limit = values.get("mmax", MAX_LEVEL)
+    wrong = {
+        "m": values["m"] > MAX_LEVEL,
+        "n": values.get("n", 2) < 1 or values.get("n", 2) % 1 != 0,
+        "mmax": not 0 < limit <= MAX_LEVEL,
+        "inc": values.get("inc", 0) not in (0, 1),
+    }
+    if any(wrong.values()):
+        name = next(key for key, is_wrong in wrong.items() if is_wrong)
+        raise UserError(f"augment.auto_augment = {text!r}: {name} is out of range; allowed: {GRAMMAR}")
+    noise = values.get("mstd", 0.0)
+    return Policy(
+        magnitude=values["m"],
+        magnitude_std=np.inf if noise > 100 else noise,  # timm: a deviation above 100 means uniform
+        max_magnitude=limit,
+        num_operations=int(values.get("n", 2)),
+        increasing=bool(values.get("inc", 0)),
+    )
+
+
+def rand_augment(
+    image: Image.Image, policy: Policy, *, rng: np.random.Generator, fill: Color, interpolation: Image.Resampling
+) -> Image.Image:
+    """Apply `num_operations` operations, drawn with replacement, each with probability 0.5.
+
+    The magnitude's noise and the sign are drawn anew for every application.
+    """
+    for name in rng.choice(policy.operations, policy.num_operations):
+        if rng.random() > APPLY_PROBABILITY:
+            continue
+        magnitude = policy.magnitude
+        if np.isinf(policy.magnitude_std):
+            magnitude = rng.uniform(0, policy.magnitude)
+        elif policy.magnitude_std > 0:
+            magnitude = rng.normal(policy.magnitude, policy.magnitude_std)
+        magnitude = float(np.clip(magnitude, 0, policy.max_magnitude))
+        sign = -1.0 if rng.random() > 0.5 else 1.0
+        image = apply_operation(image, str(name), magnitude, sign=sign, fill=fill, interpolation=interpolation)
+    return image
+
+
+def apply_operation(
+    image: Image.Image, name: str, magnitude: float, *, sign: float, fill: Color, interpolation: Image.Resampling
+) -> Image.Image:
+    """One operation at a magnitude from 0 to 10; `sign` turns those that have a direction."""
+    level = magnitude / MAX_LEVEL
+
+    def affine(*matrix: float) -> Image.Image:
+        return image.transform(image.size, Image.Transform.AFFINE, matrix, resample=interpolation, fillcolor=fill)
+
+    match name:
+        case "AutoContrast":
+            return ImageOps.autocontrast(image)
+        case "Equalize":
+            return ImageOps.equalize(image)
+        case "Invert":
+            return ImageOps.invert(image)
+        case "Rotate":
+            return image.rotate(sign * 30 * level, resample=interpolation, fillcolor=fill)
+        case "Posterize":
+            return posterize(image, int(4 * level))
+        case "PosterizeIncreasing":
+            return posterize(image, 4 - int(4 * level))
+        case "Solarize":
+            return ImageOps.solarize(image, min(256, int(256 * level)))
+        case "SolarizeIncreasing":
+            return ImageOps.solarize(image, 256 - min(256, int(256 * level)))
+        case "SolarizeAdd":
+            added = min(128, int(110 * level))
+            return image.point([min(255, value + added) if value < 128 else value for value in range(256)] * 3)
+        case "ShearX":
+            return affine(1, sign * 0.3 * level, 0, 0, 1, 0)
+        case "ShearY":
+            return affine(1, 0, 0, sign * 0.3 * level, 1, 0)
+        case "TranslateXRel":
+            return affine(1, 0, sign * 0.45 * level * image.width, 0, 1, 0)
+        case "TranslateYRel":
+            return affine(1, 0, 0, 0, 1, sign * 0.45 * level * image.height)
+    enhancer = ENHANCERS[name.removesuffix("Increasing")]
+    factor = max(0.1, 1 + sign * 0.9 * level) if name.endswith("Increasing") else 0.1 + 1.8 * level
+    return enhancer(image).enhance(factor)
+
+
+ENHANCERS: dict[str, Callable[[Image.Image], ImageEnhance._Enhance]] = {
+    "Color": ImageEnhance.Color,
+    "Contrast": ImageEnhance.Contrast,
+    "Brightness": ImageEnhance.Brightness,
+    "Sharpness": ImageEnhance.Sharpness,
+}
+
+
+def posterize(image: Image.Image, bits: int) -> Image.Image:
+    """Keep the highest `bits` of each channel; 0 bits, black, is refused by newer Pillows' own function."""
+    mask = 256 - (1 << (8 - bits))
+    return image.point([value & mask for value in range(256)] * 3)

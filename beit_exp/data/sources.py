@@ -1,0 +1,90 @@
+"""Which images there are: class folders on disk, listed in a fixed order."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from beit_exp.config import DatasetConfig, UserError
+from beit_exp.data.digits import write_digits
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+QUICKSTART_HINT = "To try the project without it, run the quickstart: python launch.py"
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """Files in sorted order with their class numbers; `classes` are the sorted folder names."""
+
+    paths: list[str]
+    labels: np.ndarray  # (len(paths),) int32
+    classes: list[str]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def check_folders(cfg: DatasetConfig) -> None:
+    """Refuse a data folder that cannot be right, without listing every file."""
+    if cfg.name == "digits":
+        return
+    class_names = {}
+    for split in ("train", "val"):
+        folder = Path(cfg.data_url) / split
+        if not folder.is_dir():
+            raise UserError(
+                f"dataset.data_url = {cfg.data_url!r}: the folder {folder} is missing. It must hold "
+                f"train/<class>/* and val/<class>/* with one folder per class. {QUICKSTART_HINT}"
+            )
+        class_names[split] = _class_folders(folder)
+        if len(class_names[split]) != cfg.num_classes:
+            raise UserError(
+                f"dataset.num_classes = {cfg.num_classes}: {folder} holds {len(class_names[split])} class folders"
+            )
+    if unlike := set(class_names["train"]) ^ set(class_names["val"]):
+        raise UserError(
+            f"dataset.data_url = {cfg.data_url!r}: train/ and val/ must hold the same classes; "
+            f"only one of them has {', '.join(sorted(unlike)[:5])}"
+        )
+
+
+def open_split(cfg: DatasetConfig, split: str) -> ImageList:
+    """The images of `train` or `val`; the digits are written first if they are not there."""
+    check_folders(cfg)
+    if cfg.name == "digits":
+        write_digits(Path(cfg.data_url))
+    return list_classes(Path(cfg.data_url) / split)
+
+
+def list_classes(folder: Path) -> ImageList:
+    """Every image below `folder/<class>/`, sorted by class and path."""
+    classes = _class_folders(folder)
+    paths: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        found = list_images(folder / name)
+        if not found:
+            raise UserError(f"the class folder {folder / name} holds no image ({', '.join(EXTENSIONS)})")
+        paths += found
+        labels += [label] * len(found)
+    return ImageList(paths, np.array(labels, dtype=np.int32), classes)
+
+
+def list_images(folder: Path) -> list[str]:
+    """Every image below a folder, in sorted path order."""
+    found = []
+    for root, _, names in os.walk(folder, followlinks=True):
+        found += [os.path.join(root, name) for name in names if is_image(name)]
+    return sorted(found)
+
+
+def is_image(name: str) -> bool:
+    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+
+
+def _class_folders(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))

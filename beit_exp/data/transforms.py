@@ -1,0 +1,115 @@
+"""From an image file to a normalised array: the training and the evaluation transform, on Pillow images.
+
+The evaluation transform and the random resized crop follow torchvision, on which the published results rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from beit_exp.config import AugmentConfig, DatasetConfig, UserError
+from beit_exp.data.erasing import random_erasing
+from beit_exp.data.randaugment import parse_policy, rand_augment
+
+RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+CROP_TRIES = 10
+Transform = Callable[[Image.Image, np.random.Generator], np.ndarray]
+
+
+def load_image(file: str | Path | BinaryIO) -> Image.Image:
+    """Decode a file of any colour mode to RGB; `UserError` names a file that is no image."""
+    try:
+        with Image.open(file) as image:
+            if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip instead of scaling
+                grey = np.asarray(image).astype(np.float32) / 257
+                return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB")
+            if image.mode == "P" and "transparency" in image.info:
+                image = image.convert("RGBA")
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{file} cannot be read as an image: {error}") from error
+
+
+def make_eval_transform(cfg: DatasetConfig, *, image_size: int) -> Callable[[Image.Image], np.ndarray]:
+    """Image -> (3, S, S) float32: short side to S / crop_pct, centre crop, normalisation."""
+
+    def transform(image: Image.Image) -> np.ndarray:
+        resample = RESAMPLING[cfg.interpolation]
+        return normalise(center_crop(image, image_size, cfg.crop_pct, resample), cfg.mean, cfg.std)
+
+    return transform
+
+
+def make_train_transform(cfg: AugmentConfig, dataset: DatasetConfig, *, image_size: int) -> Transform:
+    """(image, generator) -> (3, S, S) float32: crop, flip, RandAugment, normalisation, erasing, in that order."""
+    policy = None if cfg.auto_augment is None else parse_policy(cfg.auto_augment)
+    fill = tuple(min(255, round(255 * mean)) for mean in dataset.mean)
+
+    def transform(image: Image.Image, rng: np.random.Generator) -> np.ndarray:
+        name = cfg.interpolation if cfg.interpolation != "random" else str(rng.choice(["bilinear", "bicubic"]))
+        resample = RESAMPLING[name]
+        if cfg.crop_scale is None:
+            image = center_crop(image, image_size, dataset.crop_pct, RESAMPLING[dataset.interpolation])
+        else:
+            box = draw_crop(image.width, image.height, cfg.crop_scale, cfg.crop_ratio, rng=rng)
+            image = image.crop(box).resize((image_size, image_size), resample)
+        if rng.random() < cfg.hflip:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if policy is not None:
+            image = rand_augment(image, policy, rng=rng, fill=fill, interpolation=resample)
+        array = normalise(image, dataset.mean, dataset.std)
+        return random_erasing(array, rng=rng, probability=cfg.re_prob, mode=cfg.re_mode, count=cfg.re_count)
+
+    return transform
+
+
+def center_crop(image: Image.Image, image_size: int, crop_pct: float, resample: Image.Resampling) -> Image.Image:
+    """Resize so that the short side is S / crop_pct, then cut S x S out of the middle."""
+    short = int(image_size / crop_pct)
+    width, height = image.size
+    if width <= height:
+        size = (short, int(short * height / width))
+    else:
+        size = (int(short * width / height), short)
+    if size != image.size:
+        image = image.resize(size, resample)
+    left, top = round((size[0] - image_size) / 2), round((size[1] - image_size) / 2)
+    return image.crop((left, top, left + image_size, top + image_size))
+
+
+def draw_crop(
+    width: int, height: int, scale: list[float], ratio: list[float], *, rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of a random resized crop; a centre crop if ten draws do not fit."""
+    low, high = np.log(ratio)
+    for _ in range(CROP_TRIES):
+        area = width * height * rng.uniform(scale[0], scale[1])
+        aspect = np.exp(rng.uniform(low, high))
+        crop_width, crop_height = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+        if 0 < crop_width <= width and 0 < crop_height <= height:
+            top = int(rng.integers(0, height - crop_height, endpoint=True))
+            left = int(rng.integers(0, width - crop_width, endpoint=True))
+            return left, top, left + crop_width, top + crop_height
+    crop_width, crop_height = width, height
+    if width / height < ratio[0]:
+        crop_height = round(width / ratio[0])
+    elif width / height > ratio[1]:
+        crop_width = round(height * ratio[1])
+    left, top = (width - crop_width) // 2, (height - crop_height) // 2
+    return left, top, left + crop_width, top + crop_height
+
+
+def normalise(image: Image.Image, mean: list[float], std: list[float]) -> np.ndarray:
+    """(S, S) RGB -> (3, S, S) float32: (pixel / 255 - mean) / std per channel."""
+    scale = 1 / (255 * np.array(std, dtype=np.float32))
+    offset = np.array(mean, dtype=np.float32) / np.array(std, dtype=np.float32)
+    pixels = np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)
+    array = pixels.astype(np.float32, order="C")
+    array *= scale[:, None, None]
+    array -= offset[:, None, None]
+    return array

@@ -1,0 +1,85 @@
+"""The device: how a worker process is started, and what it sets up before anything runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from beit_exp.config import HardwareConfig, UserError
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a running worker knows of its device and its place among the workers."""
+
+    device_target: str  # MindSpore's name: CPU or Ascend
+    half: Any  # element type of mixed precision on this device
+    rank: int
+    size: int
+
+
+def worker_command(run_dir: Path) -> list[str]:
+    """The command line that runs, or resumes, the run in a directory with this same interpreter."""
+    return [sys.executable, "-m", "beit_exp.worker", str(run_dir)]
+
+
+def worker_environment(cfg: HardwareConfig) -> dict[str, str]:
+    """Environment of a worker: what libraries read when they load, before any of our code can say it.
+
+    oneDNN, which multiplies matrices on a CPU, rounds their operands to bfloat16 at O1 to O3 and not at O0.
+    """
+    environment = dict(os.environ)
+    environment["ONEDNN_DEFAULT_FPMATH_MODE"] = "STRICT" if cfg.amp_level == "O0" else "BF16"
+    environment.setdefault("GLOG_v", "3")  # MindSpore's errors, not its warnings
+    root = str(Path(__file__).resolve().parent.parent)
+    paths = environment.get("PYTHONPATH", "").split(os.pathsep)
+    if root not in paths:
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, *paths]))
+    return environment
+
+
+def start(cfg: HardwareConfig, *, seed: int) -> Runtime:
+    """Choose the device and compile whole graphs on it. Once per process: MindSpore's context is global."""
+    _check_numpy()
+    import mindspore as ms
+
+    target = {"cpu": "CPU", "ascend": "Ascend", "auto": "CPU"}[cfg.device_target]
+    if cfg.device_target == "auto" and _has_ascend():
+        target = "Ascend"
+    try:
+        ms.set_device(target)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"hardware.device_target = {cfg.device_target!r}: MindSpore {ms.__version__} finds no such device here. "
+            f"hardware=cpu runs anywhere; hardware=ascend needs CANN and an Ascend card ({_first_line(error)})"
+        ) from error
+    ms.set_context(mode=ms.GRAPH_MODE)
+    ms.set_seed(seed)
+    # On a CPU tensors stay float32 and oneDNN rounds inside the products: float16 is slower than float32 there.
+    return Runtime(target, half=ms.float16 if target == "Ascend" else ms.float32, rank=0, size=1)
+
+
+def _has_ascend() -> bool:
+    from mindspore import hal
+
+    try:
+        return bool(hal.device_count("Ascend") > 0)
+    except (RuntimeError, ValueError):
+        return False
+
+
+def _check_numpy() -> None:
+    import numpy as np
+
+    if int(np.__version__.split(".")[0]) >= 2:
+        raise UserError(
+            f"NumPy {np.__version__} is installed, but MindSpore 2.10 is built for NumPy 1.x and computes wrongly "
+            "or fails with it. Install a matching one: pip install 'numpy>=1.26.4,<2'"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200]

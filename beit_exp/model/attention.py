@@ -1,0 +1,76 @@
+"""Self-attention with BEiT's relative position bias."""
+
+from __future__ import annotations
+
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from beit_exp.model.layers import Dense, make_parameter
+from beit_exp.model.precision import Precision
+
+# B batch · N tokens, the class token first · D width · H heads · K width per head
+
+
+def relative_position_index(grid: int) -> np.ndarray:
+    """(N, N) int32 rows of the bias table for a grid x grid image with a class token; N = grid² + 1.
+
+    Row (dy + grid - 1)(2 grid - 1) + (dx + grid - 1) for two patches; the last three rows are class-to-patch,
+    patch-to-class and class-to-class. Source: unilm/beit modeling_finetune.py, RelativePositionBias.
+    """
+    side = 2 * grid - 1
+    y, x = np.divmod(np.arange(grid * grid), grid)
+    patches = (y[:, None] - y[None] + grid - 1) * side + (x[:, None] - x[None] + grid - 1)
+    index = np.empty((grid * grid + 1, grid * grid + 1), dtype=np.int32)
+    index[1:, 1:] = patches
+    index[0, :] = side * side
+    index[:, 0] = side * side + 1
+    index[0, 0] = side * side + 2
+    return index
+
+
+class RelativePositionBias(nn.Cell):
+    """A learned bias per head and pair of tokens, looked up by their distance: -> (H, N, N) float32."""
+
+    def __init__(self, grid: int, num_heads: int) -> None:
+        super().__init__()
+        self.relative_position_bias_table = make_parameter((2 * grid - 1) ** 2 + 3, num_heads)
+        self.index = Tensor(relative_position_index(grid).reshape(-1))
+        self.tokens = grid * grid + 1
+        self.num_heads = num_heads
+
+    def construct(self) -> Tensor:
+        bias = ops.gather(self.relative_position_bias_table, self.index, 0)
+        return ops.transpose(ops.reshape(bias, (self.tokens, self.tokens, self.num_heads)), (2, 0, 1))
+
+
+class Attention(nn.Cell):
+    """Multi-head self-attention: softmax(q kᵀ / √K + bias) v. As in the official code, k has no bias."""
+
+    def __init__(self, width: int, num_heads: int, *, precision: Precision) -> None:
+        super().__init__()
+        self.q = Dense(width, width, precision=precision)
+        self.k = Dense(width, width, precision=precision, has_bias=False)
+        self.v = Dense(width, width, precision=precision)
+        self.proj = Dense(width, width, precision=precision)
+        self.num_heads = num_heads
+        self.scale = (width // num_heads) ** -0.5
+        self.precision = precision
+        self.scores = ops.BatchMatMul(transpose_b=True)
+        self.weighted = ops.BatchMatMul()
+
+    def construct(self, x_BND: Tensor, bias_HNN: Tensor | None) -> Tensor:
+        shape = x_BND.shape
+        q_BHNK = self.split(self.q(x_BND) * self.scale)
+        k_BHNK = self.split(self.k(x_BND))
+        v_BHNK = self.split(self.v(x_BND))
+        scores_BHNN = self.scores(q_BHNK, k_BHNK).astype(self.precision.statistics)
+        if bias_HNN is not None:
+            scores_BHNN = scores_BHNN + bias_HNN.astype(self.precision.statistics)
+        weights_BHNN = ops.softmax(scores_BHNN, axis=-1).astype(self.precision.product)
+        out_BHNK = self.weighted(weights_BHNN, v_BHNK).astype(self.precision.activation)
+        return self.proj(ops.reshape(ops.transpose(out_BHNK, (0, 2, 1, 3)), shape))
+
+    def split(self, x_BND: Tensor) -> Tensor:
+        _, tokens, width = x_BND.shape
+        heads = ops.reshape(x_BND, (-1, tokens, self.num_heads, width // self.num_heads))
+        return ops.transpose(heads, (0, 2, 1, 3)).astype(self.precision.product)

@@ -1,0 +1,75 @@
+"""From settings to a network with initial weights."""
+
+from __future__ import annotations
+
+import numpy as np
+from mindspore import Tensor, nn
+
+from beit_exp.config import ModelConfig
+from beit_exp.model.beit import BEiT
+from beit_exp.model.precision import Precision
+from beit_exp.randomness import Stream, generator
+
+INIT_STD = 0.02
+
+
+def build_model(cfg: ModelConfig, *, num_classes: int, precision: Precision, seed: int) -> BEiT:
+    """The network of `cfg`, initialised from `seed`."""
+    network = BEiT(
+        image_size=cfg.image_size,
+        patch_size=cfg.patch_size,
+        embed_dim=cfg.embed_dim,
+        depth=cfg.depth,
+        num_heads=cfg.num_heads,
+        mlp_ratio=cfg.mlp_ratio,
+        rel_pos_bias=cfg.rel_pos_bias,
+        shared_rel_pos_bias=cfg.shared_rel_pos_bias,
+        abs_pos_emb=cfg.abs_pos_emb,
+        layer_scale_init_value=cfg.layer_scale_init_value,
+        pooling=cfg.pooling,
+        num_classes=num_classes,
+        precision=precision,
+    )
+    initialise(network, seed=seed, head_init_scale=cfg.head_init_scale)
+    return network
+
+
+def initialise(network: nn.Cell, *, seed: int, head_init_scale: float) -> None:
+    """Draw the random weights; what starts at a constant (norms, biases, tables, layer scales) has it already.
+
+    Matrices and tokens: normal with standard deviation 0.02, truncated at ±2. A block's output projections are
+    divided by √(2 · (block + 1)), the head is multiplied by `head_init_scale`. The patch projection keeps the
+    uniform ±1/√fan_in of a PyTorch convolution, since the official initialiser passes convolutions over.
+    Source: unilm/beit modeling_finetune.py, `_init_weights` and `fix_init_weight`.
+    """
+    for number, parameter in enumerate(network.get_parameters()):
+        name, shape = parameter.name, parameter.shape
+        rng = generator(seed, Stream.weights, number)
+        if name.startswith("patch_embed."):
+            bound = network.patch_embed.proj.weight[0].size ** -0.5
+            value = rng.uniform(-bound, bound, shape)
+        elif name in {"cls_token", "pos_embed"} or (name.endswith(".weight") and len(shape) == 2):
+            value = np.clip(INIT_STD * rng.standard_normal(shape, dtype=np.float32), -2, 2)
+            if name.endswith(("attn.proj.weight", "mlp.fc2.weight")):
+                value /= np.sqrt(2.0 * (int(name.split(".")[1]) + 1))
+            if name == "head.weight":
+                value *= head_init_scale
+        else:
+            continue
+        parameter.set_data(Tensor(value.astype(np.float32)))
+
+
+def drop_path_keep(
+    rate: float, *, depth: int, seed: int, micro_step: int, slots: np.ndarray
+) -> np.ndarray | None:
+    """(L, 2, B) float32: 0 where a block's branch is dropped for an image, else 1/(1 - rate of that block).
+
+    The rate rises linearly from 0 at the first block to `rate` at the last. `slots` are the images' places in the
+    batch over all devices, so that splitting a batch over devices changes no draw.
+    """
+    if rate == 0:
+        return None
+    draws = generator(seed, Stream.drop_path, micro_step).random((int(slots.max()) + 1, depth, 2), dtype=np.float32)
+    rates = np.linspace(0, rate, depth, dtype=np.float32)[:, None]
+    keep = (draws[slots] >= rates) / (1 - rates)
+    return np.ascontiguousarray(keep.transpose(1, 2, 0), dtype=np.float32)

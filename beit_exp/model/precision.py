@@ -1,0 +1,36 @@
+"""Mixed precision as an explicit policy: what is cast, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import mindspore as ms
+from typing_extensions import assert_never
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Element types of the three kinds of computation; parameters, loss and optimizer stay float32."""
+
+    product: Any  # operands of matrix products
+    activation: Any  # what flows from layer to layer
+    statistics: Any  # layer norm and softmax
+
+
+def build_precision(level: Literal["O0", "O1", "O2", "O3"], *, half: Any) -> Precision:
+    """The policy of an amp level, `half` being the device's half precision.
+
+    O0: float32. O1: products in half precision. O2: activations too. O3: layer norm and softmax too.
+    """
+    match level:
+        case "O0":
+            return Precision(ms.float32, ms.float32, ms.float32)
+        case "O1":
+            return Precision(half, ms.float32, ms.float32)
+        case "O2":
+            return Precision(half, half, ms.float32)
+        case "O3":
+            return Precision(half, half, half)
+        case _:
+            assert_never(level)

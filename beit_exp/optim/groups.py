@@ -1,0 +1,53 @@
+"""Which parameter learns how fast: layer-wise learning-rate decay and weight decay. NumPy only.
+
+Source: unilm/beit optim_factory.py, `get_num_layer_for_vit` and `get_parameter_groups`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FIRST_LAYER = {"cls_token", "mask_token", "pos_embed"}
+NO_WEIGHT_DECAY = {"cls_token", "pos_embed"}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters with one learning-rate scale and one weight decay."""
+
+    lr_scale: float
+    weight_decay: float
+    names: tuple[str, ...]
+
+
+def layer_of(name: str, *, depth: int) -> int:
+    """0 for what makes the tokens, i + 1 for block i, depth + 1 for what follows or is shared by the blocks."""
+    if name in FIRST_LAYER or name.startswith("patch_embed."):
+        return 0
+    if name.startswith("blocks."):
+        return int(name.split(".")[1]) + 1
+    return depth + 1
+
+
+def lr_scale(name: str, *, depth: int, decay: float) -> float:
+    """The head's layer learns at full rate; each layer below is multiplied by `decay` once more."""
+    return decay ** (depth + 1 - layer_of(name, depth=depth))
+
+
+def has_weight_decay(name: str, *, ndim: int) -> bool:
+    """All but vectors (biases, norms, layer scales) and the class and position embeddings."""
+    return ndim > 1 and not name.endswith(".bias") and name not in NO_WEIGHT_DECAY
+
+
+def make_groups(
+    parameters: list[tuple[str, int]], *, depth: int, layer_decay: float, weight_decay: float
+) -> list[Group]:
+    """Groups that hold every (name, number of dimensions) exactly once, from the lowest layer up."""
+    members: dict[tuple[int, bool], list[str]] = {}
+    for name, ndim in parameters:
+        key = (layer_of(name, depth=depth), has_weight_decay(name, ndim=ndim))
+        members.setdefault(key, []).append(name)
+    return [
+        Group(layer_decay ** (depth + 1 - layer), weight_decay if decays else 0.0, tuple(members[layer, decays]))
+        for layer, decays in sorted(members)
+    ]

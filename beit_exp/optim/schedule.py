@@ -1,0 +1,41 @@
+"""Learning rate of every optimizer step, as one table. NumPy only."""
+
+from __future__ import annotations
+
+import numpy as np
+from typing_extensions import assert_never
+
+from beit_exp.config import SchedulerConfig
+
+
+def build_schedule(cfg: SchedulerConfig, *, peak_lr: float, epochs: int, steps_per_epoch: int) -> np.ndarray:
+    """(epochs * steps_per_epoch,) float64 learning rates before layer decay.
+
+    Warm-up: W steps evenly from `warmup_lr` to `peak_lr`, both included, as in unilm/beit utils.py,
+    `cosine_scheduler`. Then, with t steps since the warm-up and T from there to the cool-down:
+    cosine_lr       min + (peak - min) (1 + cos(π t / T)) / 2
+    constant_lr     peak
+    exponential_lr  max(min, peak · decay_rate^(epochs since the warm-up / decay_epochs))
+    multistep_lr    max(min, peak · decay_rate^(number of milestones passed))
+    The last `cooldown_epochs` of `epochs` stay at `min_lr`.
+    """
+    warmup_steps = cfg.warmup_length * steps_per_epoch
+    total_steps = epochs * steps_per_epoch
+    main_steps = total_steps - warmup_steps - cfg.cooldown_epochs * steps_per_epoch
+    warmup = np.linspace(cfg.warmup_lr, peak_lr, warmup_steps)
+    step = np.arange(main_steps)
+    match cfg.name:
+        case "cosine_lr":
+            main = cfg.min_lr + 0.5 * (peak_lr - cfg.min_lr) * (1 + np.cos(np.pi * step / main_steps))
+        case "constant_lr":
+            main = np.full(main_steps, peak_lr)
+        case "exponential_lr":
+            main = np.maximum(cfg.min_lr, peak_lr * cfg.decay_rate ** (step / (cfg.decay_epochs * steps_per_epoch)))
+        case "multistep_lr":
+            epoch = (step + warmup_steps) // steps_per_epoch
+            passed = np.searchsorted(np.array(cfg.milestones), epoch, side="right")
+            main = np.maximum(cfg.min_lr, peak_lr * cfg.decay_rate**passed)
+        case _:
+            assert_never(cfg.name)
+    cooldown = np.full(total_steps - warmup_steps - main_steps, cfg.min_lr)
+    return np.concatenate([warmup, main, cooldown])

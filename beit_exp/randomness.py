@@ -1,0 +1,29 @@
+"""Random numbers that depend on a key alone: the same draw whatever the worker, the process or the resume."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Stream(IntEnum):
+    """What a draw is for; each has numbers of its own."""
+
+    order = 1
+    sample = 2
+    mixup = 3
+    drop_path = 4
+    weights = 5
+
+
+def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:
+    """A generator for one use, say the `counters`-th sample: Philox, whose state is its key and counter.
+
+    The first word of the counter is left to the generator itself, which counts its blocks there.
+    """
+    if len(counters) > 3:
+        raise ValueError(f"at most 3 counters fit, got {len(counters)}")
+    counter = np.zeros(4, dtype=np.uint64)
+    counter[1 : 1 + len(counters)] = counters
+    return np.random.Generator(np.random.Philox(key=np.array([seed, stream], dtype=np.uint64), counter=counter))

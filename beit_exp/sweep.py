@@ -1,0 +1,45 @@
+"""A sweep's own MLflow run, the parent of its jobs' runs. Called by Hydra in the process that launches the jobs."""
+
+from __future__ import annotations
+
+import atexit
+import json
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from beit_exp.files import write_atomically
+from beit_exp.tracking import Status, open_experiment, resolve_uri
+
+PARENT_FILE = "sweep.json"
+
+
+class SweepCallback(Callback):
+    """Opens the parent run before the first job, leaves its id in the sweep's directory, and ends it."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        sweep_dir = Path(config.hydra.sweep.dir)
+        uri = resolve_uri(config.tracking.uri)
+        self.client, experiment_id = open_experiment(uri, config.tracking.experiment)
+        if (sweep_dir / PARENT_FILE).exists():
+            self.run_id = parent_run_id(sweep_dir)
+            self.client.update_run(self.run_id, status="RUNNING")
+        else:
+            tags = {"beit_exp.overrides": " ".join(config.hydra.overrides.task), "beit_exp.sweep_dir": str(sweep_dir)}
+            self.run_id = self.client.create_run(experiment_id, tags=tags, run_name=sweep_dir.name).info.run_id
+            write_atomically(sweep_dir / PARENT_FILE, json.dumps({"uri": uri, "run_id": self.run_id}).encode())
+        atexit.register(self._end, "FAILED")  # a failed job or a signal: Hydra then never calls on_multirun_end
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        atexit.unregister(self._end)
+        self._end("FINISHED")
+
+    def _end(self, status: Status) -> None:
+        self.client.set_terminated(self.run_id, status)
+
+
+def parent_run_id(sweep_dir: Path) -> str:
+    """The MLflow run that a sweep's jobs belong under."""
+    return str(json.loads((sweep_dir / PARENT_FILE).read_text())["run_id"])

@@ -1,0 +1,33 @@
+"""Evaluation of a checkpoint on the whole validation set."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from beit_exp.config import Config
+from beit_exp.data.build import Shard, eval_batches
+from beit_exp.data.sources import open_split
+from beit_exp.hardware import Runtime
+from beit_exp.tasks.load import load_network
+from beit_exp.tracking import Tracker
+from beit_exp.train.evaluate import evaluate
+from beit_exp.train.stop import listening
+
+logger = logging.getLogger(__name__)
+
+
+def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[str, float]:
+    """-> `val/top1`, `val/top5` (percent) and `val/loss` of the network in `cfg.checkpoint`."""
+    images = open_split(cfg.dataset, "val")
+    network = load_network(cfg, runtime)
+    with listening() as stop:
+        data = eval_batches(images, cfg, Shard(runtime.rank, runtime.size))
+        found = evaluate(network, data, batch_size=cfg.train.batch_size, check_stop=stop.check)
+    metrics = {f"val/{name}": value for name, value in found.items()}
+    tracker.log(metrics, step=0, epoch=0)
+    logger.info("%d images of %s", len(images), cfg.dataset.data_url)
+    for name, value in metrics.items():
+        logger.info("%-9s %s", name, value)
+    logger.info("files     %s", run_dir)
+    return metrics

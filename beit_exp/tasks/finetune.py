@@ -1,0 +1,111 @@
+"""Fine-tuning, the experiment on one page."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from beit_exp.config import Config
+from beit_exp.data.build import Shard, TrainStream, eval_batches, train_batches
+from beit_exp.data.sources import open_split
+from beit_exp.hardware import Runtime
+from beit_exp.model.build import build_model, drop_path_keep
+from beit_exp.model.precision import build_precision
+from beit_exp.optim.schedule import build_schedule
+from beit_exp.optim.update import build_optimizer
+from beit_exp.report import plot_batch, plot_curves, plot_schedule, summary
+from beit_exp.tracking import Tracker, read_records
+from beit_exp.train.evaluate import evaluate
+from beit_exp.train.loop import fit
+from beit_exp.train.loss_scale import LossScale
+from beit_exp.train.losses import soft_cross_entropy
+from beit_exp.train.step import MicroBatch, Trainer
+from beit_exp.weights import load_pretrained
+
+logger = logging.getLogger(__name__)
+
+
+def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[str, float]:
+    """Train the network of `cfg`, or go on training it, and return its final metrics."""
+    train_images, val_images = open_split(cfg.dataset, "train"), open_split(cfg.dataset, "val")
+    shard = Shard(runtime.rank, runtime.size)
+    stream = TrainStream(train_images, cfg, shard)
+
+    precision = build_precision(cfg.hardware.amp_level, half=runtime.half)
+    network = build_model(cfg.model, num_classes=cfg.dataset.num_classes, precision=precision, seed=cfg.seed)
+    if cfg.model.pretrained is not None:
+        load_pretrained(network, cfg.model.pretrained)
+
+    optimizer = build_optimizer(cfg.optimizer, network, depth=cfg.model.depth)
+    schedule = build_schedule(
+        cfg.scheduler,
+        peak_lr=cfg.optimizer.base_lr,
+        epochs=cfg.train.epochs,
+        steps_per_epoch=stream.steps_per_epoch,
+    )
+    trainer = Trainer(
+        network,
+        optimizer,
+        loss=soft_cross_entropy,
+        schedule=schedule,
+        loss_scale=LossScale(
+            cfg.hardware.loss_scale, cfg.hardware.loss_scale_window, cfg.hardware.is_dynamic_loss_scale
+        ),
+        clip_norm=cfg.optimizer.clip_global_norm_value,
+        accumulate_steps=cfg.train.accumulate_steps,
+        ema_decay=cfg.train.ema_decay,
+    )
+
+    def draw_keep(micro_step: int) -> np.ndarray | None:
+        rate, depth = cfg.model.drop_path_rate, cfg.model.depth
+        return drop_path_keep(rate, depth=depth, seed=cfg.seed, micro_step=micro_step, slots=stream.slots)
+
+    def batches(first_step: int, last_step: int) -> Iterator[list[MicroBatch]]:
+        micro_steps = cfg.train.accumulate_steps
+        micro_batches = train_batches(stream, cfg, first=first_step * micro_steps, last=last_step * micro_steps)
+        for step in range(first_step, last_step):
+            numbers = range(step * micro_steps, (step + 1) * micro_steps)
+            yield [
+                (images, targets, draw_keep(number))
+                for number, (images, targets) in zip(numbers, micro_batches, strict=False)
+            ]
+
+    def validate(check_stop: Callable[[], None]) -> dict[str, float]:
+        def measure() -> dict[str, float]:
+            data = eval_batches(val_images, cfg, shard)
+            return evaluate(network, data, batch_size=cfg.train.batch_size, check_stop=check_stop)
+
+        metrics = {f"val/{name}": value for name, value in measure().items()}
+        if cfg.train.ema_decay is not None:
+            with trainer.averaged_weights():
+                metrics |= {f"val/ema_{name}": value for name, value in measure().items()}
+        trainer.cell.set_train()
+        return metrics
+
+    plots = run_dir / "plots"
+    plot_schedule(schedule, optimizer.groups, steps_per_epoch=stream.steps_per_epoch, path=plots / "schedule.png")
+    sample = next(train_batches(stream, cfg, first=0, last=1))[0]
+    plot_batch(sample, mean=cfg.dataset.mean, std=cfg.dataset.std, path=plots / "batch.png")
+
+    metrics = fit(
+        trainer,
+        cfg,
+        steps_per_epoch=stream.steps_per_epoch,
+        batches=batches,
+        evaluate=validate,
+        facts={"classes": train_images.classes, "config": cfg.model_dump()},
+        run_dir=run_dir,
+        tracker=tracker,
+    )
+
+    plot_curves(read_records(run_dir / "metrics.jsonl"), plots / "curves.png")
+    for path in sorted(plots.glob("*.png")):
+        tracker.log_file(path, folder="plots")
+    if cfg.tracking.log_checkpoint:
+        tracker.log_file(run_dir / "checkpoints" / "best.safetensors", folder="checkpoints")
+    is_quickstart = cfg.dataset.name == "digits"
+    logger.info("%s", summary(metrics, run_dir=run_dir, uri=str(cfg.tracking.uri), is_quickstart=is_quickstart))
+    return metrics

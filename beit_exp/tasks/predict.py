@@ -1,0 +1,63 @@
+"""Classes and probabilities for a folder of images: `predictions.csv` and `logits.npy`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from beit_exp.config import Config, UserError
+from beit_exp.data.build import Shard, eval_batches
+from beit_exp.data.sources import ImageList, list_images, open_split
+from beit_exp.files import replacing, write_atomically
+from beit_exp.hardware import Runtime
+from beit_exp.tasks.load import class_names, load_network
+from beit_exp.tracking import Tracker
+from beit_exp.train.evaluate import predict_batches
+
+logger = logging.getLogger(__name__)
+TOP = 5
+
+
+def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[str, float]:
+    """Predict `cfg.images` (a folder, a file, or by default the validation set) in sorted path order."""
+    images = find_images(cfg)
+    network = load_network(cfg, runtime)
+    data = eval_batches(images, cfg, Shard(0, 1))
+    logits = np.concatenate([found for found, _ in predict_batches(network, data, batch_size=cfg.train.batch_size)])
+    with replacing(run_dir / "logits.npy") as temporary, temporary.open("wb") as file:
+        np.save(file, logits)
+    write_atomically(run_dir / "predictions.csv", to_csv(images.paths, logits, class_names(cfg)).encode())
+    for name in ("logits.npy", "predictions.csv"):
+        tracker.log_file(run_dir / name)
+    logger.info("%d images predicted: %s and logits.npy", len(images), run_dir / "predictions.csv")
+    return {"predict/images": len(images)}
+
+
+def find_images(cfg: Config) -> ImageList:
+    """The images to predict, sorted by path, without labels."""
+    if cfg.images is None:
+        return ImageList(open_split(cfg.dataset, "val").paths, np.zeros(0, np.int32), [])
+    place = Path(cfg.images)
+    paths = [str(place)] if place.is_file() else list_images(place)
+    if not paths:
+        raise UserError(f"images = {cfg.images!r}: the folder holds no image")
+    return ImageList(paths, np.zeros(len(paths), np.int32), [])
+
+
+def to_csv(paths: list[str], logits: np.ndarray, classes: list[str]) -> str:
+    """One row an image: path, the five likeliest classes, their probabilities."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+    top = min(TOP, logits.shape[1])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    ranks = range(1, top + 1)
+    writer.writerow(["path", *(f"class{rank}" for rank in ranks), *(f"probability{rank}" for rank in ranks)])
+    for path, row in zip(paths, probabilities, strict=True):
+        best = np.argsort(-row, kind="stable")[:top]
+        writer.writerow([path, *(classes[index] for index in best), *(f"{row[index]:.6f}" for index in best)])
+    return text.getvalue()

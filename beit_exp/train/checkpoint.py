@@ -1,0 +1,124 @@
+"""Checkpoints: one safetensors file each, whole and checked, or not there.
+
+A file holds `model/`, `optimizer/` and `ema/` tensors under our parameter names; its metadata hold the state of
+the run, the class names and a SHA-256 of the tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mindspore import Parameter, Tensor
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from beit_exp.config import UserError
+from beit_exp.files import replacing
+
+FORMAT = "beit-exp-1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file held: named arrays and the state saved with them."""
+
+    path: Path
+    tensors: dict[str, np.ndarray]
+    state: dict[str, Any]
+
+
+class CheckpointFolder:
+    """The `checkpoints/` of a run: `step_*.safetensors`, the newest of which are kept, and `best.safetensors`."""
+
+    def __init__(self, folder: Path, *, keep: int) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best.safetensors"
+
+    def newest_first(self) -> list[Path]:
+        return sorted(self.folder.glob("step_*.safetensors"), reverse=True)
+
+    def save(self, tensors: dict[str, Parameter], state: dict[str, Any], *, step: int, is_best: bool) -> Path:
+        """Write a checkpoint, name it the best if it is, and only then remove older ones."""
+        path = self.folder / f"step_{step:08d}.safetensors"
+        save_checkpoint(path, tensors, state)
+        if is_best:
+            with replacing(self.best) as temporary:
+                temporary.unlink()
+                os.link(path, temporary)
+        for old in self.newest_first()[self.keep :]:
+            old.unlink()
+        return path
+
+    def load_newest(self) -> Checkpoint | None:
+        """The newest checkpoint, or None where there is none."""
+        for path in self.newest_first():
+            return load_checkpoint(path)
+        return None
+
+
+def save_checkpoint(path: Path, tensors: dict[str, Parameter], state: dict[str, Any]) -> None:
+    """Write parameters and state to `path`, atomically."""
+    arrays = {name: parameter.asnumpy() for name, parameter in tensors.items()}
+    metadata = {"format": FORMAT, "state": json.dumps(state), "sha256": _digest(arrays)}
+    with replacing(path) as temporary:
+        save_file(arrays, temporary, metadata=metadata)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read and check what `save_checkpoint` wrote; `UserError` says what is wrong with any other file."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise UserError(f"{path} is not a checkpoint of this project")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"the checkpoint {path} cannot be read: {error}") from error
+    if _digest(arrays) != metadata.get("sha256"):
+        raise UserError(f"the checkpoint {path} is damaged: its checksum does not match its tensors")
+    return Checkpoint(path, arrays, json.loads(metadata["state"]))
+
+
+def restore(checkpoint: Checkpoint, tensors: dict[str, Parameter]) -> None:
+    """Set every parameter from the checkpoint; both must name the same tensors with the same shapes."""
+    shapes = {name: tuple(parameter.shape) for name, parameter in tensors.items()}
+    saved = {name: array.shape for name, array in checkpoint.tensors.items()}
+    if shapes != saved:
+        unlike = sorted(name for name in shapes.keys() | saved.keys() if shapes.get(name) != saved.get(name))
+        raise UserError(
+            f"the checkpoint {checkpoint.path} is of another model or optimizer: {len(unlike)} tensors differ, "
+            f"such as {unlike[0]} (saved {saved.get(unlike[0])}, needed {shapes.get(unlike[0])})"
+        )
+    for name, parameter in tensors.items():
+        parameter.set_data(Tensor(checkpoint.tensors[name]))
+
+
+def find_checkpoint(place: str) -> Path:
+    """The file that `checkpoint=` or `model.pretrained=` means: a file, or the newest one of a run directory."""
+    path = Path(place)
+    if path.is_dir():
+        found = CheckpointFolder(path / "checkpoints", keep=1).newest_first()
+        if not found:
+            raise UserError(f"{place} holds no checkpoint (looked for checkpoints/step_*.safetensors)")
+        return found[0]
+    if not path.is_file():
+        raise UserError(f"{place} is missing: neither a run directory nor a weights file")
+    return path
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    return digest.hexdigest()

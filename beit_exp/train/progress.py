@@ -1,0 +1,53 @@
+"""What a person sees of a run: one moving line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+logger = logging.getLogger(__name__)
+
+
+class ProgressLine(AbstractContextManager["ProgressLine"]):
+    """Epoch, step, loss, accuracy, speed and remaining time of a training run."""
+
+    def __init__(self, *, first_step: int, total_steps: int, epochs: int) -> None:
+        self.total_steps = total_steps
+        self.epochs = epochs
+        self.top1 = ""
+        self.line = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TaskProgressColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            disable=not sys.stdout.isatty(),
+            transient=True,
+        )
+        self.task = self.line.add_task("starting", total=total_steps, completed=first_step)
+
+    def __enter__(self) -> ProgressLine:
+        self.line.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.line.stop()
+
+    def show_step(self, *, step: int, epoch: float, loss: float, lr: float, images_per_s: float, log: bool) -> None:
+        """After a step; `log` says whether a plain line is due."""
+        text = f"epoch {epoch:.1f}/{self.epochs}  step {step}/{self.total_steps}  loss {loss:.4f}{self.top1}"
+        self.line.update(self.task, completed=step, description=f"{text}  {images_per_s:.0f} images/s")
+        if log and self.line.disable:
+            left_s = 0.0 if images_per_s == 0 else self.line.tasks[0].time_remaining or 0.0
+            eta = f"{left_s // 3600:.0f}:{left_s % 3600 // 60:02.0f}:{left_s % 60:02.0f}"
+            logger.info("%s  lr %.3g  %.0f images/s  ETA %s", text, lr, images_per_s, eta)
+
+    def show_evaluation(self, *, epoch: float, metrics: dict[str, float], is_best: bool) -> None:
+        """After an evaluation: a line that stays."""
+        self.top1 = f"  top-1 {metrics['val/top1']:.2f}" if "val/top1" in metrics else ""
+        values = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        logger.info("epoch %g/%d  %s%s", epoch, self.epochs, values, "  (best)" if is_best else "")

@@ -1,0 +1,82 @@
+"""A worker process: run, or resume, the run in a directory. `python -m beit_exp.worker RUN_DIR`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+from typing_extensions import assert_never
+
+from beit_exp import config, hardware, tracking
+from beit_exp.config import Config, UserError
+from beit_exp.files import write_atomically
+from beit_exp.tracking import Interrupted, Tracker
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 0: done; 2: something the user can mend; 1: an error of ours; 128 + n: stopped by signal n."""
+    if len(arguments) != 1:
+        print("usage: python -m beit_exp.worker RUN_DIR", file=sys.stderr)
+        return 2
+    run_dir = Path(arguments[0])
+    try:
+        cfg = config.load(run_dir / "config.yaml")
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    environment = hardware.worker_environment(cfg.hardware)
+    if any(os.environ.get(name) != value for name, value in environment.items()):
+        os.execve(sys.executable, hardware.worker_command(run_dir), environment)
+    set_up_logging(run_dir)
+    try:
+        with tracking.start(cfg, run_dir) as tracker:
+            metrics = run_task(cfg, run_dir, tracker)
+            write_atomically(run_dir / "metrics.json", json.dumps(metrics, indent=1).encode())
+            tracker.log_file(run_dir / "metrics.json")
+    except UserError as error:
+        logger.error("%s", error)
+        return 2
+    except Interrupted as stop:
+        logger.warning("stopped by a signal; to go on: python -m beit_exp.worker %s", run_dir)
+        return 128 + stop.signal_number
+    except Exception:
+        logger.exception("the run in %s failed", run_dir)
+        return 1
+    return 0
+
+
+def run_task(cfg: Config, run_dir: Path, tracker: Tracker) -> dict[str, float]:
+    """Start the device and do the task; returns its final metrics."""
+    runtime = hardware.start(cfg.hardware, seed=cfg.seed)
+    match cfg.task:
+        case "finetune":
+            from beit_exp.tasks import finetune as task
+        case "evaluate":
+            from beit_exp.tasks import evaluate as task  # type: ignore[no-redef]
+        case "predict":
+            from beit_exp.tasks import predict as task  # type: ignore[no-redef]
+        case "export":
+            from beit_exp.tasks import export as task  # type: ignore[no-redef]
+        case _:
+            assert_never(cfg.task)
+    return task.run(cfg, run_dir, runtime, tracker)
+
+
+def set_up_logging(run_dir: Path) -> None:
+    """Plain lines to the terminal and, with times, to launch.log."""
+    screen = logging.StreamHandler(sys.stdout)
+    screen.setFormatter(logging.Formatter("%(message)s"))
+    file = logging.FileHandler(run_dir / "launch.log")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[screen, file])
+    logging.getLogger("beit_exp").setLevel(logging.INFO)
+    logging.getLogger("__main__").setLevel(logging.INFO)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
