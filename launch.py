@@ -1,9 +1,9 @@
 """The command: compose the configuration, check it, write it to a run directory, and run a worker on it.
 
-    python launch.py                                        the quickstart
-    python launch.py optimizer.base_lr=3e-5                 one setting changed
-    python launch.py experiment=imagenet_base               a published recipe
-    python launch.py -m optimizer.layer_decay=0.65,0.75     a sweep
+python launch.py                                        the quickstart
+python launch.py optimizer.base_lr=3e-5                 one setting changed
+python launch.py experiment=imagenet_base               a published recipe
+python launch.py -m optimizer.layer_decay=0.65,0.75     a sweep
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hydra.errors import CompactHydraException, HydraException, OverrideParseExc
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from beit_exp import config, hardware
+from beit_exp import complaints, config, hardware
 from beit_exp.config import Config, UserError
 from beit_exp.data.sources import check_folders
 from beit_exp.sweep import parent_run_id
@@ -98,11 +98,11 @@ def check_overrides(arguments: list[str]) -> None:
         if key in groups and isinstance(override.value(), str):
             options = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
             if override.value() not in options:
-                hint = config.nearest(str(override.value()), options)
+                hint = complaints.nearest(str(override.value()), options)
                 problems.append(f"{key} = {override.value()!r}: must be one of {', '.join(options)}.{hint}")
                 continue
         elif not key.startswith(("hydra.", "hydra/", "tracking.tags.")) and key not in known:
-            problems.append(config.unknown_key(key))
+            problems.append(complaints.unknown_key(key, config.known_keys()))
             continue
         sound.append(word)
     if not problems:
@@ -111,9 +111,9 @@ def check_overrides(arguments: list[str]) -> None:
         raw = OmegaConf.to_container(hydra.compose("config", sound), resolve=True)
         try:
             config.from_mapping(raw)  # type: ignore[arg-type]
-        except config.WrongSettings as error:
+        except config.WrongSettingsError as error:
             problems += error.problems
-    stop(str(config.WrongSettings(problems)))
+    stop(str(config.WrongSettingsError(problems)))
 
 
 def stop(message: str) -> NoReturn:

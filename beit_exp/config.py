@@ -5,16 +5,23 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from beit_exp import complaints
+from beit_exp.augment_policy import parse_policy
 from beit_exp.files import write_atomically
+
+
+def _checked_policy(text: str) -> str:
+    parse_policy(text)
+    return text
+
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -26,13 +33,14 @@ ShareAboveZero = Annotated[float, Field(gt=0, le=1)]
 Triple = Annotated[list[float], Field(min_length=3, max_length=3)]
 Interval = Annotated[list[PositiveFloat], Field(min_length=2, max_length=2)]
 Text = Annotated[str, Field(min_length=1)]
+PolicyText = Annotated[str, AfterValidator(_checked_policy)]
 
 
 class UserError(Exception):
     """What the user can mend: shown as its message alone, without a traceback."""
 
 
-class WrongSettings(UserError):
+class WrongSettingsError(UserError):
     """Every wrong setting of a configuration, a line each."""
 
     def __init__(self, problems: list[str]) -> None:
@@ -76,7 +84,7 @@ class DatasetConfig(Section):
 
 
 class AugmentConfig(Section):
-    auto_augment: Text | None
+    auto_augment: PolicyText | None
     interpolation: Literal["bilinear", "bicubic", "random"]
     crop_scale: Interval | None
     crop_ratio: Interval
@@ -117,7 +125,6 @@ class SchedulerConfig(Section):
 
 class HardwareConfig(Section):
     device_target: Literal["auto", "cpu", "ascend"]
-    device_num: Annotated[int, Field(ge=1, le=1)]
     amp_level: Literal["O0", "O1", "O2", "O3"]
     is_dynamic_loss_scale: bool
     loss_scale: Annotated[float, Field(ge=1)]
@@ -224,8 +231,9 @@ RULES = (
     ),
     Rule(
         ("scheduler.milestones", "scheduler.name"),
-        lambda milestones, name: milestones == sorted(set(milestones))
-        and (len(milestones) > 0 or name != "multistep_lr"),
+        lambda milestones, name: (
+            milestones == sorted(set(milestones)) and (len(milestones) > 0 or name != "multistep_lr")
+        ),
         "must rise, and hold at least one epoch for scheduler.name=multistep_lr",
     ),
     Rule(
@@ -250,13 +258,14 @@ RULES = (
 
 def from_mapping(raw: dict[str, Any]) -> Config:
     """The checked configuration; `UserError` lists every wrong setting with its value and what is allowed."""
+    raw = _without_missing(raw)
     problems: dict[str, str] = {}
     config = None
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
         for detail in error.errors():
-            key, problem = _problem(detail)
+            key, problem = complaints.describe(detail, Config.model_json_schema(), known_keys())
             problems.setdefault(key, problem)
     for rule in RULES:
         if any(_within(bad, key) for bad in problems for key in rule.keys):
@@ -266,7 +275,7 @@ def from_mapping(raw: dict[str, Any]) -> Config:
             others = ", ".join(f"{key} = {value!r}" for key, value in zip(rule.keys[1:], values[1:], strict=True))
             problems[rule.keys[0]] = f"= {values[0]!r}: {rule.allowed}" + (f" (here {others})" if others else "")
     if problems or config is None:
-        raise WrongSettings([f"{key} {problem}".replace(" :", ":") for key, problem in problems.items()])
+        raise WrongSettingsError([f"{key} {problem}".replace(" :", ":") for key, problem in problems.items()])
     return config
 
 
@@ -301,6 +310,11 @@ def keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}"
 
 
+def known_keys() -> list[str]:
+    """Every group and every setting: what a misspelt key may have meant."""
+    return [*Config.model_fields, *keys()]
+
+
 def flatten(config: Config) -> dict[str, Any]:
     """Full key -> value, for parameters of a tracked run."""
     values = config.model_dump()
@@ -313,63 +327,13 @@ def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     return {key: (before[key], after[key]) for key in before if before[key] != after[key]}
 
 
-def nearest(word: str, choices: list[str]) -> str:
-    """` Did you mean x?` for a misspelt word, or nothing."""
-    by_leaf = {choice.rsplit(".", 1)[-1]: choice for choice in choices}
-    close = [by_leaf[leaf] for leaf in difflib.get_close_matches(word.rsplit(".", 1)[-1], list(by_leaf), n=1)]
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.75) or close
-    close = close or difflib.get_close_matches(word, choices, n=1, cutoff=0.45)
-    return f" Did you mean {close[0]}?" if close else ""
-
-
-def unknown_key(key: str) -> str:
-    """The complaint about a key that no setting has."""
-    return f"{key}: there is no such setting." + nearest(key, [*Config.model_fields, *keys()])
-
-
-def _problem(detail: Any) -> tuple[str, str]:
-    key = ".".join(str(part) for part in detail["loc"])
-    value = detail["input"]
-    match detail["type"]:
-        case "extra_forbidden":
-            return key, unknown_key(key).removeprefix(key)
-        case "missing":
-            return key, "is not set: " + _allowed(key)
-        case "literal_error":
-            choices = [choice.strip("' ") for choice in detail["ctx"]["expected"].replace(" or ", ",").split(",")]
-            return key, f"= {value!r}: must be {_allowed(key)}." + nearest(str(value), choices)
-    if value == "???":
-        return key, "is not set: " + _allowed(key)
-    return key, f"= {value!r}: must be {_allowed(key)}"
-
-
-def _allowed(key: str) -> str:
-    """What a setting may be, in words, read off its type."""
-    schema: dict[str, Any] = Config.model_json_schema()
-    node: dict[str, Any] = schema
-    for part in key.split("."):
-        if "$ref" in node:
-            node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
-        node = node.get("properties", {}).get(part) or node.get("items", node)
-    return _words(node)
-
-
-def _words(node: dict[str, Any]) -> str:
-    if "$ref" in node:
-        return "a group of settings"
-    if "anyOf" in node:
-        return " or ".join(_words(choice) for choice in node["anyOf"])
-    if "enum" in node:
-        return "one of " + ", ".join(node["enum"])
-    names = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "text"}
-    names |= {"array": "a list", "object": "a mapping", "null": "null"}
-    bounds = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
-    words = names[node["type"]]
-    limits = [f"{sign} {node[bound]:g}" for bound, sign in bounds.items() if bound in node]
-    if node["type"] == "array":
-        length = f" of {node['minItems']}" if "minItems" in node else ""
-        return f"a list{length}, each {_words(node['items'])}"
-    return words + (" " + " and ".join(limits) if limits else "")
+def _without_missing(raw: dict[str, Any]) -> dict[str, Any]:
+    """Drop what is still to be given: OmegaConf marks it by three question marks."""
+    return {
+        key: _without_missing(value) if isinstance(value, dict) else value
+        for key, value in raw.items()
+        if value != "???"
+    }
 
 
 def _lookup(values: dict[str, Any], key: str) -> Any:

@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mindspore import Tensor, load_checkpoint as load_mindspore, nn
+from mindspore import Tensor, nn
+from mindspore import load_checkpoint as load_mindspore
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 from scipy.interpolate import RectBivariateSpline
 
 from beit_exp.config import UserError
 from beit_exp.files import replacing
-from beit_exp.model.torch_file import read_torch_file
+from beit_exp.torch_file import read_torch_file
 from beit_exp.train.checkpoint import FORMAT, find_checkpoint, load_checkpoint
 
 logger = logging.getLogger(__name__)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-import mindspore.dataset as ds
 import numpy as np
 
 from beit_exp.config import Config, UserError
@@ -73,65 +74,46 @@ class TrainStream:
         return self.transform(load_image(self.images.paths[index]), rng), self.images.labels[index]
 
 
-def train_batches(
-    stream: TrainStream, cfg: Config, *, first: int, last: int
-) -> Iterator[Batch]:
+def train_batches(stream: TrainStream, cfg: Config, *, first: int, last: int) -> Iterator[Batch]:
     """Batches number `first` to `last` - 1 of the run: images and (B, K) soft targets, mixed as configured."""
 
-    def mix(images: list[np.ndarray], labels: list[np.ndarray], info: ds.BatchInfo) -> Batch:
-        rng = generator(cfg.seed, Stream.mixup, first + info.get_batch_num(), stream.shard.rank)
-        return mix_batch(
-            np.stack(images), np.array(labels), cfg.augment, num_classes=cfg.dataset.num_classes, rng=rng
-        )
+    def make(number: int) -> Batch:
+        samples = [stream.sample(number, place) for place in range(stream.batch_size)]
+        images, labels = np.stack([image for image, _ in samples]), np.array([label for _, label in samples])
+        rng = generator(cfg.seed, Stream.mixup, number, stream.shard.rank)
+        return mix_batch(images, labels, cfg.augment, num_classes=cfg.dataset.num_classes, rng=rng)
 
-    count = (last - first) * stream.batch_size
-    rows = _Rows(count, lambda row: stream.sample(first + row // stream.batch_size, row % stream.batch_size))
-    return _batches(rows, stream.batch_size, mix, cfg)
+    return make_ahead(make, range(first, last), workers=cfg.hardware.num_parallel_workers)
 
 
 def eval_batches(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Batch]:
     """Every `size`-th image from `rank` on, each once: images and (B,) labels; the last batch may be smaller."""
     transform = make_eval_transform(cfg.dataset, image_size=cfg.model.image_size)
     mine = np.arange(shard.rank, len(images), shard.size)
-    rows = _Rows(len(mine), lambda row: (transform(load_image(images.paths[mine[row]])), images.labels[mine[row]]))
-    return _batches(rows, cfg.train.batch_size, None, cfg)
+
+    def make(begin: int) -> Batch:
+        numbers = mine[begin : begin + cfg.train.batch_size]
+        return np.stack([transform(load_image(images.paths[number])) for number in numbers]), images.labels[numbers]
+
+    return make_ahead(make, range(0, len(mine), cfg.train.batch_size), workers=cfg.hardware.num_parallel_workers)
 
 
-class _Rows:
-    """Random access for MindSpore's GeneratorDataset; keeps what a row raised, which MindSpore would bury."""
+def make_ahead(make: Callable[[int], Batch], numbers: range, *, workers: int) -> Iterator[Batch]:
+    """make(number) for each number, in order, made by at most `workers` threads and never more than the cores.
 
-    def __init__(self, count: int, row: Callable[[int], tuple[np.ndarray, np.int32]]) -> None:
-        self.count = count
-        self.row = row
-        self.failure: UserError | None = None
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.int32]:
+    Threads suffice: Pillow and NumPy let go of the interpreter lock while they work on pixels. One batch more than
+    there are threads is in the making, so a waiting device takes the next at once.
+    """
+    threads = min(workers, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads, thread_name_prefix="data") as pool:
+        waiting: deque[Future[Batch]] = deque()
         try:
-            return self.row(int(index))
-        except UserError as error:
-            self.failure = error
-            raise
-
-
-def _batches(rows: _Rows, batch_size: int, mix: Callable[..., Batch] | None, cfg: Config) -> Iterator[Batch]:
-    if len(rows) == 0:
-        return
-    workers = min(cfg.hardware.num_parallel_workers, os.cpu_count() or 1)
-    dataset = ds.GeneratorDataset(
-        rows,
-        ["image", "label"],
-        sampler=ds.SequentialSampler(num_samples=len(rows)),
-        num_parallel_workers=workers,
-        python_multiprocessing=False,
-    )
-    if mix is None:
-        dataset = dataset.batch(batch_size)
-    else:
-        dataset = dataset.batch(batch_size, drop_remainder=True, per_batch_map=mix, output_columns=["image", "target"])
-    try:
-        yield from dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)
-    except RuntimeError as error:
-        raise rows.failure or error from None
+            for number in numbers:
+                waiting.append(pool.submit(make, number))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

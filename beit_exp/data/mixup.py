@@ -54,10 +54,7 @@ def draw_mix(cfg: AugmentConfig, size: tuple[int, ...], *, rng: np.random.Genera
     """The share of the image itself, and the box of a cutmix; (1, None) with probability 1 - `mixup_prob`."""
     if rng.random() >= cfg.mixup_prob:
         return 1.0, None
-    if cfg.mix_up and cfg.cutmix:
-        use_cutmix = rng.random() < cfg.switch_prob
-    else:
-        use_cutmix = cfg.cutmix > 0
+    use_cutmix = rng.random() < cfg.switch_prob if cfg.mix_up and cfg.cutmix else cfg.cutmix > 0
     if not use_cutmix:
         return float(rng.beta(cfg.mix_up, cfg.mix_up)), None
     height, width = size

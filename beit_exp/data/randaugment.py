@@ -5,35 +5,15 @@ Sources: Cubuk et al., RandAugment (arXiv 1909.13719); timm data/auto_augment.py
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from beit_exp.config import UserError
+from beit_exp.augment_policy import MAX_LEVEL, Policy
 
-MAX_LEVEL = 10.0
 APPLY_PROBABILITY = 0.5
 Color = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Policy:
-    """`rand-m9-mstd0.5-inc1`: magnitude 9 ± 0.5, two operations, severities that increase with magnitude."""
-
-    magnitude: float
-    magnitude_std: float  # infinite: uniform between 0 and the magnitude
-    max_magnitude: float
-    num_operations: int
-    increasing: bool
-
-    @property
-    def operations(self) -> tuple[str, ...]:
-        ending = "Increasing" if self.increasing else ""
-        graded = tuple(f"{name}{ending}" for name in GRADED)
-        return (*PLAIN, *graded)
 
 
 PLAIN = (
@@ -48,40 +28,12 @@ PLAIN = (
     "TranslateYRel",
 )
 GRADED = ("Posterize", "Solarize", "Color", "Contrast", "Brightness", "Sharpness")
-GRAMMAR = "rand-m<0..10>[-n<operations>][-mstd<noise>][-mmax<limit>][-inc<0 or 1>], e.g. rand-m9-mstd0.5-inc1"
 
 
-def parse_policy(text: str) -> Policy:
-    """Read a policy string; `UserError` names the part that is wrong."""
-    head, *parts = text.split("-")
-    values: dict[str, float] = {}
-    for part in parts:
-        match = re.fullmatch(r"(mstd|mmax|inc|m|n)(\d+(?:\.\d+)?)", part)
-        if match is None:
-            raise UserError(f"augment.auto_augment = {text!r}: {part!r} is not understood; allowed: {GRAMMAR}")
-        if match[1] in values:
-            raise UserError(f"augment.auto_augment = {text!r}: {match[1]!r} stands twice")
-        values[match[1]] = float(match[2])
-    if head != "rand" or "m" not in values:
-        raise UserError(f"augment.auto_augment = {text!r}: must be null or {GRAMMAR}")
-    limit = values.get("mmax", MAX_LEVEL)
-    wrong = {
-        "m": values["m"] > MAX_LEVEL,
-        "n": values.get("n", 2) < 1 or values.get("n", 2) % 1 != 0,
-        "mmax": not 0 < limit <= MAX_LEVEL,
-        "inc": values.get("inc", 0) not in (0, 1),
-    }
-    if any(wrong.values()):
-        name = next(key for key, is_wrong in wrong.items() if is_wrong)
-        raise UserError(f"augment.auto_augment = {text!r}: {name} is out of range; allowed: {GRAMMAR}")
-    noise = values.get("mstd", 0.0)
-    return Policy(
-        magnitude=values["m"],
-        magnitude_std=np.inf if noise > 100 else noise,  # timm: a deviation above 100 means uniform
-        max_magnitude=limit,
-        num_operations=int(values.get("n", 2)),
-        increasing=bool(values.get("inc", 0)),
-    )
+def operations(policy: Policy) -> tuple[str, ...]:
+    """The fifteen operations that a policy draws from."""
+    ending = "Increasing" if policy.increasing else ""
+    return (*PLAIN, *(f"{name}{ending}" for name in GRADED))
 
 
 def rand_augment(
@@ -91,7 +43,7 @@ def rand_augment(
 
     The magnitude's noise and the sign are drawn anew for every application.
     """
-    for name in rng.choice(policy.operations, policy.num_operations):
+    for name in rng.choice(operations(policy), policy.num_operations):
         if rng.random() > APPLY_PROBABILITY:
             continue
         magnitude = policy.magnitude

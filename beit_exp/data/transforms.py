@@ -12,9 +12,10 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from beit_exp.augment_policy import parse_policy
 from beit_exp.config import AugmentConfig, DatasetConfig, UserError
 from beit_exp.data.erasing import random_erasing
-from beit_exp.data.randaugment import parse_policy, rand_augment
+from beit_exp.data.randaugment import rand_augment
 
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 CROP_TRIES = 10
@@ -48,7 +49,7 @@ def make_eval_transform(cfg: DatasetConfig, *, image_size: int) -> Callable[[Ima
 def make_train_transform(cfg: AugmentConfig, dataset: DatasetConfig, *, image_size: int) -> Transform:
     """(image, generator) -> (3, S, S) float32: crop, flip, RandAugment, normalisation, erasing, in that order."""
     policy = None if cfg.auto_augment is None else parse_policy(cfg.auto_augment)
-    fill = tuple(min(255, round(255 * mean)) for mean in dataset.mean)
+    red, green, blue = (min(255, round(255 * mean)) for mean in dataset.mean)
 
     def transform(image: Image.Image, rng: np.random.Generator) -> np.ndarray:
         name = cfg.interpolation if cfg.interpolation != "random" else str(rng.choice(["bilinear", "bicubic"]))
@@ -61,7 +62,7 @@ def make_train_transform(cfg: AugmentConfig, dataset: DatasetConfig, *, image_si
         if rng.random() < cfg.hflip:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if policy is not None:
-            image = rand_augment(image, policy, rng=rng, fill=fill, interpolation=resample)
+            image = rand_augment(image, policy, rng=rng, fill=(red, green, blue), interpolation=resample)
         array = normalise(image, dataset.mean, dataset.std)
         return random_erasing(array, rng=rng, probability=cfg.re_prob, mode=cfg.re_mode, count=cfg.re_count)
 
@@ -72,10 +73,8 @@ def center_crop(image: Image.Image, image_size: int, crop_pct: float, resample: 
     """Resize so that the short side is S / crop_pct, then cut S x S out of the middle."""
     short = int(image_size / crop_pct)
     width, height = image.size
-    if width <= height:
-        size = (short, int(short * height / width))
-    else:
-        size = (int(short * width / height), short)
+    is_tall = width <= height
+    size = (short, int(short * height / width)) if is_tall else (int(short * width / height), short)
     if size != image.size:
         image = image.resize(size, resample)
     left, top = round((size[0] - image_size) / 2), round((size[1] - image_size) / 2)

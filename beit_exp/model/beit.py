@@ -5,6 +5,8 @@ Sources: Bao et al., BEiT (arXiv 2106.08254); unilm/beit modeling_finetune.py.
 
 from __future__ import annotations
 
+from typing import Any
+
 from mindspore import Tensor, nn, ops
 
 from beit_exp.model.attention import Attention, RelativePositionBias
@@ -33,9 +35,9 @@ class Block(nn.Cell):
         self.rel_pos = None if rel_pos_grid is None else RelativePositionBias(rel_pos_grid, num_heads)
         self.norm2 = LayerNorm(width, precision=precision)
         self.mlp = Mlp(width, int(width * mlp_ratio), precision=precision)
-        has_scale = layer_scale_init_value is not None
-        self.gamma_1 = make_parameter(width, fill=layer_scale_init_value) if has_scale else None
-        self.gamma_2 = make_parameter(width, fill=layer_scale_init_value) if has_scale else None
+        scale = layer_scale_init_value
+        self.gamma_1 = None if scale is None else make_parameter(width, fill=scale)
+        self.gamma_2 = None if scale is None else make_parameter(width, fill=scale)
 
     def construct(self, x_BND: Tensor, shared_bias_HNN: Tensor | None, keep_2B: Tensor | None) -> Tensor:
         bias_HNN = shared_bias_HNN if self.rel_pos is None else self.rel_pos()
@@ -90,8 +92,8 @@ class BEiT(nn.Cell):
             ]
         )
         # The published models pool by the mean and normalise after it; `cls` normalises all tokens first.
-        self.norm = LayerNorm(embed_dim, precision=precision) if pooling == "cls" else None
-        self.fc_norm = LayerNorm(embed_dim, precision=precision) if pooling == "mean" else None
+        self.norm: Any = LayerNorm(embed_dim, precision=precision) if pooling == "cls" else None
+        self.fc_norm: Any = LayerNorm(embed_dim, precision=precision) if pooling == "mean" else None
         self.head = Dense(embed_dim, num_classes, precision=precision)
         self.precision = precision
 

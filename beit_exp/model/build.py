@@ -59,9 +59,7 @@ def initialise(network: nn.Cell, *, seed: int, head_init_scale: float) -> None:
         parameter.set_data(Tensor(value.astype(np.float32)))
 
 
-def drop_path_keep(
-    rate: float, *, depth: int, seed: int, micro_step: int, slots: np.ndarray
-) -> np.ndarray | None:
+def drop_path_keep(rate: float, *, depth: int, seed: int, micro_step: int, slots: np.ndarray) -> np.ndarray | None:
     """(L, 2, B) float32: 0 where a block's branch is dropped for an image, else 1/(1 - rate of that block).
 
     The rate rises linearly from 0 at the first block to `rate` at the last. `slots` are the images' places in the

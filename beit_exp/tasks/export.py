@@ -29,7 +29,9 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     side = cfg.model.image_size
     with replacing(path) as temporary:
         stem = temporary.with_name(f"{temporary.name}.mindir")  # the exporter insists on the ending
-        ms.export(network, Tensor(shape=[None, 3, side, side], dtype=ms.float32), file_name=str(stem), file_format="MINDIR")
+        ms.export(
+            network, Tensor(shape=[None, 3, side, side], dtype=ms.float32), file_name=str(stem), file_format="MINDIR"
+        )
         stem.replace(temporary)
     reloaded = nn.GraphCell(ms.load(str(path)))
     worst = 0.0

@@ -40,12 +40,13 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
 def find_images(cfg: Config) -> ImageList:
     """The images to predict, sorted by path, without labels."""
     if cfg.images is None:
-        return ImageList(open_split(cfg.dataset, "val").paths, np.zeros(0, np.int32), [])
-    place = Path(cfg.images)
-    paths = [str(place)] if place.is_file() else list_images(place)
+        paths = open_split(cfg.dataset, "val").paths
+    else:
+        place = Path(cfg.images)
+        paths = [str(place)] if place.is_file() else list_images(place)
     if not paths:
         raise UserError(f"images = {cfg.images!r}: the folder holds no image")
-    return ImageList(paths, np.zeros(len(paths), np.int32), [])
+    return ImageList(sorted(paths), np.zeros(len(paths), np.int32), [])
 
 
 def to_csv(paths: list[str], logits: np.ndarray, classes: list[str]) -> str:

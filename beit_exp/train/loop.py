@@ -55,28 +55,28 @@ def fit(
         folder.save(trainer.tensors(), state, step=trainer.step, is_best=is_best)
         saved_step = trainer.step
 
-    with listening() as stop, ProgressLine(
-        first_step=trainer.step, total_steps=total_steps, epochs=cfg.train.epochs
-    ) as line:
+    with (
+        listening() as stop,
+        ProgressLine(first_step=trainer.step, total_steps=total_steps, epochs=cfg.train.epochs) as line,
+    ):
         try:
             steps = batches(trainer.step, total_steps)
             is_first_step = True
             while True:
                 step, epoch = trainer.step, trainer.step / steps_per_epoch
-                at_epoch_end = step > 0 and step % steps_per_epoch == 0
+                epochs_done, steps_into_epoch = divmod(step, steps_per_epoch)
+                at_epoch_end = step > 0 and steps_into_epoch == 0
+                evaluate_due = at_epoch_end and due(epochs_done, cfg.train.eval_every_epochs, cfg.train.epochs)
+                save_due = at_epoch_end and due(epochs_done, cfg.train.save_every_epochs, cfg.train.epochs)
                 is_best = False
-                if at_epoch_end and due(step // steps_per_epoch, cfg.train.eval_every_epochs, cfg.train.epochs):
-                    if progress["evaluated_step"] < step:
-                        metrics = evaluate(stop.check)
-                        is_best = is_better(metrics, progress["best"], objective=cfg.objective)
-                        progress["evaluated_step"], progress["last"] = step, metrics
-                        if is_best:
-                            progress["best"] = {**metrics, "epoch": epoch, "step": step}
-                        tracker.log(metrics, step=step, epoch=epoch)
-                        line.show_evaluation(epoch=epoch, metrics=metrics, is_best=is_best)
-                save_due = at_epoch_end and due(
-                    step // steps_per_epoch, cfg.train.save_every_epochs, cfg.train.epochs
-                )
+                if evaluate_due and progress["evaluated_step"] < step:
+                    metrics = evaluate(stop.check)
+                    is_best = is_better(metrics, progress["best"], objective=cfg.objective)
+                    progress["evaluated_step"], progress["last"] = step, metrics
+                    if is_best:
+                        progress["best"] = {**metrics, "epoch": epoch, "step": step}
+                    tracker.log(metrics, step=step, epoch=epoch)
+                    line.show_evaluation(epoch=epoch, metrics=metrics, is_best=is_best)
                 if is_best or (save_due and saved_step < step):
                     save(is_best=is_best)
                 if step >= total_steps:

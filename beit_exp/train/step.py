@@ -14,7 +14,7 @@ from beit_exp.optim.update import Optimizer
 from beit_exp.train.loss_scale import LossScale
 
 CLIP_EPS = 1e-6  # torch.nn.utils.clip_grad_norm_
-MicroBatch = tuple[np.ndarray, ...]
+MicroBatch = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # images, targets, drop-path factors
 
 
 class StepCell(nn.Cell):
@@ -39,10 +39,10 @@ class StepCell(nn.Cell):
         self.update = update
         self.clip_norm = clip_norm
         self.accumulate_steps = accumulate_steps
-        self.ema_decay = ema_decay
+        self.ema_decay = ema_decay or 0.0
         self.weights = ParameterTuple(list(network.trainable_params()))
-        self.gradient_sums = self.copies("gradient_sum", np.zeros_like) if accumulate_steps > 1 else None
-        self.averages = self.copies("ema", np.array) if ema_decay is not None else None
+        self.gradient_sums: Any = self.copies("gradient_sum", np.zeros_like) if accumulate_steps > 1 else None
+        self.averages: Any = self.copies("ema", np.array) if ema_decay is not None else None
         self.value_and_grad = ops.value_and_grad(self.scaled_loss, None, self.weights)
 
     def copies(self, prefix: str, make: Callable[[np.ndarray], np.ndarray]) -> ParameterTuple:
@@ -87,7 +87,7 @@ class StepCell(nn.Cell):
         return loss, norm
 
     def take_sums(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        total = ()
+        total: tuple[Tensor, ...] = ()
         for index, gradient in enumerate(gradients):
             total = (*total, self.gradient_sums[index] + gradient)
         for index, value in enumerate(total):
@@ -95,13 +95,13 @@ class StepCell(nn.Cell):
         return total
 
     def global_norm(self, gradients: tuple[Tensor, ...]) -> Tensor:
-        squares = ()
+        squares: tuple[Tensor, ...] = ()
         for gradient in gradients:
             squares = (*squares, ops.square(gradient).sum())
         return ops.sqrt(ops.addn(squares))
 
     def multiplied(self, gradients: tuple[Tensor, ...], factor: Tensor) -> tuple[Tensor, ...]:
-        scaled = ()
+        scaled: tuple[Tensor, ...] = ()
         for gradient in gradients:
             scaled = (*scaled, gradient * factor)
         return scaled

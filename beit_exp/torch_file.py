@@ -16,7 +16,7 @@ import numpy as np
 
 from beit_exp.config import UserError
 
-STORAGES = {
+STORAGES: dict[str, np.dtype] = {
     "DoubleStorage": np.dtype("<f8"),
     "FloatStorage": np.dtype("<f4"),
     "HalfStorage": np.dtype("<f2"),
@@ -62,7 +62,9 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
 
 
 def _items(content: Any) -> list[tuple[str, Any]]:
-    return [(name, value) for name, value in content.items() if isinstance(name, str)] if isinstance(content, dict) else []
+    return (
+        [(name, value) for name, value in content.items() if isinstance(name, str)] if isinstance(content, dict) else []
+    )
 
 
 class _Unpickler(pickle.Unpickler):

@@ -1,0 +1,92 @@
+"""Shared pieces of the tests: composed configurations, small image folders, and the command as a user calls it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from beit_exp import config
+from beit_exp.config import Config
+from beit_exp.data.digits import write_digits
+
+os.environ.setdefault("GLOG_v", "3")
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"
+
+
+def compose(*overrides: str) -> dict[str, Any]:
+    """The plain values that launch.py would check."""
+    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
+
+
+def make_config(*overrides: str) -> Config:
+    return config.from_mapping(compose(*overrides))
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits data set, written once."""
+    folder = tmp_path_factory.mktemp("data") / "digits"
+    write_digits(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of 80 training and 50 validation digits, for runs of seconds."""
+    folder = tmp_path_factory.mktemp("few")
+    for split, each in (("train", 8), ("val", 5)):
+        for label in range(10):
+            target = folder / split / str(label)
+            target.mkdir(parents=True)
+            for path in sorted((digits / split / str(label)).iterdir())[:each]:
+                (target / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photo() -> Image.Image:
+    """A smooth colour picture with some texture."""
+    y, x = np.mgrid[0:120, 0:160]
+    noise = np.random.default_rng(0).integers(0, 40, (120, 160, 3))
+    pixels = np.stack([x * 1.3, y * 1.7, (x + y) * 0.7], axis=-1) + noise
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+TINY = (
+    "model.embed_dim=32",
+    "model.depth=2",
+    "model.num_heads=2",
+    "model.patch_size=16",
+    "train.batch_size=16",
+    "train.log_every_steps=1",
+    "scheduler.warmup_length=1",
+)
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`python launch.py ...` in an empty folder."""
+
+    def call(*arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "launch.py"), *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            env={name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"},
+        )
+
+    return call

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from beit_exp import config
+
+PACKAGE = ROOT / "beit_exp"
+SECTIONS = {cls.__name__: cls for cls in (config.Config, *config.Section.__subclasses__())}
+
+
+def settings_read() -> set[str]:
+    """`Section.field` for every setting that some code outside config.py reads."""
+    found: set[str] = set()
+    for path in [*PACKAGE.rglob("*.py"), ROOT / "launch.py"]:
+        if path.name == "config.py":
+            continue
+        tree = ast.parse(path.read_text())
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef | ast.ClassDef):
+                found |= set(reads_in(function))
+    return found
+
+
+def reads_in(scope: ast.FunctionDef | ast.ClassDef) -> Iterator[str]:
+    """Follow `cfg.train.epochs` from arguments annotated with a section, and from `self.cfg`."""
+    types: dict[str, str] = {}
+    for node in ast.walk(scope):
+        if isinstance(node, ast.arg) and isinstance(node.annotation, ast.Name) and node.annotation.id in SECTIONS:
+            types[node.arg] = node.annotation.id
+
+    def type_of(node: ast.expr) -> str | None:
+        if isinstance(node, ast.Name):
+            return types.get(node.id)
+        if isinstance(node, ast.Attribute):
+            if isinstance(node.value, ast.Name) and node.value.id == "self":
+                return types.get(node.attr)
+            owner = type_of(node.value)
+            if owner is not None and node.attr in SECTIONS[owner].model_fields:
+                kind = SECTIONS[owner].model_fields[node.attr].annotation
+                return kind.__name__ if getattr(kind, "__name__", "") in SECTIONS else None
+        return None
+
+    for node in ast.walk(scope):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            owner = type_of(node.value)
+            if owner is not None:
+                yield f"{owner}.{node.attr}"
+
+
+def test_every_setting_is_read() -> None:
+    declared = {
+        f"{name}.{field}"
+        for name, section in SECTIONS.items()
+        for field, info in section.model_fields.items()
+        if getattr(info.annotation, "__name__", "") not in SECTIONS
+    }
+    assert declared - settings_read() == set()
+
+
+def test_reads_are_not_found_where_there_are_none() -> None:
+    assert "TrainConfig.no_such_setting" not in settings_read()
+
+
+def test_launching_imports_neither_mindspore_nor_mlflow() -> None:
+    code = "import sys, launch; sys.exit(any(name in sys.modules for name in ('mindspore', 'mlflow', 'matplotlib')))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_package_markers_are_empty() -> None:
+    assert [path for path in PACKAGE.rglob("__init__.py") if path.read_text()] == []
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_file_holds_more_than_one_concern_can_fill(path: Path) -> None:
+    assert path.stem not in {"utils", "common", "helpers", "misc", "base"}
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_every_package_is_declared_for_a_wheel() -> None:
+    import re
+
+    declared = set(
+        re.findall(r'"(beit_exp[.\w]*)"', re.search(r"packages = \[(.*?)\]", (ROOT / "pyproject.toml").read_text())[1])
+    )
+    assert declared == {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")}
