@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import make_config
+
+from beit_exp import config, tracking
+from beit_exp.files import replacing, write_atomically
+from beit_exp.tracking import Interrupted, open_experiment, read_records, resolve_uri
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    """A configuration and a run directory that log to a SQLite store."""
+    cfg = make_config(f"tracking.uri=sqlite:///{tmp_path / 'store' / 'mlflow.db'}", "tracking.run_name=test")
+    run_dir = tmp_path / "run"
+    config.save(cfg, run_dir / "config.yaml")
+    return cfg, run_dir
+
+
+def stored_run(cfg, run_dir: Path):
+    client, _ = open_experiment(cfg.tracking.uri, cfg.tracking.experiment)
+    return client, client.get_run(json.loads((run_dir / "mlflow.json").read_text())["run_id"])
+
+
+def test_a_run_holds_every_setting_every_metric_and_the_configuration(run) -> None:
+    cfg, run_dir = run
+    with tracking.start(cfg, run_dir) as tracker:
+        for step in (1, 2, 3):
+            tracker.log({"train/loss": 1 / step, "optim/lr": step * 1e-5}, step=step, epoch=step / 3)
+    client, stored = stored_run(cfg, run_dir)
+    assert stored.info.status == "FINISHED"
+    assert stored.data.params["optimizer.base_lr"] == "0.002"
+    assert stored.data.params.keys() == set(config.keys())
+    history = client.get_metric_history(stored.info.run_id, "train/loss")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    assert [artifact.path for artifact in client.list_artifacts(stored.info.run_id)] == ["config.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(None, "FINISHED"), (RuntimeError("x"), "FAILED"), (Interrupted(15), "KILLED"), (SystemExit(0), "FAILED")]
+)
+def test_status_is_true_to_what_happened(run, error, status: str) -> None:
+    cfg, run_dir = run
+
+    def work() -> None:
+        with tracking.start(cfg, run_dir):
+            if error:
+                raise error
+
+    if error:
+        with pytest.raises(type(error)):
+            work()
+    else:
+        work()
+    assert stored_run(cfg, run_dir)[1].info.status == status
+
+
+def test_a_resumed_run_goes_on_in_the_same_mlflow_run_without_duplicates(run) -> None:
+    cfg, run_dir = run
+    with pytest.raises(Interrupted), tracking.start(cfg, run_dir) as tracker:
+        for step in (1, 2, 3):
+            tracker.log({"train/loss": float(step)}, step=step, epoch=0)
+        raise Interrupted(15)
+    first = stored_run(cfg, run_dir)[1].info.run_id
+    with tracking.start(cfg, run_dir) as tracker:
+        tracker.rewind(step=2)
+        for step in (3, 4):
+            tracker.log({"train/loss": float(step)}, step=step, epoch=0)
+    client, stored = stored_run(cfg, run_dir)
+    assert (stored.info.run_id, stored.info.status) == (first, "FINISHED")
+    assert [metric.step for metric in client.get_metric_history(first, "train/loss")] == [1, 2, 3, 4]
+    assert [record["step"] for record in read_records(run_dir / "metrics.jsonl")] == [1, 2, 3, 4]
+
+
+def test_a_store_that_cannot_be_reached_costs_nothing_but_a_warning(run, caplog) -> None:
+    cfg, run_dir = run
+    tracking_cfg = cfg.tracking.model_copy(update={"uri": "http://127.0.0.1:9"})
+    with tracking.start(cfg.model_copy(update={"tracking": tracking_cfg}), run_dir) as tracker:
+        tracker.log({"train/loss": 1.0}, step=1, epoch=0)
+    assert read_records(run_dir / "metrics.jsonl")[0]["train/loss"] == 1.0
+    assert "metrics.jsonl has it all" in caplog.text
+
+
+def test_a_record_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"ste')
+    tracking.keep_records(path, up_to_step=1)
+    assert path.read_text() == '{"step": 1}\n'
+
+
+def test_a_fresh_sqlite_store_is_set_up_once_by_many_threads(tmp_path: Path) -> None:
+    uri, found = f"sqlite:///{tmp_path / 'mlflow.db'}", []
+    threads = [threading.Thread(target=lambda: found.append(open_experiment(uri, "many")[1])) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4 and len(set(found)) == 1
+
+
+def test_store_is_the_configured_one_then_the_environments_then_local(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert resolve_uri(None) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
+    assert resolve_uri(None) == "http://server:5000"
+    assert resolve_uri("sqlite:////x.db") == "sqlite:////x.db"
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_bytes(b"half of the ne")
+        raise RuntimeError
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]

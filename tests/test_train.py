@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+from conftest import make_config
+from mindspore import Parameter, Tensor
+
+from beit_exp.config import UserError
+from beit_exp.data.mixup import soft_targets
+from beit_exp.model.build import build_model
+from beit_exp.model.precision import Precision, build_precision
+from beit_exp.optim.update import build_optimizer
+from beit_exp.tracking import Interrupted
+from beit_exp.train.checkpoint import CheckpointFolder, load_checkpoint, restore, save_checkpoint
+from beit_exp.train.evaluate import batch_sums, evaluate
+from beit_exp.train.loop import due, is_better
+from beit_exp.train.loss_scale import LossScale
+from beit_exp.train.losses import soft_cross_entropy
+from beit_exp.train.step import Trainer
+from beit_exp.train.stop import listening
+
+TINY = ("model.embed_dim=32", "model.depth=2", "model.num_heads=2", "model.patch_size=16", "model.head_init_scale=1.0")
+MODES = [pytest.param(ms.PYNATIVE_MODE, id="eager"), pytest.param(ms.GRAPH_MODE, id="compiled")]
+O0 = build_precision("O0", half=ms.float32)
+
+
+def make_trainer(
+    *overrides: str,
+    precision: Precision = O0,
+    loss_scale: LossScale | None = None,
+    accumulate_steps: int = 1,
+    ema_decay: float | None = None,
+) -> Trainer:
+    cfg = make_config(*TINY, *overrides)
+    network = build_model(cfg.model, num_classes=10, precision=precision, seed=0)
+    return Trainer(
+        network,
+        build_optimizer(cfg.optimizer, network, depth=cfg.model.depth),
+        loss=soft_cross_entropy,
+        schedule=np.linspace(1e-3, 2e-3, 20),
+        loss_scale=loss_scale or LossScale(1.0, 1000, False),
+        clip_norm=cfg.optimizer.clip_global_norm_value,
+        accumulate_steps=accumulate_steps,
+        ema_decay=ema_decay,
+    )
+
+
+def batch(size: int = 8, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    targets = soft_targets(rng.integers(0, 10, size), num_classes=10, smoothing=0.1)
+    return rng.standard_normal((size, 3, 32, 32), np.float32), targets
+
+
+def weights_of(trainer: Trainer) -> dict[str, np.ndarray]:
+    return {parameter.name: parameter.asnumpy().copy() for parameter in trainer.network.get_parameters()}
+
+
+# --- the step
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_accumulated_micro_batches_equal_the_large_batch(mode: int) -> None:
+    ms.set_context(mode=mode)
+    images, targets = batch(8)
+    whole, parts = make_trainer(), make_trainer(accumulate_steps=2)
+    for _ in range(3):
+        one = whole([(images, targets, None)])
+        two = parts([(images[:4], targets[:4], None), (images[4:], targets[4:], None)])
+        assert two.loss == pytest.approx(one.loss, abs=1e-5)
+        assert two.grad_norm == pytest.approx(one.grad_norm, rel=1e-4)
+    for name, value in weights_of(whole).items():
+        np.testing.assert_allclose(weights_of(parts)[name], value, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**16])
+def test_loss_scale_changes_no_result(scale: float) -> None:
+    ms.set_context(mode=ms.GRAPH_MODE)
+    images, targets = batch()
+    plain, scaled = make_trainer(), make_trainer(loss_scale=LossScale(scale, 1000, True))
+    for _ in range(2):
+        a, b = plain([(images, targets, None)]), scaled([(images, targets, None)])
+        assert (b.loss, b.grad_norm) == (pytest.approx(a.loss, rel=1e-5), pytest.approx(a.grad_norm, rel=1e-4))
+    for name, value in weights_of(plain).items():
+        np.testing.assert_allclose(weights_of(scaled)[name], value, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_overflow_changes_nothing_but_the_scale(mode: int) -> None:
+    ms.set_context(mode=mode)
+    half = build_precision("O1", half=ms.float16)
+    trainer = make_trainer(precision=half, loss_scale=LossScale(2.0**40, 1000, True), ema_decay=0.9)
+    before = weights_of(trainer)
+    moments = [moment.asnumpy().copy() for moment in trainer.optimizer.update.state()]
+    result = trainer([(*batch(), None)])
+    assert not result.finite
+    assert (trainer.step, trainer.updates_done, trainer.skipped_steps) == (1, 0, 1)
+    assert trainer.loss_scale.value == 2.0**39
+    assert all((value == before[name]).all() for name, value in weights_of(trainer).items())
+    state = trainer.optimizer.update.state()
+    assert all((new.asnumpy() == old).all() for new, old in zip(state, moments, strict=True))
+
+
+def test_a_dynamic_scale_finds_a_value_that_trains_in_half_precision() -> None:
+    ms.set_context(mode=ms.GRAPH_MODE)
+    half = build_precision("O1", half=ms.float16)
+    trainer = make_trainer(precision=half, loss_scale=LossScale(2.0**26, 1000, True))
+    results = [trainer([(*batch(), None)]) for _ in range(20)]
+    assert 0 < trainer.skipped_steps < 20
+    used = [result.lr for result in results if result.finite]
+    np.testing.assert_allclose(used, trainer.schedule[: len(used)])  # a skipped step does not advance the schedule
+    assert results[-1].loss < results[0].loss
+
+
+def test_loss_scale_halves_to_one_and_doubles_after_its_window() -> None:
+    scale = LossScale(2.0, window=3, is_dynamic=True)
+    values = []
+    for finite in (False, False, True, True, True, True, False):
+        scale.update(finite=finite)
+        values.append(scale.value)
+    assert values == [1, 1, 1, 1, 2, 2, 1]
+
+
+def test_a_fixed_scale_stays() -> None:
+    scale = LossScale(8.0, window=1, is_dynamic=False)
+    scale.update(finite=False)
+    scale.update(finite=True)
+    assert scale.value == 8.0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_averaged_weights_follow_their_formula_and_leave_the_network_as_it_was(mode: int) -> None:
+    ms.set_context(mode=mode)
+    trainer = make_trainer(ema_decay=0.9)
+    average = weights_of(trainer)
+    for seed in range(3):
+        trainer([(*batch(seed=seed), None)])
+        average = {name: 0.9 * average[name] + 0.1 * value for name, value in weights_of(trainer).items()}
+    raw = weights_of(trainer)
+    images = Tensor(batch()[0])
+    trainer.network.set_train(False)
+    raw_logits = trainer.network(images).asnumpy()
+    with trainer.averaged_weights():
+        for name, value in weights_of(trainer).items():
+            np.testing.assert_allclose(value, average[name], atol=1e-6, err_msg=name)
+        assert np.abs(trainer.network(images).asnumpy() - raw_logits).max() > 1e-6
+    assert all((value == raw[name]).all() for name, value in weights_of(trainer).items())
+    assert (trainer.network(images).asnumpy() == raw_logits).all()
+
+
+def test_clipping_bounds_the_update_and_the_logged_norm_is_the_one_before() -> None:
+    ms.set_context(mode=ms.GRAPH_MODE)
+    common = ("optimizer=momentum", "optimizer.momentum=0.0", "optimizer.weight_decay=0.0")
+    free = make_trainer(*common, "optimizer.clip_global_norm_value=null")
+    clipped = make_trainer(*common, "optimizer.clip_global_norm_value=0.01")
+    start = weights_of(free)
+    norms = [trainer([(*batch(), None)]).grad_norm for trainer in (free, clipped)]
+    moved = [
+        np.sqrt(sum(((value - start[name]).astype(np.float64) ** 2).sum() for name, value in weights_of(trainer).items()))
+        for trainer in (free, clipped)
+    ]
+    assert norms[0] == pytest.approx(norms[1])
+    assert moved[0] == pytest.approx(1e-3 * norms[0], rel=1e-3)
+    assert moved[1] == pytest.approx(1e-3 * 0.01, rel=1e-2)
+
+
+def test_drop_path_enters_the_step() -> None:
+    ms.set_context(mode=ms.GRAPH_MODE)
+    images, targets = batch()
+    dropped = np.zeros((2, 2, 8), np.float32)
+    results = [make_trainer()([(images, targets, keep)]).loss for keep in (None, np.ones_like(dropped), dropped)]
+    assert results[0] == pytest.approx(results[1], abs=1e-5)
+    assert results[0] != pytest.approx(results[2], abs=1e-5)
+
+
+def test_two_trainings_from_one_seed_are_equal() -> None:
+    ms.set_context(mode=ms.GRAPH_MODE)
+    runs = []
+    for _ in range(2):
+        trainer = make_trainer()
+        runs.append([trainer([(*batch(seed=seed), None)]).loss for seed in range(4)])
+    assert runs[0] == runs[1]
+
+
+# --- evaluation
+
+
+def test_sums_are_those_of_the_definition() -> None:
+    logits = np.array([[3.0, 1, 2, 0, 0, 0, -1], [0, 1, 2, 3, 4, 5, 6]], np.float32)
+    count, loss, top1, top5 = batch_sums(logits, np.array([0, 1]))
+    expected = sum(np.log(np.exp(row - row[label]).sum()) for row, label in zip(logits.astype(float), (0, 1), strict=True))
+    assert (count, top1, top5) == (2, 1, 1)
+    assert loss == pytest.approx(expected)
+
+
+def test_equal_logits_count_for_one_class_only() -> None:
+    logits = np.zeros((10, 10), np.float32)
+    assert batch_sums(logits, np.arange(10)).tolist()[2:] == [1, 5]
+
+
+def test_logits_that_are_not_numbers_are_never_right() -> None:
+    assert batch_sums(np.full((3, 10), np.nan, np.float32), np.arange(3))[2:].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("size", [7, 16, 50])
+def test_accuracy_does_not_depend_on_the_batch_size(size: int) -> None:
+    ms.set_context(mode=ms.GRAPH_MODE)
+    network = make_trainer().network
+    rng = np.random.default_rng(0)
+    images, labels = rng.standard_normal((50, 3, 32, 32), np.float32), rng.integers(0, 10, 50)
+
+    def measure(batch_size: int) -> dict[str, float]:
+        parts = [(images[at : at + batch_size], labels[at : at + batch_size]) for at in range(0, 50, batch_size)]
+        return evaluate(network, parts, batch_size=batch_size)
+
+    found, whole = measure(size), measure(50)
+    assert (found["top1"], found["top5"]) == (whole["top1"], whole["top5"])
+    assert found["loss"] == pytest.approx(whole["loss"], rel=1e-6)
+
+
+# --- checkpoints
+
+
+def parameters(value: float = 1.0) -> dict[str, Parameter]:
+    return {"model/a": Parameter(Tensor(np.full((2, 3), value, np.float32)), name="a")}
+
+
+def test_checkpoint_restores_tensors_and_state(tmp_path: Path) -> None:
+    path = tmp_path / "step.safetensors"
+    save_checkpoint(path, parameters(0.1), {"step": 3, "best": {"val/top1": 0.1 + 0.2}})
+    target = parameters(5.0)
+    checkpoint = load_checkpoint(path)
+    restore(checkpoint, target)
+    assert (target["model/a"].asnumpy() == np.float32(0.1)).all()
+    assert checkpoint.state == {"step": 3, "best": {"val/top1": 0.1 + 0.2}}
+
+
+def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "step.safetensors"
+    save_checkpoint(path, parameters(), {})
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="step.safetensors is damaged"):
+        load_checkpoint(path)
+
+
+def test_a_truncated_checkpoint_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "step.safetensors"
+    save_checkpoint(path, parameters(), {})
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(UserError, match="step.safetensors cannot be read"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "step.safetensors"
+    save_checkpoint(path, parameters(), {})
+    other = {"model/a": Parameter(Tensor(np.zeros((4,), np.float32)), name="a")}
+    with pytest.raises(UserError, match=r"another model or optimizer: 1 tensors differ, such as model/a"):
+        restore(load_checkpoint(path), other)
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path, keep=2)
+    for step in range(1, 6):
+        folder.save(parameters(step), {"step": step}, step=step, is_best=step == 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "best.safetensors",
+        "step_00000004.safetensors",
+        "step_00000005.safetensors",
+    ]
+    assert load_checkpoint(folder.best).state == {"step": 2}
+    assert folder.load_newest().state == {"step": 5}
+
+
+def test_a_failed_save_leaves_the_old_checkpoint_and_no_litter(tmp_path: Path, monkeypatch) -> None:
+    folder = CheckpointFolder(tmp_path, keep=2)
+    folder.save(parameters(), {"step": 1}, step=1, is_best=False)
+
+    def full_disk(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("beit_exp.train.checkpoint.save_file", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        folder.save(parameters(), {"step": 2}, step=2, is_best=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001.safetensors"]
+
+
+# --- the loop's parts
+
+
+def test_due_is_every_so_often_and_at_the_end() -> None:
+    assert [step for step in range(1, 8) if due(step, 3, 7)] == [3, 6, 7]
+
+
+def test_better_means_higher_accuracy_or_lower_loss() -> None:
+    old = {"val/top1": 50.0, "val/loss": 1.0}
+    assert is_better({"val/top1": 51.0, "val/loss": 2.0}, old, objective="val/top1")
+    assert not is_better({"val/top1": 51.0, "val/loss": 2.0}, old, objective="val/loss")
+    assert not is_better({"val/top1": 50.0, "val/loss": 0.5}, old, objective="best/val/top1")
+    assert not is_better({"val/top1": float("nan"), "val/loss": 0.5}, old, objective="val/top1")
+    assert is_better({"val/top1": 0.0, "val/loss": 9.0}, {}, objective="val/top1")
+
+
+def test_a_signal_is_noted_and_a_second_one_acts_at_once() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with listening() as stop:
+        stop.check()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            stop.check()
+        with pytest.raises(Interrupted):
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_checkpoint_metadata_is_plain_json(tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    save_checkpoint(tmp_path / "c.safetensors", parameters(), {"classes": ["tabby", "tiger"]})
+    with safe_open(tmp_path / "c.safetensors", framework="numpy") as file:
+        assert json.loads(file.metadata()["state"]) == {"classes": ["tabby", "tiger"]}
