@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from beit_exp import complaints, config, hardware
 from beit_exp.config import Config, UserError
 from beit_exp.data.sources import check_folders
-from beit_exp.sweep import parent_run_id
+from beit_exp.sweep import read_parent
 from beit_exp.tracking import resolve_uri
 
 CONF = Path(__file__).resolve().parent / "conf"
@@ -56,7 +56,7 @@ def compose_and_run(raw: DictConfig) -> float:
         values = adopt_run(raw, list(composed.overrides.task))
         values["tracking"]["uri"] = resolve_uri(values["tracking"]["uri"])
         if is_sweep:
-            place_under_parent(values, Path(composed.sweep.dir), composed.job.override_dirname)
+            place_under_parent(values, Path(composed.sweep.dir), list(composed.overrides.task))
         cfg = config.from_mapping(values)
         check_files(cfg)
         prepare(cfg, run_dir)
@@ -86,10 +86,12 @@ def check_overrides(arguments: list[str]) -> None:
     words = [word for word in arguments if not word.startswith("-") and "=" in word]
     if any(word in arguments for word in ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")):
         return  # the settings may come from elsewhere: Hydra's own checks must do
-    try:
-        overrides = OverridesParser.create().parse_overrides(words)
-    except OverrideParseException as error:
-        stop(str(error))
+    overrides = []
+    for word in words:
+        try:
+            overrides += OverridesParser.create().parse_overrides([word])
+        except OverrideParseException as error:
+            stop(f"{word} is no override: {str(error).splitlines()[0]}")
     known = set(config.keys())
     groups = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
     problems, sound = [], []
@@ -146,10 +148,12 @@ def adopt_run(raw: DictConfig, overrides: list[str]) -> dict[str, Any]:
     return adopted
 
 
-def place_under_parent(values: dict[str, Any], sweep_dir: Path, difference: str) -> None:
-    """Name a sweep's job by what differs, and hang its MLflow run under the sweep's."""
-    values["tracking"]["run_name"] = values["tracking"]["run_name"] or difference or None
-    values["tracking"]["tags"] |= {"mlflow.parentRunId": parent_run_id(sweep_dir)}
+def place_under_parent(values: dict[str, Any], sweep_dir: Path, overrides: list[str]) -> None:
+    """Name a sweep's job by what differs from the other jobs, and hang its MLflow run under the sweep's."""
+    parent = read_parent(sweep_dir)
+    differing = [override for override in overrides if override.split("=")[0].lstrip("+") in parent["swept"]]
+    values["tracking"]["run_name"] = values["tracking"]["run_name"] or " ".join(differing) or None
+    values["tracking"]["tags"] |= {"mlflow.parentRunId": parent["run_id"]}
 
 
 def check_files(cfg: Config) -> None:

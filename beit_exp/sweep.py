@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -24,12 +25,13 @@ class SweepCallback(Callback):
         uri = resolve_uri(config.tracking.uri)
         self.client, experiment_id = open_experiment(uri, config.tracking.experiment)
         if (sweep_dir / PARENT_FILE).exists():
-            self.run_id = parent_run_id(sweep_dir)
+            self.run_id = read_parent(sweep_dir)["run_id"]
             self.client.update_run(self.run_id, status="RUNNING")
         else:
             tags = {"beit_exp.overrides": " ".join(config.hydra.overrides.task), "beit_exp.sweep_dir": str(sweep_dir)}
             self.run_id = self.client.create_run(experiment_id, tags=tags, run_name=sweep_dir.name).info.run_id
-            write_atomically(sweep_dir / PARENT_FILE, json.dumps({"uri": uri, "run_id": self.run_id}).encode())
+            state = {"uri": uri, "run_id": self.run_id, "swept": swept_keys(config)}
+            write_atomically(sweep_dir / PARENT_FILE, json.dumps(state).encode())
         atexit.register(self._end, "FAILED")  # a failed job or a signal: Hydra then never calls on_multirun_end
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
@@ -40,6 +42,13 @@ class SweepCallback(Callback):
         self.client.set_terminated(self.run_id, status)
 
 
-def parent_run_id(sweep_dir: Path) -> str:
-    """The MLflow run that a sweep's jobs belong under."""
-    return str(json.loads((sweep_dir / PARENT_FILE).read_text())["run_id"])
+def swept_keys(config: DictConfig) -> list[str]:
+    """The settings that differ between a sweep's jobs: those given several values, and the sweeper's own."""
+    overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+    given = [override.key_or_group for override in overrides if override.is_sweep_override()]
+    return [*given, *(key for key in config.hydra.sweeper.get("params") or {} if key not in given)]
+
+
+def read_parent(sweep_dir: Path) -> dict[str, Any]:
+    """`run_id` of the MLflow run that a sweep's jobs belong under, and the `swept` keys."""
+    return dict(json.loads((sweep_dir / PARENT_FILE).read_text()))

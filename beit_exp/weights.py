@@ -229,7 +229,11 @@ def resize_table(table: np.ndarray, rows: int) -> np.ndarray:
     places = np.concatenate([-steps[::-1], [0], steps])
     wanted = np.arange(-(target_side // 2), target_side // 2 + 1)
     grids = table[:-CLASS_ROWS].reshape(source_side, source_side, -1).astype(np.float64)
-    resized = [RectBivariateSpline(places, places, grids[:, :, head])(wanted, wanted) for head in range(grids.shape[2])]
+    degree = min(3, source_side - 1)  # a cubic needs four places; the smallest tables have three
+    resized = [
+        RectBivariateSpline(places, places, grids[:, :, head], kx=degree, ky=degree)(wanted, wanted)
+        for head in range(grids.shape[2])
+    ]
     body = np.stack(resized, axis=-1).reshape(target_side * target_side, -1)
     return np.concatenate([body, table[-CLASS_ROWS:]]).astype(np.float32)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,25 @@ def compose(*overrides: str) -> dict[str, Any]:
 
 def make_config(*overrides: str) -> Config:
     return config.from_mapping(compose(*overrides))
+
+
+AGREEMENT: dict[str, tuple[float, float]] = {}  # part -> largest difference, what is allowed
+
+
+def agree(part: str, found: np.ndarray, expected: np.ndarray, *, within: float, relative: bool = False) -> None:
+    """Assert that two arrays agree, and keep the largest difference for the table at the end of the session."""
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    assert found.shape == expected.shape, part
+    difference = float(np.abs(found - expected).max() / (np.abs(expected).max() if relative else 1))
+    AGREEMENT[part] = (max(difference, AGREEMENT.get(part, (0.0, 0.0))[0]), within)
+    assert difference <= within, f"{part}: differs by {difference:.2g}, allowed {within:g}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if AGREEMENT:
+        terminalreporter.section("agrees with the public originals")
+    for part, (difference, within) in AGREEMENT.items():
+        terminalreporter.write_line(f"{part:50} largest difference {difference:.1e}, allowed {within:.0e}")
 
 
 @pytest.fixture(scope="session")
@@ -75,18 +93,44 @@ TINY = (
 )
 
 
-@pytest.fixture
-def launch(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`python launch.py ...` in an empty folder."""
+class Command:
+    """`python launch.py ...` in a folder of its own, as a user would type it."""
 
-    def call(*arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+        return subprocess.Popen(
             [sys.executable, str(ROOT / "launch.py"), *arguments],
-            cwd=tmp_path,
-            capture_output=True,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=timeout_s,
-            env={name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"},
+            env=environment,
         )
 
-    return call
+    def __call__(self, *arguments: str, timeout_s: float = 180) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments)
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def client(self):
+        from mlflow import MlflowClient
+
+        return MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+
+    def runs(self):
+        """Every tracked run, the oldest first."""
+        client = self.client()
+        experiment = client.get_experiment_by_name("beit")
+        return list(reversed(client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])))
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Command:
+    return Command(tmp_path)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import GOLDEN, make_config
+from conftest import GOLDEN, agree, make_config
 from PIL import Image
 
 from beit_exp.config import Config, UserError
@@ -30,11 +30,9 @@ def config_for(folder: Path, *overrides: str) -> Config:
 @pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee", "rocket"])
 def test_evaluation_transform_is_the_official_one(name: str, size: int) -> None:
     cfg = make_config("dataset.crop_pct=0.875").dataset
-    found = transforms.make_eval_transform(cfg, image_size=size)(
-        transforms.load_image(GOLDEN / "eval" / f"{name}.jpg")
-    )
+    found = transforms.make_eval_transform(cfg, image_size=size)(transforms.load_image(GOLDEN / "eval" / f"{name}.jpg"))
     expected = np.load(GOLDEN / "eval_transform.npz")[f"{name}/size{size}"].astype(np.float32)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-3)
+    agree("evaluation transform", found, expected, within=2e-3)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "CMYK", "LA", "I;16", "1"])
@@ -177,9 +175,9 @@ def test_mixed_images_and_targets_are_timms(kind: str) -> None:
         lam = mixup.corrected_lam(box, *images.shape[2:])
         assert lam == pytest.approx(float(golden["cutmix/corrected_lam"]), abs=1e-12)
         mixed = mixup.cutmix(images, box)
-    np.testing.assert_allclose(mixed, golden[f"{kind}/images"], rtol=0, atol=1e-6)
+    agree("mixup and cutmix images", mixed, golden[f"{kind}/images"], within=1e-6)
     found = mixup.mix_targets(targets, np.full(len(images), lam))
-    np.testing.assert_allclose(found, golden[f"{kind}/targets"], rtol=0, atol=1e-6)
+    agree("mixup and cutmix targets", found, golden[f"{kind}/targets"], within=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +294,9 @@ def batches_of(folder: Path, *overrides: str, first: int = 0, last: int = 6, sha
 def test_stream_is_the_same_for_any_number_of_workers(few_digits: Path, workers: int) -> None:
     one = batches_of(few_digits, "augment=finetune_mixup", "hardware.num_parallel_workers=1")
     other = batches_of(few_digits, "augment=finetune_mixup", f"hardware.num_parallel_workers={workers}")
-    assert all((a == b).all() for first, second in zip(one, other, strict=True) for a, b in zip(first, second, strict=True))
+    assert all(
+        (a == b).all() for first, second in zip(one, other, strict=True) for a, b in zip(first, second, strict=True)
+    )
 
 
 def test_stream_continues_from_any_batch(few_digits: Path) -> None:
@@ -329,7 +329,9 @@ def test_augmentation_of_an_image_changes_from_epoch_to_epoch(few_digits: Path) 
 
 def test_shards_are_the_parts_of_the_whole_batch(few_digits: Path) -> None:
     whole = batches_of(few_digits, "augment=light", last=4)
-    parts = [batches_of(few_digits, "augment=light", "train.batch_size=8", last=4, shard=Shard(rank, 2)) for rank in (0, 1)]
+    parts = [
+        batches_of(few_digits, "augment=light", "train.batch_size=8", last=4, shard=Shard(rank, 2)) for rank in (0, 1)
+    ]
     for batch, *halves in zip(whole, *parts, strict=True):
         assert (batch[0] == np.concatenate([images for images, _ in halves])).all()
 

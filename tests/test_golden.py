@@ -8,7 +8,7 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 import pytest
-from conftest import GOLDEN, make_config
+from conftest import GOLDEN, agree, make_config
 from mindspore import ParameterTuple, Tensor, nn, ops
 
 from beit_exp import weights
@@ -76,14 +76,14 @@ def test_logits_loss_and_every_gradient_are_timms(variant: str, mode: int) -> No
     targets = soft_targets(reference["labels"], num_classes=10, smoothing=0.1)
     cell = Gradients(network)
     (loss, logits), gradients = cell(Tensor(reference["images"]), Tensor(targets))
-    np.testing.assert_allclose(logits.asnumpy(), reference["logits"], rtol=0, atol=1e-4)
-    assert float(loss.asnumpy()) == pytest.approx(float(reference["loss_label_smoothing_0p1"]), abs=1e-5)
+    agree("logits of four variants", logits.asnumpy(), reference["logits"], within=1e-4)
+    agree("their loss", loss.asnumpy(), reference["loss_label_smoothing_0p1"], within=1e-5)
     named = {weight.name: gradient.asnumpy() for weight, gradient in zip(cell.weights, gradients, strict=True)}
     found = weights.to_official(named)
     expected = {name.removeprefix("grad/"): reference[name] for name in reference.files if name.startswith("grad/")}
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
-        np.testing.assert_allclose(found[name], gradient, rtol=0, atol=1e-4 * np.abs(gradient).max(), err_msg=name)
+        agree("their gradients, of the largest", found[name], gradient, within=1e-4, relative=True)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -106,7 +106,7 @@ def test_thirty_training_steps_are_those_of_torch(mode: int) -> None:
     schedule = build_schedule(
         cfg.scheduler, peak_lr=golden["base_lr"], epochs=steps // warmup_steps, steps_per_epoch=warmup_steps
     )
-    np.testing.assert_allclose(schedule, reference["lr"], atol=1e-12)
+    agree("learning rates of 30 steps", schedule, reference["lr"], within=1e-12)
     trainer = Trainer(
         network,
         build_optimizer(cfg.optimizer, network, depth=cfg.model.depth),
@@ -124,11 +124,11 @@ def test_thirty_training_steps_are_those_of_torch(mode: int) -> None:
         result = trainer([(normalised.astype(np.float32), targets, None)])
         losses.append(result.loss)
         norms.append(result.grad_norm)
-    np.testing.assert_allclose(losses, reference["losses"], rtol=0, atol=1e-3)
-    np.testing.assert_allclose(norms, reference["grad_norms"], rtol=1e-3)
+    agree("losses of 30 training steps", losses, reference["losses"], within=1e-3)
+    agree("their gradient norms, of the largest", norms, reference["grad_norms"], within=1e-3, relative=True)
     final = weights.to_official({parameter.name: parameter.asnumpy() for parameter in network.get_parameters()})
     for name, array in final.items():
-        np.testing.assert_allclose(array, reference[f"final/{name}"], rtol=0, atol=1e-3, err_msg=name)
+        agree("their final parameters", array, reference[f"final/{name}"], within=1e-3)
 
 
 @pytest.mark.parametrize("grid", [24, 32])
@@ -136,5 +136,5 @@ def test_resized_table_is_the_official_one(grid: int) -> None:
     reference = np.load(GOLDEN / "rel_pos_resize.npz")
     source, target = reference[f"from_14_to_{grid}/source"], reference[f"from_14_to_{grid}/target"]
     found = weights.resize_table(source, len(target))
-    np.testing.assert_allclose(found, target, rtol=0, atol=2e-3)
+    agree("resized relative position tables", found, target, within=2e-3)
     assert (found[-3:] == source[-3:]).all()

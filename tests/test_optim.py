@@ -5,7 +5,7 @@ import json
 import mindspore as ms
 import numpy as np
 import pytest
-from conftest import GOLDEN, make_config
+from conftest import GOLDEN, agree, make_config
 from mindspore import Parameter, Tensor
 
 from beit_exp.optim.groups import has_weight_decay, layer_of, lr_scale, make_groups
@@ -28,7 +28,7 @@ def test_cosine_is_the_official_table(name: str) -> None:
         steps_per_epoch=golden["steps_per_epoch"],
         peak_lr=golden["base_lr"],
     )
-    np.testing.assert_allclose(table[golden["steps"]], golden["lr"], rtol=0, atol=1e-12)
+    agree("cosine table", table[golden["steps"]], golden["lr"], within=1e-12)
 
 
 def test_warmup_starts_at_its_own_rate_and_ends_at_the_peak() -> None:
@@ -78,7 +78,7 @@ def test_groups_are_the_official_ones(setting: str) -> None:
     found = {name: [group.lr_scale, group.weight_decay] for group in groups for name in group.names}
     assert found.keys() == golden[key].keys()
     for name, expected in golden[key].items():
-        np.testing.assert_allclose(found[name], expected, rtol=0, atol=1e-12, err_msg=name)
+        agree("layer and weight decay per parameter", found[name], expected, within=1e-12)
 
 
 def test_base_has_28_groups_that_hold_every_parameter_once() -> None:

@@ -41,7 +41,8 @@ def test_a_run_holds_every_setting_every_metric_and_the_configuration(run) -> No
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(None, "FINISHED"), (RuntimeError("x"), "FAILED"), (Interrupted(15), "KILLED"), (SystemExit(0), "FAILED")]
+    ("error", "status"),
+    [(None, "FINISHED"), (RuntimeError("x"), "FAILED"), (Interrupted(15), "KILLED"), (SystemExit(0), "FAILED")],
 )
 def test_status_is_true_to_what_happened(run, error, status: str) -> None:
     cfg, run_dir = run

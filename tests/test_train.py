@@ -161,7 +161,9 @@ def test_clipping_bounds_the_update_and_the_logged_norm_is_the_one_before() -> N
     start = weights_of(free)
     norms = [trainer([(*batch(), None)]).grad_norm for trainer in (free, clipped)]
     moved = [
-        np.sqrt(sum(((value - start[name]).astype(np.float64) ** 2).sum() for name, value in weights_of(trainer).items()))
+        np.sqrt(
+            sum(((value - start[name]).astype(np.float64) ** 2).sum() for name, value in weights_of(trainer).items())
+        )
         for trainer in (free, clipped)
     ]
     assert norms[0] == pytest.approx(norms[1])
@@ -193,7 +195,9 @@ def test_two_trainings_from_one_seed_are_equal() -> None:
 def test_sums_are_those_of_the_definition() -> None:
     logits = np.array([[3.0, 1, 2, 0, 0, 0, -1], [0, 1, 2, 3, 4, 5, 6]], np.float32)
     count, loss, top1, top5 = batch_sums(logits, np.array([0, 1]))
-    expected = sum(np.log(np.exp(row - row[label]).sum()) for row, label in zip(logits.astype(float), (0, 1), strict=True))
+    expected = sum(
+        np.log(np.exp(row - row[label]).sum()) for row, label in zip(logits.astype(float), (0, 1), strict=True)
+    )
     assert (count, top1, top5) == (2, 1, 1)
     assert loss == pytest.approx(expected)
 

@@ -23,6 +23,7 @@ from beit_exp.train.checkpoint import save_checkpoint
 
 OFFICIAL = GOLDEN / "model" / "rel_pos" / "official.pth"
 SHARED = GOLDEN / "model" / "shared_rel_pos" / "official.pth"
+TABLE = "relative_position_bias_table"
 SMALL = ("model.embed_dim=48", "model.depth=3", "model.num_heads=3", "model.abs_pos_emb=false")
 
 
@@ -59,7 +60,7 @@ def hugging_face_names(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         leaf = {
             "attn.q_bias": "attention.attention.query.bias",
             "attn.v_bias": "attention.attention.value.bias",
-            "attn.relative_position_bias_table": "attention.attention.relative_position_bias.relative_position_bias_table",
+            f"attn.{TABLE}": f"attention.attention.relative_position_bias.{TABLE}",
             "cls_token": "beit.embeddings.cls_token",
             "gamma_1": "lambda_1",
             "gamma_2": "lambda_2",
@@ -97,7 +98,9 @@ def test_every_format_gives_the_same_network(kind: str, official: dict[str, np.n
         save_checkpoint(Path(path), {f"model/{p.name}": p for p in reference.get_parameters()}, {"classes": ["a"]})
     elif kind == "mindspore":
         path = str(tmp_path / "seed.ckpt")
-        entries = [{"name": p.name.replace("norm1.weight", "norm1.gamma"), "data": p} for p in reference.get_parameters()]
+        entries = [
+            {"name": p.name.replace("norm1.weight", "norm1.gamma"), "data": p} for p in reference.get_parameters()
+        ]
         ms.save_checkpoint(entries, path)
     else:
         path = save(official if kind == "timm" else hugging_face_names(official), tmp_path / "w.safetensors")
@@ -236,7 +239,9 @@ def test_a_deeper_file_is_refused() -> None:
 def test_a_missing_block_is_refused(official: dict[str, np.ndarray], tmp_path: Path) -> None:
     arrays = {name: array for name, array in official.items() if not name.startswith("blocks.1.")}
     path = save(arrays, tmp_path / "gap.safetensors")
-    with pytest.raises(UserError, match=r"gap.safetensors does not fit the network: .*blocks.1.gamma_1 \(48,\) is missing"):
+    with pytest.raises(
+        UserError, match=r"gap.safetensors does not fit the network: .*blocks.1.gamma_1 \(48,\) is missing"
+    ):
         weights.load_pretrained(build(), path)
 
 

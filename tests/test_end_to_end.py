@@ -1,0 +1,297 @@
+"""Whole runs of the command on a small network and 130 digits."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+import pytest
+from conftest import GOLDEN, TINY, Command, agree, compose
+from PIL import Image
+
+from beit_exp import config
+from beit_exp.model.build import build_model
+from beit_exp.model.precision import build_precision
+from beit_exp.tracking import read_records
+from beit_exp.train.checkpoint import load_checkpoint
+
+
+def small(data: Path, *more: str, epochs: int = 2) -> tuple[str, ...]:
+    """Overrides of a run of seconds, which evaluates and saves after every epoch."""
+    return (
+        *TINY,
+        f"dataset.data_url={data}",
+        f"train.epochs={epochs}",
+        "train.eval_every_epochs=1",
+        "train.save_every_epochs=1",
+        *more,
+    )
+
+
+def without_times(run_dir: Path) -> list[dict[str, Any]]:
+    """The records of a run but for what the clock says."""
+    records = [
+        {key: value for key, value in record.items() if not key.startswith("time")}
+        for record in read_records(run_dir / "metrics.jsonl")
+    ]
+    return [record for record in records if record.keys() > {"step", "epoch"}]
+
+
+def metrics_of(run_dir: Path) -> dict[str, float]:
+    return json.loads((run_dir / "metrics.json").read_text())
+
+
+def same_weights(first: Path, second: Path) -> bool:
+    paths = [sorted((run_dir / "checkpoints").glob("step_*"))[-1] for run_dir in (first, second)]
+    one, other = (load_checkpoint(path).tensors for path in paths)
+    return one.keys() == other.keys() and all((one[name] == other[name]).all() for name in one)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, few_digits: Path) -> tuple[Command, Path]:
+    """A finished run, and the command in its folder."""
+    command = Command(tmp_path_factory.mktemp("finished"))
+    done = command(*small(few_digits, "optimizer.base_lr=3e-5", "scheduler.min_lr=1e-7", "hydra.run.dir=run"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return command, command.folder / "run"
+
+
+def test_a_run_leaves_everything_in_its_directory(finished: tuple[Command, Path]) -> None:
+    _, run_dir = finished
+    files = {str(path.relative_to(run_dir)) for path in run_dir.rglob("*") if path.is_file()}
+    assert files == {
+        "checkpoints/best.safetensors",
+        "checkpoints/step_00000005.safetensors",
+        "checkpoints/step_00000010.safetensors",
+        "config.yaml",
+        "launch.log",
+        "metrics.json",
+        "metrics.jsonl",
+        "mlflow.json",
+        "plots/batch.png",
+        "plots/curves.png",
+        "plots/schedule.png",
+    }
+    assert config.load(run_dir / "config.yaml").optimizer.base_lr == 3e-5
+    assert metrics_of(run_dir).keys() >= {"val/top1", "val/top5", "val/loss", "best/val/top1", "best/epoch", "step"}
+    assert all(Image.open(path).size[0] > 200 for path in (run_dir / "plots").iterdir())
+
+
+def test_a_run_is_tracked_with_its_setting_and_its_metrics_by_step(finished: tuple[Command, Path]) -> None:
+    command, run_dir = finished
+    run_id = json.loads((run_dir / "mlflow.json").read_text())["run_id"]
+    client = command.client()
+    run = client.get_run(run_id)
+    assert (run.info.status, run.data.params["optimizer.base_lr"]) == ("FINISHED", "3e-05")
+    for name, steps in (("train/loss", 10), ("optim/lr", 10), ("val/top1", 2)):
+        history = client.get_metric_history(run_id, name)
+        recorded = [(record["step"], record[name]) for record in without_times(run_dir) if name in record]
+        assert [(metric.step, metric.value) for metric in history] == recorded
+        assert len(history) == steps
+    assert {artifact.path for artifact in client.list_artifacts(run_id, "plots")} == {
+        "plots/batch.png",
+        "plots/curves.png",
+        "plots/schedule.png",
+    }
+
+
+def test_evaluation_gives_the_runs_last_accuracy_exactly(finished: tuple[Command, Path]) -> None:
+    command, run_dir = finished
+    done = command("task=evaluate", f"checkpoint={run_dir}", "hydra.run.dir=evaluated")
+    found, expected = metrics_of(command.folder / "evaluated"), metrics_of(run_dir)
+    assert found == {name: expected[name] for name in ("val/loss", "val/top1", "val/top5")}
+    assert str(expected["val/top1"]) in done.stdout
+
+
+def test_prediction_lists_every_image_in_path_order(finished: tuple[Command, Path], few_digits: Path) -> None:
+    command, run_dir = finished
+    images = few_digits / "val"
+    command("task=predict", f"checkpoint={run_dir}", f"images={images}", "hydra.run.dir=predicted")
+    with (command.folder / "predicted" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    logits = np.load(command.folder / "predicted" / "logits.npy")
+    assert [row["path"] for row in rows] == sorted(str(path) for path in images.rglob("*.png"))
+    assert logits.shape == (50, 10)
+    assert [row["class1"] for row in rows] == [str(best) for best in logits.argmax(axis=1)]
+    probabilities = np.exp(logits[0]) / np.exp(logits[0]).sum()
+    assert float(rows[0]["probability1"]) == pytest.approx(probabilities.max(), abs=1e-5)
+    hits = np.mean([row["class1"] == Path(row["path"]).parent.name for row in rows])
+    assert 100 * hits == pytest.approx(metrics_of(run_dir)["val/top1"])
+
+
+def test_export_gives_a_graph_with_the_networks_logits(finished: tuple[Command, Path]) -> None:
+    command, run_dir = finished
+    done = command("task=export", f"checkpoint={run_dir}", "hydra.run.dir=exported")
+    assert done.returncode == 0, done.stdout
+    assert metrics_of(command.folder / "exported")["export/largest_difference"] <= 1e-5
+    assert (command.folder / "exported" / "beit_micro.mindir").stat().st_size > 10_000
+    preprocess = json.loads((command.folder / "exported" / "preprocess.json").read_text())
+    assert preprocess["classes"] == [str(digit) for digit in range(10)]
+
+
+def test_official_weights_predict_timms_logits_on_image_files(launch: Command, tmp_path: Path) -> None:
+    reference = np.load(GOLDEN / "model" / "rel_pos" / "reference.npz")
+    found = launch(
+        "task=predict",
+        f"checkpoint={GOLDEN / 'model' / 'rel_pos' / 'official.pth'}",
+        f"images={GOLDEN / 'eval'}",
+        "model.embed_dim=48",
+        "model.depth=3",
+        "model.num_heads=3",
+        "model.abs_pos_emb=false",
+        "dataset.crop_pct=0.875",
+        "hydra.run.dir=run",
+    )
+    assert found.returncode == 0, found.stdout
+    logits = np.load(tmp_path / "run" / "logits.npy")
+    expected = np.load(GOLDEN / "predict_logits.npz")
+    assert [path.name for path in sorted((GOLDEN / "eval").glob("*.jpg"))] == expected["names"].tolist()
+    agree("logits of photographs through task=predict", logits, expected["logits"], within=1e-4)
+    assert reference["logits"].shape[1] == logits.shape[1]
+
+
+def test_a_finished_run_started_again_changes_nothing(finished: tuple[Command, Path], few_digits: Path) -> None:
+    command, run_dir = finished
+    before = without_times(run_dir)
+    done = command(*small(few_digits, "optimizer.base_lr=3e-5", "scheduler.min_lr=1e-7", "hydra.run.dir=run"))
+    assert done.returncode == 0
+    assert without_times(run_dir) == before
+
+
+def test_other_settings_on_a_run_directory_are_refused_with_the_list(finished: tuple[Command, Path]) -> None:
+    command, run_dir = finished
+    done = command("optimizer.base_lr=1e-3", "seed=1", f"hydra.run.dir={run_dir}")
+    assert done.returncode == 2
+    assert "optimizer.base_lr: 3e-05 there, 0.001 here" in done.stderr
+    assert "seed: 42 there, 1 here" in done.stderr
+
+
+def test_losses_through_launch_are_those_of_torch_and_timm(launch: Command, tmp_path: Path) -> None:
+    """The recipe as a whole on image files: two epochs of the same training in torch and timm."""
+    golden = json.loads((GOLDEN / "recipe.json").read_text())
+    data = tmp_path / "digits"
+    done = launch(
+        *golden["overrides"],
+        f"dataset.data_url={data}",
+        f"model.pretrained={GOLDEN / 'recipe_init.safetensors'}",
+        "hydra.run.dir=run",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    losses = [record["train/loss"] for record in without_times(tmp_path / "run") if "train/loss" in record]
+    agree("losses of two epochs through launch.py", losses, golden["losses"], within=1e-3)
+    assert metrics_of(tmp_path / "run")["val/top1"] == pytest.approx(golden["val_top1"], abs=0.3)
+
+
+@pytest.mark.slow
+def test_two_runs_from_one_seed_are_equal(launch: Command, few_digits: Path, tmp_path: Path) -> None:
+    settings = small(few_digits, "augment=finetune_mixup", "model.drop_path_rate=0.2", "train.ema_decay=0.9")
+    for name in ("a", "b"):
+        assert launch(*settings, f"hydra.run.dir={name}").returncode == 0
+    assert without_times(tmp_path / "a") == without_times(tmp_path / "b")
+    assert same_weights(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_run_stopped_after_two_epochs_and_resumed_equals_one_never_stopped(
+    number: signal.Signals, launch: Command, few_digits: Path, tmp_path: Path
+) -> None:
+    settings = small(few_digits, "augment=finetune_mixup", "model.drop_path_rate=0.2", "train.ema_decay=0.9", epochs=40)
+    whole = launch(*settings, "hydra.run.dir=whole")
+    assert whole.returncode == 0, whole.stdout
+    stop_after(launch.start(*settings, "hydra.run.dir=halved"), tmp_path / "halved", epochs=2, number=number)
+    status = launch.runs()[-1].info.status
+    assert status == ("RUNNING" if number == signal.SIGKILL else "KILLED")
+    assert not (tmp_path / "halved" / "metrics.json").exists()
+    assert launch(*settings, "hydra.run.dir=halved").returncode == 0
+    assert without_times(tmp_path / "halved") == without_times(tmp_path / "whole")
+    assert same_weights(tmp_path / "halved", tmp_path / "whole")
+    assert [run.info.status for run in launch.runs()] == ["FINISHED", "FINISHED"]
+
+
+def stop_after(process, run_dir: Path, *, epochs: int, number: signal.Signals) -> None:
+    """Send a signal to a command, and to its worker where the command cannot pass it on, once epochs are done."""
+    deadline = time.monotonic() + 120
+    while not (run_dir / "metrics.jsonl").exists() or read_epoch(run_dir) < epochs:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    workers = [int(line) for line in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    process.send_signal(number)
+    if number != signal.SIGTERM:
+        import os
+
+        os.kill(workers[0], number)
+    out, err = process.communicate(timeout=120)
+    # While a graph runs, MindSpore turns SIGINT into SIGTERM.
+    statuses = {-number} if number == signal.SIGKILL else {128 + number, 128 + signal.SIGTERM}
+    assert process.returncode in statuses, out + err
+    if number != signal.SIGKILL:
+        assert f"to go on: python -m beit_exp.worker {run_dir}" in out
+
+
+def read_epoch(run_dir: Path) -> float:
+    return max((record["epoch"] for record in read_records(run_dir / "metrics.jsonl")), default=0)
+
+
+@pytest.mark.slow
+def test_a_sweep_is_one_parent_with_a_child_per_value(launch: Command, few_digits: Path, tmp_path: Path) -> None:
+    done = launch(
+        "-m", *small(few_digits), "optimizer.layer_decay=0.65,0.75,0.85", "hydra.sweep.dir=sweep", timeout_s=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    runs = launch.runs()
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert sorted(run.data.params["optimizer.layer_decay"] for run in children) == ["0.65", "0.75", "0.85"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert sorted(run.info.run_name for run in children) == [f"optimizer.layer_decay={d}" for d in (0.65, 0.75, 0.85)]
+    # The lowest layer moves the further, the larger its share of the learning rate.
+    moved = []
+    for number in range(3):
+        folder = tmp_path / "sweep" / str(number)
+        cfg = config.load(folder / "config.yaml")
+        start = build_model(cfg.model, num_classes=10, precision=build_precision("O0", half=ms.float32), seed=cfg.seed)
+        trained = load_checkpoint(folder / "checkpoints" / "step_00000010.safetensors").tensors
+        name = "patch_embed.proj.weight"
+        moved.append(np.abs(trained[f"model/{name}"] - start.parameters_dict()[name].asnumpy()).mean())
+    assert moved[0] < 0.9 * moved[1] < 0.9**2 * moved[2]
+
+
+@pytest.mark.slow
+def test_a_failing_job_of_a_sweep_leaves_the_others_running(launch: Command, few_digits: Path, tmp_path: Path) -> None:
+    done = launch(
+        "-m", *small(few_digits, epochs=2), "train.batch_size=16,1000,8", "hydra.sweep.dir=sweep", timeout_s=300
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "train.batch_size = 1000: the 80 training images make no full step" in done.stdout
+    assert [(tmp_path / "sweep" / str(number) / "metrics.json").exists() for number in range(3)] == [True, False, True]
+    statuses = {run.data.params.get("train.batch_size", "parent"): run.info.status for run in launch.runs()}
+    assert statuses == {"parent": "FAILED", "16": "FINISHED", "1000": "FAILED", "8": "FINISHED"}
+
+
+@pytest.mark.slow
+def test_fine_tuning_starts_from_another_runs_weights_at_another_size(launch: Command, few_digits: Path) -> None:
+    assert launch(*small(few_digits, "model.abs_pos_emb=false", "hydra.run.dir=first")).returncode == 0
+    done = launch(*small(few_digits, "model.abs_pos_emb=true", "model.pretrained=first", "hydra.run.dir=second"))
+    assert done.returncode == 2 and "pos_embed (1, 5, 32) is missing" in done.stdout
+    settings = small(few_digits, "model.abs_pos_emb=false", "model.image_size=48", "model.pretrained=first")
+    done = launch(*settings, "hydra.run.dir=third")
+    assert done.returncode == 0
+    assert "resized        2" in done.stdout
+
+
+@pytest.mark.slow
+def test_quickstart_learns_the_digits(launch: Command, tmp_path: Path) -> None:
+    done = launch("hydra.run.dir=quick", timeout_s=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert metrics_of(tmp_path / "quick")["val/top1"] >= 96
+    assert "mlflow ui --backend-store-uri sqlite:///" in done.stdout
+    assert "python launch.py experiment=imagenet_base" in done.stdout
+    assert compose()["train"]["epochs"] == metrics_of(tmp_path / "quick")["epoch"]
