@@ -27,11 +27,20 @@ from omegaconf import DictConfig, OmegaConf
 from beit_exp import complaints, config, hardware
 from beit_exp.config import Config, UserError
 from beit_exp.data.sources import check_folders
+from beit_exp.storage import is_remote
 from beit_exp.sweep import read_parent
 from beit_exp.tracking import resolve_uri
 
 CONF = Path(__file__).resolve().parent / "conf"
-FREE_ON_RESUME = ("tracking.", "hardware.num_parallel_workers", "train.log_every_steps", "train.keep_checkpoints")
+FREE_ON_RESUME = (  # what changes neither the weights that a run arrives at nor its metrics
+    "tracking.",
+    "allow_changes",
+    "hardware.num_parallel_workers",
+    "hardware.node_rank",
+    "hardware.master_",
+    "train.keep_checkpoints",
+    "train.checkpoint_url",
+)
 
 
 class LaunchError(CompactHydraException):
@@ -159,11 +168,11 @@ def place_under_parent(values: dict[str, Any], sweep_dir: Path, overrides: list[
 def check_files(cfg: Config) -> None:
     """Refuse missing files before anything heavy starts."""
     for key, place in (("checkpoint", cfg.checkpoint), ("model.pretrained", cfg.model.pretrained)):
-        if place is not None and not Path(place).exists():
+        if place is not None and not is_remote(place) and not Path(place).exists():
             raise UserError(f"{key} = {place!r}: there is no such file or run directory")
     if cfg.images is not None and not Path(cfg.images).exists():
         raise UserError(f"images = {cfg.images!r}: there is no such folder or file")
-    if cfg.task in ("finetune", "evaluate"):
+    if cfg.task in ("finetune", "evaluate", "check_data"):
         check_folders(cfg.dataset)
 
 
@@ -176,13 +185,16 @@ def prepare(cfg: Config, run_dir: Path) -> None:
     changed = {
         key: values
         for key, values in config.differences(config.load(path), cfg).items()
-        if not key.startswith(FREE_ON_RESUME)
+        if not key.startswith((*FREE_ON_RESUME, *cfg.allow_changes))
     }
-    if changed:
+    if not changed:
+        config.save(cfg, path)
+    else:
         listed = [f"{key}: {old!r} there, {new!r} here" for key, (old, new) in sorted(changed.items())]
         raise UserError(
             "\n  ".join([f"{run_dir} holds another run; it can be resumed with its own settings alone:", *listed])
             + f"\nTo resume it as it is: python -m beit_exp.worker {run_dir}"
+            + f"\nTo change them all the same: allow_changes=[{','.join(sorted(changed))}]"
         )
 
 

@@ -81,6 +81,7 @@ class DatasetConfig(Section):
     interpolation: Literal["bilinear", "bicubic"]
     mean: Triple
     std: Annotated[list[PositiveFloat], Field(min_length=3, max_length=3)]
+    bad_images: Literal["stop", "replace"]
 
 
 class AugmentConfig(Section):
@@ -129,7 +130,15 @@ class HardwareConfig(Section):
     is_dynamic_loss_scale: bool
     loss_scale: Annotated[float, Field(ge=1)]
     loss_scale_window: PositiveInt
+    loss_scale_growth: Annotated[float, Field(ge=1)]
+    loss_scale_backoff: Annotated[float, Field(gt=0, lt=1)]
+    max_skipped_steps: PositiveInt
     num_parallel_workers: PositiveInt
+    device_num: PositiveInt
+    node_num: PositiveInt
+    node_rank: NonNegativeInt
+    master_addr: Text
+    master_port: Annotated[int, Field(gt=1023, le=65535)] | None
 
 
 class TrainConfig(Section):
@@ -142,6 +151,7 @@ class TrainConfig(Section):
     eval_every_epochs: PositiveInt
     save_every_epochs: PositiveInt
     keep_checkpoints: PositiveInt
+    checkpoint_url: Text | None
 
 
 class TrackingConfig(Section):
@@ -153,11 +163,12 @@ class TrackingConfig(Section):
 
 
 class Config(Section):
-    task: Literal["finetune", "evaluate", "predict", "export"]
+    task: Literal["finetune", "evaluate", "predict", "export", "check_data"]
     seed: NonNegativeInt
     objective: Literal["val/top1", "val/top5", "val/loss", "best/val/top1"]
     checkpoint: Text | None
     images: Text | None
+    allow_changes: list[str]
     model: ModelConfig
     dataset: DatasetConfig
     augment: AugmentConfig
@@ -248,9 +259,34 @@ RULES = (
     ),
     Rule(
         ("checkpoint", "task"),
-        lambda checkpoint, task: (checkpoint is None) == (task == "finetune"),
+        lambda checkpoint, task: (checkpoint is None) == (task in ("finetune", "check_data")),
         "must name a run directory or a weights file for task=evaluate, predict or export, and be null for "
-        "task=finetune (which starts from model.pretrained)",
+        "task=finetune (which starts from model.pretrained) and check_data",
+    ),
+    Rule(
+        ("hardware.node_rank", "hardware.node_num"),
+        lambda rank, nodes: rank < nodes,
+        "must be less than hardware.node_num",
+    ),
+    Rule(
+        ("hardware.master_port", "hardware.node_num"),
+        lambda port, nodes: port is not None or nodes == 1,
+        "must be given, the same on every node, where hardware.node_num is above 1",
+    ),
+    Rule(
+        ("hardware.device_num", "task"),
+        lambda devices, task: devices == 1 or task in ("finetune", "evaluate"),
+        "must be 1 but for task=finetune and task=evaluate",
+    ),
+    Rule(
+        ("train.checkpoint_url",),
+        lambda url: url is None or url.startswith(("s3://", "obs://")),
+        "must begin with s3:// or obs://",
+    ),
+    Rule(
+        ("allow_changes",),
+        lambda allowed: set(allowed) <= set(keys()),
+        "must be full names of settings",
     ),
     Rule(("images", "task"), lambda images, task: images is None or task == "predict", "belongs to task=predict"),
 )

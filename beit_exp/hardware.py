@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from beit_exp import cluster
 from beit_exp.config import HardwareConfig, UserError
+
+LAUNCHER = "BEIT_EXP_LAUNCHER"  # the process whose end ends the worker
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,16 @@ class Runtime:
     half: Any  # element type of mixed precision on this device
     rank: int
     size: int
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this process writes for all."""
+        return self.rank == 0
+
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """(n,) float32 of this process -> (size, n) of all, in the order of ranks."""
+        row = np.asarray(values, dtype=np.float32)[None]
+        return row if self.size == 1 else _gather(row)
 
 
 def worker_command(run_dir: Path) -> list[str]:
@@ -33,6 +48,7 @@ def worker_environment(cfg: HardwareConfig) -> dict[str, str]:
     """
     environment = dict(os.environ)
     environment["ONEDNN_DEFAULT_FPMATH_MODE"] = "STRICT" if cfg.amp_level == "O0" else "BF16"
+    environment[LAUNCHER] = str(os.getpid())
     environment.setdefault("GLOG_v", "3")  # MindSpore's errors, not its warnings
     root = str(Path(__file__).resolve().parent.parent)
     paths = environment.get("PYTHONPATH", "").split(os.pathsep)
@@ -49,8 +65,12 @@ def start(cfg: HardwareConfig, *, seed: int) -> Runtime:
     target = {"cpu": "CPU", "ascend": "Ascend", "auto": "CPU"}[cfg.device_target]
     if cfg.device_target == "auto" and _has_ascend():
         target = "Ascend"
+    local_rank = cluster.own_rank() % cfg.device_num
     try:
-        ms.set_device(target)
+        if target == "Ascend" and cluster.is_member():
+            ms.set_device(target, local_rank)
+        else:
+            ms.set_device(target)
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"hardware.device_target = {cfg.device_target!r}: MindSpore {ms.__version__} finds no such device here. "
@@ -58,8 +78,17 @@ def start(cfg: HardwareConfig, *, seed: int) -> Runtime:
         ) from error
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(seed)
+    if cluster.is_member():
+        cluster.join()
     # On a CPU tensors stay float32 and oneDNN rounds inside the products: float16 is slower than float32 there.
-    return Runtime(target, half=ms.float16 if target == "Ascend" else ms.float32, rank=0, size=1)
+    half = ms.float16 if target == "Ascend" else ms.float32
+    return Runtime(target, half=half, rank=cluster.own_rank(), size=cluster.world_size(cfg))
+
+
+def _gather(row: np.ndarray) -> np.ndarray:
+    from mindspore import Tensor, ops
+
+    return ops.AllGather()(Tensor(row)).asnumpy()
 
 
 def _has_ascend() -> bool:
@@ -72,8 +101,6 @@ def _has_ascend() -> bool:
 
 
 def _check_numpy() -> None:
-    import numpy as np
-
     if int(np.__version__.split(".")[0]) >= 2:
         raise UserError(
             f"NumPy {np.__version__} is installed, but MindSpore 2.10 is built for NumPy 1.x and computes wrongly "

@@ -76,10 +76,26 @@ class Tracker:
             self.sink.close(status)
 
 
+class NoTracker(Tracker):
+    """What the other processes of a run report: nothing, for the first one reports for all."""
+
+    def __init__(self) -> None:
+        self.sink = None
+
+    def log(self, metrics: dict[str, float], *, step: int, epoch: float) -> None:
+        pass
+
+    def rewind(self, *, step: int) -> None:
+        pass
+
+    def close(self, status: Status) -> None:
+        pass
+
+
 @contextmanager
-def start(cfg: Config, run_dir: Path) -> Iterator[Tracker]:
+def start(cfg: Config, run_dir: Path, *, is_leader: bool = True) -> Iterator[Tracker]:
     """A tracker whose MLflow run ends as what happened: FINISHED, FAILED (any error) or KILLED (a signal)."""
-    tracker = Tracker(run_dir, sink=MlflowSink(cfg, run_dir))
+    tracker = Tracker(run_dir, sink=MlflowSink(cfg, run_dir)) if is_leader else NoTracker()
     status: Status = "FAILED"
     try:
         yield tracker
@@ -197,17 +213,22 @@ def resolve_uri(configured: str | None) -> str:
     return configured or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
+def open_store(uri: str) -> Any:
+    """An MLflow client that gives up on a dead server in seconds instead of minutes."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
+
+
 def open_experiment(uri: str, name: str) -> tuple[Any, str]:
     """An MLflow client and the id of an experiment, created if need be.
 
     A new SQLite store is set up under a lock: MLflow's migrations crash when several processes start them at once.
     """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    from mlflow import MlflowClient
-
     with _store_lock(uri) as folder:
-        client = MlflowClient(uri)
+        client = open_store(uri)
         experiment = client.get_experiment_by_name(name)
         if experiment is not None:
             return client, experiment.experiment_id

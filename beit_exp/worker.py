@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 from typing_extensions import assert_never
 
-from beit_exp import config, hardware, tracking
+from beit_exp import cluster, config, hardware, tracking
 from beit_exp.config import Config, UserError
 from beit_exp.files import write_atomically
 from beit_exp.tracking import Interrupted, Tracker
 
 logger = logging.getLogger(__name__)
+PARENT_POLL_S = 1.0
 
 
 def main(arguments: list[str]) -> int:
@@ -29,20 +33,28 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    environment = hardware.worker_environment(cfg.hardware)
-    if any(os.environ.get(name) != value for name, value in environment.items()):
-        os.execve(sys.executable, hardware.worker_command(run_dir), environment)
-    set_up_logging(run_dir)
+    if hardware.LAUNCHER not in os.environ:  # started by hand: once more, in the environment that libraries need
+        os.execve(sys.executable, hardware.worker_command(run_dir), hardware.worker_environment(cfg.hardware))
+    stop_with_parent()
+    if cluster.is_scheduler():
+        cluster.join()
+        return 0
+    if cluster.world_size(cfg.hardware) > 1 and not cluster.is_member():
+        return cluster.run(cfg.hardware, hardware.worker_command(run_dir))
+    is_leader = cluster.own_rank() == 0
+    set_up_logging(run_dir, is_leader=is_leader)
     try:
-        with tracking.start(cfg, run_dir) as tracker:
+        with tracking.start(cfg, run_dir, is_leader=is_leader) as tracker:
             metrics = run_task(cfg, run_dir, tracker)
-            write_atomically(run_dir / "metrics.json", json.dumps(metrics, indent=1).encode())
-            tracker.log_file(run_dir / "metrics.json")
+            if is_leader:
+                write_atomically(run_dir / "metrics.json", json.dumps(metrics, indent=1).encode())
+                tracker.log_file(run_dir / "metrics.json")
     except UserError as error:
         logger.error("%s", error)
         return 2
     except Interrupted as stop:
-        logger.warning("stopped by a signal; to go on: python -m beit_exp.worker %s", run_dir)
+        if is_leader:
+            logger.warning("stopped by a signal; to go on: python -m beit_exp.worker %s", run_dir)
         return 128 + stop.signal_number
     except Exception:
         logger.exception("the run in %s failed", run_dir)
@@ -62,16 +74,38 @@ def run_task(cfg: Config, run_dir: Path, tracker: Tracker) -> dict[str, float]:
             from beit_exp.tasks import predict as task  # type: ignore[no-redef]
         case "export":
             from beit_exp.tasks import export as task  # type: ignore[no-redef]
+        case "check_data":
+            from beit_exp.tasks import check_data as task  # type: ignore[no-redef]
         case _:
             assert_never(cfg.task)
     return task.run(cfg, run_dir, runtime, tracker)
 
 
-def set_up_logging(run_dir: Path) -> None:
-    """Plain lines to the terminal and, with times, to launch.log."""
-    screen = logging.StreamHandler(sys.stdout)
+def stop_with_parent() -> None:
+    """End as by SIGTERM, checkpoint and all, if the process that started this one is gone."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_POLL_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if os.environ.get(hardware.LAUNCHER) == str(parent) or cluster.is_member():
+        threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+class Screen(logging.Handler):
+    """Plain lines on standard output, above the progress line where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), flush=True)
+
+
+def set_up_logging(run_dir: Path, *, is_leader: bool) -> None:
+    """Plain lines to the terminal and, with times, to launch.log; of the other ranks, errors alone to the terminal."""
+    screen = Screen(logging.NOTSET if is_leader else logging.ERROR)
     screen.setFormatter(logging.Formatter("%(message)s"))
-    file = logging.FileHandler(run_dir / "launch.log")
+    file = logging.FileHandler(run_dir / cluster.log_name())
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[screen, file])
     logging.getLogger("beit_exp").setLevel(logging.INFO)

@@ -112,7 +112,7 @@ def test_thirty_training_steps_are_those_of_torch(mode: int) -> None:
         build_optimizer(cfg.optimizer, network, depth=cfg.model.depth),
         loss=soft_cross_entropy,
         schedule=schedule,
-        loss_scale=LossScale(1024.0, 1000, True),
+        loss_scale=LossScale(1024.0, True, 1000),
         clip_norm=cfg.optimizer.clip_global_norm_value,
         accumulate_steps=1,
         ema_decay=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,79 @@ REFUSED = {
         "images = 'none': there is no such folder",
     ),
     "checkpoint while training": (("checkpoint=x",), "and be null for task=finetune"),
+    "unknown mode": (("augment.mixup_mode=half",), "must be one of batch, pair, elem"),
+    "unknown schedule": (
+        ("scheduler.name=cosine",),
+        "must be one of cosine_lr, constant_lr, exponential_lr, multistep_lr",
+    ),
+    "falling milestones": (("scheduler.milestones=[9,3]",), "scheduler.milestones = [9, 3]: must rise"),
+    "crop beyond the image": (("augment.crop_scale=[0.5,2]",), "augment.crop_scale = [0.5, 2]: must be two shares"),
+    "box without cutmix": (("augment.cutmix_minmax=[0.1,0.2]",), "and needs augment.cutmix > 0"),
+    "node beyond the nodes": (("hardware.node_rank=1",), "hardware.node_rank = 1: must be less than hardware.node_num"),
+    "nodes without a port": (
+        ("hardware.node_num=2",),
+        "hardware.master_port = None: must be given, the same on every node",
+    ),
+    "privileged port": (("hardware.master_port=80",), "hardware.master_port = 80: must be a whole number > 1023"),
+    "copies to a web page": (("train.checkpoint_url=http://x",), "must begin with s3:// or obs://"),
+    "change of no setting": (("allow_changes=[epochs]",), "allow_changes = ['epochs']: must be full names of settings"),
+    "no layer scale": (("model.layer_scale_init_value=0",), "must be a number > 0 or null"),
+    "heads": (("model.num_heads=3",), "model.embed_dim = 128: must be a multiple of model.num_heads"),
+    "two kinds of tables": (("model.shared_rel_pos_bias=true",), "one of the two may be true"),
+    "lowest rate above the peak": (("scheduler.min_lr=1",), "scheduler.min_lr = 1: must be at most optimizer.base_lr"),
+    "objective": (("objective=val/acc",), "must be one of val/top1, val/top5, val/loss, best/val/top1"),
+    "average of nothing": (("train.ema_decay=1.0",), "train.ema_decay = 1.0: must be a number > 0 and < 1 or null"),
+    "no spread": (("dataset.std=[0,1,1]",), "dataset.std.0 = 0: must be a number > 0"),
+    "unknown hardware": (("hardware=tpu",), "hardware = 'tpu': must be one of ascend, ascend_8p, auto, cpu"),
+    "processes for one folder": (
+        ("task=predict", f"checkpoint={GOLDEN}", "hardware.device_num=2"),
+        "hardware.device_num = 2: must be 1 but for task=finetune and task=evaluate",
+    ),
     "malformed override": (("optimizer.beta=[0.9",), "optimizer.beta=[0.9 is no override: no viable"),
 }
+
+FOUND_AT_WORK = {  # what only a worker can see: it ends as cleanly
+    "no such device": (
+        ("hardware=ascend",),
+        "hardware.device_target = 'ascend': MindSpore 2.10.0 finds no such device",
+    ),
+    "weights of another network": (("model.pretrained=other.pth",), "other.pth does not fit the network"),
+    "weights that carry code": (("model.pretrained=evil.pth",), "evil.pth is refused: it asks to run os.system"),
+    "truncated weights": (("model.pretrained=cut.pth",), "cut.pth is truncated"),
+    "junk weights": (("model.pretrained=junk.safetensors",), "junk.safetensors cannot be read"),
+    "weights of no known format": (("model.pretrained=notes.txt",), "weights are read from .pth, .pt, .bin"),
+    "a run without checkpoints": (("task=evaluate", "checkpoint=pets"), "pets holds no checkpoint"),
+    "an empty class folder": (
+        ("dataset=image_folder", "dataset.data_url=pets", "dataset.num_classes=2"),
+        "the class folder pets/train/cat holds no image",
+    ),
+    "nothing to predict": (("task=predict", "checkpoint=other.pth", "images=pets"), "the folder holds no image"),
+    "too few images": (("train.batch_size=5000",), "train.batch_size = 5000: the 80 training images make no full step"),
+}
+
+
+@pytest.mark.parametrize("case", FOUND_AT_WORK)
+def test_fault_found_at_work_ends_in_one_clear_message(case: str, launch: Command, few_digits: Path) -> None:
+    arguments, message = FOUND_AT_WORK[case]
+    make_faulty_files(launch.folder)
+    done = launch(f"dataset.data_url={few_digits}", *arguments)
+    assert message in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode == 2
+    assert [run.info.status for run in launch.runs()] == ["FAILED"]
+
+
+def make_faulty_files(folder: Path) -> None:
+    official = (GOLDEN / "model" / "rel_pos" / "official.pth").read_bytes()
+    (folder / "other.pth").write_bytes(official)
+    (folder / "cut.pth").write_bytes(official[: len(official) // 2])
+    (folder / "junk.safetensors").write_bytes(b"junk" * 99)
+    (folder / "notes.txt").write_text("weights")
+    with zipfile.ZipFile(folder / "evil.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", b"cos\nsystem\n(S'touch was_here'\ntR.")
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            (folder / "pets" / split / name).mkdir(parents=True)
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -59,26 +131,6 @@ def test_wrong_command_gets_one_clear_message(case: str, launch: Command) -> Non
 def test_unknown_keys_and_wrong_values_are_reported_together(launch: Command) -> None:
     done = launch("optimizer.lrr=1", "model=beit", "train.epochs=0", "seed=-3")
     assert done.stderr.startswith("4 settings are wrong:")
-
-
-def test_a_file_of_another_network_ends_in_one_message(launch: Command, few_digits: Path) -> None:
-    file = GOLDEN / "model" / "rel_pos" / "official.pth"
-    done = launch("task=evaluate", f"checkpoint={file}", f"dataset.data_url={few_digits}")
-    assert "does not fit the network" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
-    assert done.returncode == 2
-    assert [run.info.status for run in launch.runs()] == ["FAILED"]
-
-
-def test_an_empty_class_folder_ends_in_one_message(launch: Command, few_digits: Path) -> None:
-    for split in ("train", "val"):
-        for name in ("cat", "dog"):
-            (launch.folder / "pets" / split / name).mkdir(parents=True)
-    done = launch("dataset=image_folder", "dataset.data_url=pets", "dataset.num_classes=2")
-    assert "the class folder pets/train/cat holds no image" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
-    assert done.returncode == 2
-    assert [run.info.status for run in launch.runs()] == ["FAILED"]
 
 
 def test_missing_imagenet_says_how_to_try_the_quickstart(launch: Command) -> None:

@@ -44,7 +44,7 @@ def make_trainer(
         build_optimizer(cfg.optimizer, network, depth=cfg.model.depth),
         loss=soft_cross_entropy,
         schedule=np.linspace(1e-3, 2e-3, 20),
-        loss_scale=loss_scale or LossScale(1.0, 1000, False),
+        loss_scale=loss_scale or LossScale(1.0, False, 1000),
         clip_norm=cfg.optimizer.clip_global_norm_value,
         accumulate_steps=accumulate_steps,
         ema_decay=ema_decay,
@@ -82,7 +82,7 @@ def test_accumulated_micro_batches_equal_the_large_batch(mode: int) -> None:
 def test_loss_scale_changes_no_result(scale: float) -> None:
     ms.set_context(mode=ms.GRAPH_MODE)
     images, targets = batch()
-    plain, scaled = make_trainer(), make_trainer(loss_scale=LossScale(scale, 1000, True))
+    plain, scaled = make_trainer(), make_trainer(loss_scale=LossScale(scale, True, 1000))
     for _ in range(2):
         a, b = plain([(images, targets, None)]), scaled([(images, targets, None)])
         assert (b.loss, b.grad_norm) == (pytest.approx(a.loss, rel=1e-5), pytest.approx(a.grad_norm, rel=1e-4))
@@ -94,7 +94,7 @@ def test_loss_scale_changes_no_result(scale: float) -> None:
 def test_an_overflow_changes_nothing_but_the_scale(mode: int) -> None:
     ms.set_context(mode=mode)
     half = build_precision("O1", half=ms.float16)
-    trainer = make_trainer(precision=half, loss_scale=LossScale(2.0**40, 1000, True), ema_decay=0.9)
+    trainer = make_trainer(precision=half, loss_scale=LossScale(2.0**40, True, 1000), ema_decay=0.9)
     before = weights_of(trainer)
     moments = [moment.asnumpy().copy() for moment in trainer.optimizer.update.state()]
     result = trainer([(*batch(), None)])
@@ -109,7 +109,7 @@ def test_an_overflow_changes_nothing_but_the_scale(mode: int) -> None:
 def test_a_dynamic_scale_finds_a_value_that_trains_in_half_precision() -> None:
     ms.set_context(mode=ms.GRAPH_MODE)
     half = build_precision("O1", half=ms.float16)
-    trainer = make_trainer(precision=half, loss_scale=LossScale(2.0**26, 1000, True))
+    trainer = make_trainer(precision=half, loss_scale=LossScale(2.0**26, True, 1000))
     results = [trainer([(*batch(), None)]) for _ in range(20)]
     assert 0 < trainer.skipped_steps < 20
     used = [result.lr for result in results if result.finite]
@@ -118,7 +118,7 @@ def test_a_dynamic_scale_finds_a_value_that_trains_in_half_precision() -> None:
 
 
 def test_loss_scale_halves_to_one_and_doubles_after_its_window() -> None:
-    scale = LossScale(2.0, window=3, is_dynamic=True)
+    scale = LossScale(2.0, True, window=3)
     values = []
     for finite in (False, False, True, True, True, True, False):
         scale.update(finite=finite)
@@ -127,7 +127,7 @@ def test_loss_scale_halves_to_one_and_doubles_after_its_window() -> None:
 
 
 def test_a_fixed_scale_stays() -> None:
-    scale = LossScale(8.0, window=1, is_dynamic=False)
+    scale = LossScale(8.0, False, window=1)
     scale.update(finite=False)
     scale.update(finite=True)
     assert scale.value == 8.0
@@ -220,7 +220,7 @@ def test_accuracy_does_not_depend_on_the_batch_size(size: int) -> None:
 
     def measure(batch_size: int) -> dict[str, float]:
         parts = [(images[at : at + batch_size], labels[at : at + batch_size]) for at in range(0, 50, batch_size)]
-        return evaluate(network, parts, batch_size=batch_size)
+        return evaluate(network, parts, batch_size=batch_size, gather=lambda sums: sums[None], check_stop=lambda: None)
 
     found, whole = measure(size), measure(50)
     assert (found["top1"], found["top5"]) == (whole["top1"], whole["top5"])
@@ -291,9 +291,37 @@ def test_a_failed_save_leaves_the_old_checkpoint_and_no_litter(tmp_path: Path, m
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("beit_exp.train.checkpoint.save_file", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(
+        UserError, match="step 2 could not be written .*No space left.*The last good one is .*step_00000001"
+    ):
         folder.save(parameters(), {"step": 2}, step=2, is_best=False)
     assert [path.name for path in tmp_path.iterdir()] == ["step_00000001.safetensors"]
+
+
+def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_used(tmp_path: Path, caplog) -> None:
+    folder = CheckpointFolder(tmp_path, keep=3)
+    for step in (1, 2):
+        folder.save(parameters(step), {"step": step}, step=step, is_best=False)
+    path = tmp_path / "step_00000002.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+    assert folder.load_newest().state == {"step": 1}
+    assert "step_00000002.safetensors cannot be read" in caplog.text
+
+
+def test_a_folder_of_damaged_checkpoints_is_an_error_not_a_new_start(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path, keep=3)
+    folder.save(parameters(), {}, step=1, is_best=False)
+    (tmp_path / "step_00000001.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match="none of the 1 checkpoints"):
+        folder.load_newest()
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path, keep=3)
+    folder.save(parameters(), {}, step=1, is_best=True)
+    (tmp_path / ".step_00000002.safetensors.abc123").write_bytes(b"half")
+    folder.clear_litter()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.safetensors", "step_00000001.safetensors"]
 
 
 # --- the loop's parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -9,12 +10,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from beit_exp.config import Config, UserError
 from beit_exp.data.mixup import mix_batch
 from beit_exp.data.sources import ImageList
 from beit_exp.data.transforms import Transform, load_image, make_eval_transform, make_train_transform
 from beit_exp.randomness import Stream, generator
+
+logger = logging.getLogger(__name__)
 
 Batch = tuple[np.ndarray, np.ndarray]  # images (B, 3, S, S) float32, and targets
 
@@ -44,6 +48,8 @@ class TrainStream:
         self.steps_per_epoch = len(images) // (self.global_batch * cfg.train.accumulate_steps)
         self.batches_per_epoch = self.steps_per_epoch * cfg.train.accumulate_steps
         self.transform: Transform = make_train_transform(cfg.augment, cfg.dataset, image_size=cfg.model.image_size)
+        self.replaces_bad = cfg.dataset.bad_images == "replace"
+        self.bad_images: set[str] = set()
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
         if self.steps_per_epoch == 0:
             raise UserError(
@@ -71,7 +77,22 @@ class TrainStream:
         slot = self.shard.rank * self.batch_size + place
         index = self.order(epoch)[batch_in_epoch * self.global_batch + slot]
         rng = generator(self.seed, Stream.sample, batch_number, slot)
-        return self.transform(load_image(self.images.paths[index]), rng), self.images.labels[index]
+        image, index = self.load(int(index))
+        return self.transform(image, rng), self.images.labels[index]
+
+    def load(self, index: int) -> tuple[Image.Image, int]:
+        """An image and its number: the next readable one's in path order, if bad images are to be replaced."""
+        for step in range(len(self.images)):
+            path = self.images.paths[(index + step) % len(self.images)]
+            try:
+                return load_image(path), (index + step) % len(self.images)
+            except UserError as error:
+                if not self.replaces_bad:
+                    raise
+                if path not in self.bad_images:
+                    self.bad_images.add(path)
+                    logger.warning("%s; another image takes its place", error)
+        raise UserError("none of the training images can be read")
 
 
 def train_batches(stream: TrainStream, cfg: Config, *, first: int, last: int) -> Iterator[Batch]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from beit_exp.config import DatasetConfig, UserError
 from beit_exp.data.digits import write_digits
+from beit_exp.storage import is_remote, local_copy
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 QUICKSTART_HINT = "To try the project without it, run the quickstart: python launch.py"
@@ -29,11 +30,25 @@ class ImageList:
 
 def check_folders(cfg: DatasetConfig) -> None:
     """Refuse a data folder that cannot be right, without listing every file."""
-    if cfg.name == "digits":
+    if cfg.name == "digits" or is_remote(cfg.data_url):
         return
+    _check_classes(cfg, Path(cfg.data_url))
+
+
+def open_split(cfg: DatasetConfig, split: str) -> ImageList:
+    """The images of `train` or `val`; digits are written first, and remote data copied, if they are not there."""
+    root = Path(local_copy(cfg.data_url))
+    if cfg.name == "digits":
+        write_digits(root)
+    else:
+        _check_classes(cfg, root)
+    return list_classes(root / split)
+
+
+def _check_classes(cfg: DatasetConfig, root: Path) -> None:
     class_names = {}
     for split in ("train", "val"):
-        folder = Path(cfg.data_url) / split
+        folder = root / split
         if not folder.is_dir():
             raise UserError(
                 f"dataset.data_url = {cfg.data_url!r}: the folder {folder} is missing. It must hold "
@@ -49,14 +64,6 @@ def check_folders(cfg: DatasetConfig) -> None:
             f"dataset.data_url = {cfg.data_url!r}: train/ and val/ must hold the same classes; "
             f"only one of them has {', '.join(sorted(unlike)[:5])}"
         )
-
-
-def open_split(cfg: DatasetConfig, split: str) -> ImageList:
-    """The images of `train` or `val`; the digits are written first if they are not there."""
-    check_folders(cfg)
-    if cfg.name == "digits":
-        write_digits(Path(cfg.data_url))
-    return list_classes(Path(cfg.data_url) / split)
 
 
 def list_classes(folder: Path) -> ImageList:

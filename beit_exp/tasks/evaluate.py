@@ -23,8 +23,16 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     network = load_network(cfg, runtime)
     with listening() as stop:
         data = eval_batches(images, cfg, Shard(runtime.rank, runtime.size))
-        found = evaluate(network, data, batch_size=cfg.train.batch_size, check_stop=stop.check)
+        found = evaluate(
+            network,
+            data,
+            batch_size=cfg.train.batch_size,
+            gather=runtime.gather,
+            check_stop=stop.check if runtime.size == 1 else lambda: None,
+        )
     metrics = {f"val/{name}": value for name, value in found.items()}
+    if not runtime.is_leader:
+        return metrics
     tracker.log(metrics, step=0, epoch=0)
     logger.info("%d images of %s", len(images), cfg.dataset.data_url)
     for name, value in metrics.items():

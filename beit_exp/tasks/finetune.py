@@ -20,7 +20,7 @@ from beit_exp.report import plot_batch, plot_curves, plot_schedule, summary
 from beit_exp.tracking import Tracker, read_records
 from beit_exp.train.evaluate import evaluate
 from beit_exp.train.loop import fit
-from beit_exp.train.loss_scale import LossScale
+from beit_exp.train.loss_scale import build_loss_scale
 from beit_exp.train.losses import soft_cross_entropy
 from beit_exp.train.step import MicroBatch, Trainer
 from beit_exp.weights import load_pretrained
@@ -51,12 +51,11 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         optimizer,
         loss=soft_cross_entropy,
         schedule=schedule,
-        loss_scale=LossScale(
-            cfg.hardware.loss_scale, cfg.hardware.loss_scale_window, cfg.hardware.is_dynamic_loss_scale
-        ),
+        loss_scale=build_loss_scale(cfg.hardware),
         clip_norm=cfg.optimizer.clip_global_norm_value,
         accumulate_steps=cfg.train.accumulate_steps,
         ema_decay=cfg.train.ema_decay,
+        ranks=runtime.size,
     )
 
     def draw_keep(micro_step: int) -> np.ndarray | None:
@@ -76,7 +75,8 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     def validate(check_stop: Callable[[], None]) -> dict[str, float]:
         def measure() -> dict[str, float]:
             data = eval_batches(val_images, cfg, shard)
-            return evaluate(network, data, batch_size=cfg.train.batch_size, check_stop=check_stop)
+            size = cfg.train.batch_size
+            return evaluate(network, data, batch_size=size, gather=runtime.gather, check_stop=check_stop)
 
         metrics = {f"val/{name}": value for name, value in measure().items()}
         if cfg.train.ema_decay is not None:
@@ -86,9 +86,10 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         return metrics
 
     plots = run_dir / "plots"
-    plot_schedule(schedule, optimizer.groups, steps_per_epoch=stream.steps_per_epoch, path=plots / "schedule.png")
-    sample = next(train_batches(stream, cfg, first=0, last=1))[0]
-    plot_batch(sample, mean=cfg.dataset.mean, std=cfg.dataset.std, path=plots / "batch.png")
+    if runtime.is_leader:
+        plot_schedule(schedule, optimizer.groups, steps_per_epoch=stream.steps_per_epoch, path=plots / "schedule.png")
+        sample = next(train_batches(stream, cfg, first=0, last=1))[0]
+        plot_batch(sample, mean=cfg.dataset.mean, std=cfg.dataset.std, path=plots / "batch.png")
 
     metrics = fit(
         trainer,
@@ -98,8 +99,12 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         evaluate=validate,
         facts={"classes": train_images.classes, "config": cfg.model_dump()},
         run_dir=run_dir,
+        runtime=runtime,
         tracker=tracker,
     )
+    metrics["data/bad_images"] = len(stream.bad_images)
+    if not runtime.is_leader:
+        return metrics
 
     plot_curves(read_records(run_dir / "metrics.jsonl"), plots / "curves.png")
     for path in sorted(plots.glob("*.png")):

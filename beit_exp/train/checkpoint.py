@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from safetensors.numpy import save_file
 
 from beit_exp.config import UserError
 from beit_exp.files import replacing
+from beit_exp.storage import local_copy
+
+logger = logging.getLogger(__name__)
 
 FORMAT = "beit-exp-1"
 
@@ -50,20 +54,38 @@ class CheckpointFolder:
     def save(self, tensors: dict[str, Parameter], state: dict[str, Any], *, step: int, is_best: bool) -> Path:
         """Write a checkpoint, name it the best if it is, and only then remove older ones."""
         path = self.folder / f"step_{step:08d}.safetensors"
-        save_checkpoint(path, tensors, state)
-        if is_best:
-            with replacing(self.best) as temporary:
-                temporary.unlink()
-                os.link(path, temporary)
+        try:
+            save_checkpoint(path, tensors, state)
+            if is_best:
+                with replacing(self.best) as temporary:
+                    temporary.unlink()
+                    os.link(path, temporary)
+        except (OSError, SafetensorError) as error:
+            last = next((str(kept) for kept in self.newest_first()), "none")
+            raise UserError(
+                f"the checkpoint of step {step} could not be written ({error}). The last good one is {last}. "
+                "Free some space, then resume the run"
+            ) from error
         for old in self.newest_first()[self.keep :]:
             old.unlink()
         return path
 
     def load_newest(self) -> Checkpoint | None:
-        """The newest checkpoint, or None where there is none."""
-        for path in self.newest_first():
-            return load_checkpoint(path)
+        """The newest checkpoint that is whole, or None where there is none; damaged ones are reported."""
+        paths = self.newest_first()
+        for path in paths:
+            try:
+                return load_checkpoint(path)
+            except UserError as error:
+                logger.error("%s; the one before it is used", error)
+        if paths:
+            raise UserError(f"none of the {len(paths)} checkpoints in {self.folder} can be read; see the lines above")
         return None
+
+    def clear_litter(self) -> None:
+        """Remove what a killed process was writing; only while no other process writes here."""
+        for path in self.folder.glob(".*.safetensors.*"):
+            path.unlink()
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Parameter], state: dict[str, Any]) -> None:
@@ -105,7 +127,7 @@ def restore(checkpoint: Checkpoint, tensors: dict[str, Parameter]) -> None:
 
 def find_checkpoint(place: str) -> Path:
     """The file that `checkpoint=` or `model.pretrained=` means: a file, or the newest one of a run directory."""
-    path = Path(place)
+    path = Path(local_copy(place))
     if path.is_dir():
         found = CheckpointFolder(path / "checkpoints", keep=1).newest_first()
         if not found:

@@ -24,14 +24,20 @@ def evaluate(
     batches: Iterable[tuple[np.ndarray, np.ndarray]],
     *,
     batch_size: int,
-    check_stop: Callable[[], None] = lambda: None,
+    gather: Callable[[np.ndarray], np.ndarray],
+    check_stop: Callable[[], None],
 ) -> dict[str, float]:
-    """`loss` (cross-entropy without smoothing), `top1` and `top5` (percent) over every image of the batches."""
+    """`loss` (cross-entropy without smoothing), `top1` and `top5` (percent) over every image of all ranks' batches.
+
+    `gather` brings the ranks' sums together (`Runtime.gather`); they travel as two float32 each, so none is rounded.
+    """
     sums = np.zeros(4)
     for logits, labels in predict_batches(network, batches, batch_size=batch_size):
         sums += batch_sums(logits, labels)
         check_stop()
-    count, loss, top1, top5 = (float(value) for value in sums)
+    coarse = sums.astype(np.float32)
+    rows = gather(np.concatenate([coarse, (sums - coarse).astype(np.float32)])).astype(np.float64)
+    count, loss, top1, top5 = (float(value) for value in (rows[:, :4] + rows[:, 4:]).sum(axis=0))
     if count == 0:
         raise ValueError("no image to evaluate")
     return {"loss": loss / count, "top1": 100 * top1 / count, "top5": 100 * top5 / count}

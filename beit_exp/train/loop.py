@@ -5,15 +5,20 @@ from __future__ import annotations
 import logging
 import math
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from beit_exp.config import Config
+import numpy as np
+
+from beit_exp.config import Config, UserError
+from beit_exp.hardware import Runtime
+from beit_exp.storage import mirroring
 from beit_exp.tracking import Interrupted, Tracker
 from beit_exp.train.checkpoint import CheckpointFolder, restore
 from beit_exp.train.progress import ProgressLine
-from beit_exp.train.step import MicroBatch, Trainer
+from beit_exp.train.step import MicroBatch, StepResult, Trainer
 from beit_exp.train.stop import listening
 
 logger = logging.getLogger(__name__)
@@ -30,33 +35,43 @@ def fit(
     evaluate: Callable[[Callable[[], None]], Metrics],
     facts: dict[str, Any],
     run_dir: Path,
+    runtime: Runtime,
     tracker: Tracker,
 ) -> Metrics:
     """Train to the end and return the final metrics; `facts` go into every checkpoint.
 
     `batches(first, last)` yields the micro-batches of steps `first` to `last` - 1; `evaluate(check_stop)` measures
-    the network as it is. A signal saves a checkpoint at the step reached and raises `Interrupted`.
+    the network as it is. A signal saves a checkpoint at the step reached and raises `Interrupted`; training that
+    has diverged raises `UserError`.
     """
     folder = CheckpointFolder(run_dir / "checkpoints", keep=cfg.train.keep_checkpoints)
     total_steps = cfg.train.epochs * steps_per_epoch
     images_per_step = cfg.train.batch_size * cfg.train.accumulate_steps
-    progress: dict[str, Any] = {"evaluated_step": 0, "last": {}, "best": {}}
+    images_per_step *= runtime.size
+    progress: dict[str, Any] = {"evaluated_step": 0, "last": {}, "best": {}, "skipped_in_a_row": 0}
+    if runtime.is_leader:
+        folder.clear_litter()
     if (checkpoint := folder.load_newest()) is not None:
         restore(checkpoint, trainer.tensors())
         trainer.load_state(checkpoint.state["trainer"])
         progress = checkpoint.state["progress"]
         logger.info("resuming at step %d of %d from %s", trainer.step, total_steps, checkpoint.path)
+    check_same_weights(trainer, runtime)
     tracker.rewind(step=trainer.step)
     saved_step = trainer.step
 
     def save(*, is_best: bool) -> None:
         nonlocal saved_step
-        state = {"trainer": trainer.state(), "progress": progress, **facts}
-        folder.save(trainer.tensors(), state, step=trainer.step, is_best=is_best)
+        check_same_weights(trainer, runtime)
+        if runtime.is_leader:
+            state = {"trainer": trainer.state(), "progress": progress, **facts}
+            path = folder.save(trainer.tensors(), state, step=trainer.step, is_best=is_best)
+            mirror.put(path)
         saved_step = trainer.step
 
     with (
         listening() as stop,
+        mirroring(cfg.train.checkpoint_url) as mirror,
         ProgressLine(first_step=trainer.step, total_steps=total_steps, epochs=cfg.train.epochs) as line,
     ):
         try:
@@ -70,7 +85,7 @@ def fit(
                 save_due = at_epoch_end and due(epochs_done, cfg.train.save_every_epochs, cfg.train.epochs)
                 is_best = False
                 if evaluate_due and progress["evaluated_step"] < step:
-                    metrics = evaluate(stop.check)
+                    metrics = evaluate(stop.check if runtime.size == 1 else lambda: None)
                     is_best = is_better(metrics, progress["best"], objective=cfg.objective)
                     progress["evaluated_step"], progress["last"] = step, metrics
                     if is_best:
@@ -81,7 +96,7 @@ def fit(
                     save(is_best=is_best)
                 if step >= total_steps:
                     break
-                stop.check()
+                stop.check(agree=runtime.gather)
 
                 started = time.perf_counter()
                 micro_batches = next(steps)
@@ -116,12 +131,45 @@ def fit(
                     log=log_due,
                 )
                 is_first_step = False
+                progress["skipped_in_a_row"] = 0 if result.finite else progress["skipped_in_a_row"] + 1
+                check_divergence(result, trainer, progress, cfg, folder)
         except Interrupted:
             if saved_step < trainer.step:
                 save(is_best=False)
             raise
     best = {f"best/{name}": value for name, value in progress["best"].items()}
     return {**progress["last"], **best, "step": total_steps, "epoch": cfg.train.epochs}
+
+
+def check_divergence(
+    result: StepResult, trainer: Trainer, progress: dict[str, Any], cfg: Config, folder: CheckpointFolder
+) -> None:
+    """Stop a training whose gradients are not finite though nothing scales them, or too often in a row."""
+    skipped = progress["skipped_in_a_row"]
+    is_hopeless = not result.finite and result.loss_scale == 1
+    if not is_hopeless and skipped < cfg.hardware.max_skipped_steps:
+        return
+    why = "with a loss scale of 1" if is_hopeless else f"in {skipped} steps in a row (hardware.max_skipped_steps)"
+    first = trainer.step - skipped + 1
+    last_good = next((str(path) for path in folder.newest_first()), "none")
+    raise UserError(
+        f"training has diverged: loss {result.loss:g}, gradient norm {result.grad_norm:g} {why}; steps {first} to "
+        f"{trainer.step} changed nothing. The last good checkpoint is {last_good}. A lower optimizer.base_lr, a longer "
+        "scheduler.warmup_length or a smaller optimizer.clip_global_norm_value may help"
+    )
+
+
+def check_same_weights(trainer: Trainer, runtime: Runtime) -> None:
+    """All ranks must hold the same network, bit for bit, or they train different ones without a word."""
+    if runtime.size == 1:
+        return
+    digest = 0
+    for name, parameter in trainer.tensors().items():
+        digest = zlib.crc32(parameter.asnumpy().tobytes(), zlib.crc32(name.encode(), digest))
+    halves = runtime.gather(np.array([digest >> 16, digest & 0xFFFF]))  # 16 bits are exact in float32
+    unlike = [str(rank) for rank, row in enumerate(halves) if (row != halves[0]).any()]
+    if unlike:
+        raise RuntimeError(f"at step {trainer.step} rank {', '.join(unlike)} holds other weights than rank 0")
 
 
 def due(count: int, every: int, total: int) -> bool:

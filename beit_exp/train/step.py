@@ -32,6 +32,7 @@ class StepCell(nn.Cell):
         clip_norm: float | None,
         accumulate_steps: int,
         ema_decay: float | None,
+        ranks: int,
     ) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
@@ -43,6 +44,9 @@ class StepCell(nn.Cell):
         self.weights = ParameterTuple(list(network.trainable_params()))
         self.gradient_sums: Any = self.copies("gradient_sum", np.zeros_like) if accumulate_steps > 1 else None
         self.averages: Any = self.copies("ema", np.array) if ema_decay is not None else None
+        self.ranks = ranks
+        self.mean_over_ranks = nn.DistributedGradReducer(self.weights, mean=True, degree=ranks) if ranks > 1 else None
+        self.sum_over_ranks = ops.AllReduce() if ranks > 1 else None
         self.value_and_grad = ops.value_and_grad(self.scaled_loss, None, self.weights)
 
     def copies(self, prefix: str, make: Callable[[np.ndarray], np.ndarray]) -> ParameterTuple:
@@ -68,12 +72,16 @@ class StepCell(nn.Cell):
         """-> (unscaled loss, global norm of the unscaled gradient; 0 before the last micro-batch)."""
         loss, gradients = self.value_and_grad(images, targets, keep, loss_scale)
         loss = loss / loss_scale
+        if self.sum_over_ranks is not None:
+            loss = self.sum_over_ranks(loss) / self.ranks
         if self.gradient_sums is not None:
             if not is_last:
                 for index, gradient in enumerate(gradients):
                     ops.assign_add(self.gradient_sums[index], gradient)
                 return loss, ops.zeros_like(loss)
             gradients = self.take_sums(gradients)
+        if self.mean_over_ranks is not None:
+            gradients = self.mean_over_ranks(gradients)
         scale = loss_scale * self.accumulate_steps
         norm = self.global_norm(gradients) / scale
         if ops.isfinite(norm):
@@ -136,6 +144,7 @@ class Trainer:
         clip_norm: float | None,
         accumulate_steps: int,
         ema_decay: float | None,
+        ranks: int = 1,
     ) -> None:
         self.network = network
         self.optimizer = optimizer
@@ -150,6 +159,7 @@ class Trainer:
             clip_norm=clip_norm,
             accumulate_steps=accumulate_steps,
             ema_decay=ema_decay,
+            ranks=ranks,
         )
         self.cell.set_train()
 

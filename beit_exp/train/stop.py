@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+import numpy as np
 
 from beit_exp.tracking import Interrupted
 
@@ -21,10 +23,13 @@ class StopRequest:
             raise Interrupted(number)
         self.signal_number = number
 
-    def check(self) -> None:
-        """Raise `Interrupted` if a signal has come."""
-        if self.signal_number is not None:
-            raise Interrupted(self.signal_number)
+    def check(self, agree: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
+        """Raise `Interrupted` if a signal has come; with `agree` (`Runtime.gather`), if it has come to any rank."""
+        number = self.signal_number or 0
+        if agree is not None:
+            number = int(agree(np.array([number])).max())
+        if number:
+            raise Interrupted(number)
 
 
 @contextmanager

@@ -1,0 +1,46 @@
+"""Read every image of the data set once, and name those that cannot be read."""
+
+from __future__ import annotations
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from beit_exp.config import Config, UserError
+from beit_exp.data.sources import open_split
+from beit_exp.data.transforms import load_image
+from beit_exp.files import write_atomically
+from beit_exp.hardware import Runtime
+from beit_exp.tracking import Tracker
+
+logger = logging.getLogger(__name__)
+SHOWN = 20
+
+
+def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[str, float]:
+    """-> numbers of images and of unreadable ones; the latter stand in `bad_images.txt`, and end the task as wrong."""
+    metrics: dict[str, float] = {}
+    complaints: list[str] = []
+    workers = min(cfg.hardware.num_parallel_workers, os.cpu_count() or 1)
+    for split in ("train", "val"):
+        paths = open_split(cfg.dataset, split).paths
+        with ThreadPoolExecutor(workers) as pool:
+            found = [complaint for complaint in pool.map(complaint_about, paths) if complaint]
+        metrics |= {f"data/{split}_images": len(paths), f"data/{split}_bad_images": len(found)}
+        logger.info("%s: %d images, %d of them unreadable", split, len(paths), len(found))
+        complaints += found
+    tracker.log(metrics, step=0, epoch=0)
+    if complaints:
+        write_atomically(run_dir / "bad_images.txt", "".join(f"{line}\n" for line in complaints).encode())
+        raise UserError("\n  ".join([f"{len(complaints)} images cannot be read:", *complaints[:SHOWN]]))
+    return metrics
+
+
+def complaint_about(path: str) -> str | None:
+    """What is wrong with an image file, or None."""
+    try:
+        load_image(path)
+    except UserError as error:
+        return str(error)
+    return None

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from beit_exp import doctor
+
+
+def test_a_sound_machine_needs_nothing(few_digits: Path, tmp_path: Path, capsys) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert doctor.main(["--data", str(few_digits), "--uri", uri, "--runs", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "fix" not in out
+    assert out.count("ok") >= 9
+
+
+@pytest.mark.parametrize(
+    ("version", "fix"), [("2.4.6", "pip install 'numpy>=1.26.4,<2'"), ("not installed", "pip install 'numpy")]
+)
+def test_a_numpy_that_mindspore_cannot_use_is_named(version: str, fix: str, monkeypatch) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda _: version)
+    assert fix in doctor.check_numpy().fix
+
+
+def test_another_mindspore_is_named(monkeypatch) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda _: "2.9.0")
+    assert "pip install" in doctor.check_mindspore().fix
+
+
+def test_a_store_that_does_not_answer_is_named() -> None:
+    assert "start the server" in doctor.check_store("http://127.0.0.1:9").fix
+
+
+@pytest.mark.parametrize("folders", [(), ("train/a", "train/b"), ("train/a", "train/b", "val/a")])
+def test_a_data_folder_that_cannot_be_right_is_named(folders: tuple[str, ...], tmp_path: Path) -> None:
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    assert doctor.check_data(tmp_path).fix
+
+
+def test_a_full_disk_is_named(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor, "LEAST_DISK_GB", 1e9)
+    assert "choose another hydra.run.dir" in doctor.check_disk(tmp_path / "new" / "runs").fix
+
+
+def test_an_old_python_is_named(monkeypatch) -> None:
+    monkeypatch.setattr(doctor.sys, "version_info", (3, 9, 1))
+    assert "3.10, 3.11 or 3.12" in doctor.check_python().fix
