@@ -5,12 +5,15 @@ MLflow is talked to by a thread of its own, so that neither its seconds of impor
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
 import math
 import os
 import queue
+import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from beit_exp.config import Config, flatten
-from beit_exp.files import write_atomically
+from beit_exp.files import replacing, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -225,15 +228,33 @@ def open_store(uri: str) -> Any:
 def open_experiment(uri: str, name: str) -> tuple[Any, str]:
     """An MLflow client and the id of an experiment, created if need be.
 
-    A new SQLite store is set up under a lock: MLflow's migrations crash when several processes start them at once.
+    A new SQLite store is set up under a lock and under another name: MLflow's migrations crash when several processes
+    start them at once, and leave a store that nobody can open when they are killed.
     """
     with _store_lock(uri) as folder:
+        if folder is not None:
+            _make_database(Path(uri.removeprefix("sqlite:///")))
         client = open_store(uri)
         experiment = client.get_experiment_by_name(name)
         if experiment is not None:
             return client, experiment.experiment_id
         location = None if folder is None else (folder / "mlruns" / name).as_uri()
         return client, client.create_experiment(name, artifact_location=location)
+
+
+def _make_database(path: Path) -> None:
+    """Let MLflow make its tables in a temporary file, and give that the name once they are complete."""
+    if path.exists():
+        return
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        draft = Path(folder) / path.name
+        open_store(f"sqlite:///{draft}").search_experiments(max_results=1)
+        with (
+            replacing(path) as temporary,
+            contextlib.closing(sqlite3.connect(draft)) as source,
+            contextlib.closing(sqlite3.connect(temporary)) as target,
+        ):
+            source.backup(target)
 
 
 @contextmanager

@@ -103,6 +103,22 @@ def test_a_fresh_sqlite_store_is_set_up_once_by_many_threads(tmp_path: Path) -> 
     assert len(found) == 4 and len(set(found)) == 1
 
 
+def test_a_set_up_that_is_cut_short_leaves_no_store_behind(tmp_path: Path, monkeypatch) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    make = tracking.open_store
+
+    def killed(draft: str):
+        make(draft).search_experiments(max_results=1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tracking, "open_store", killed)
+    with pytest.raises(KeyboardInterrupt):
+        open_experiment(uri, "beit")
+    assert [path.name for path in tmp_path.iterdir()] == [".mlflow.db.lock"]
+    monkeypatch.setattr(tracking, "open_store", make)
+    assert open_experiment(uri, "beit")[1]
+
+
 def test_store_is_the_configured_one_then_the_environments_then_local(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
