@@ -162,7 +162,8 @@ def place_under_parent(values: dict[str, Any], sweep_dir: Path, overrides: list[
     parent = read_parent(sweep_dir)
     differing = [override for override in overrides if override.split("=")[0].lstrip("+") in parent["swept"]]
     values["tracking"]["run_name"] = values["tracking"]["run_name"] or " ".join(differing) or None
-    values["tracking"]["tags"] |= {"mlflow.parentRunId": parent["run_id"]}
+    if parent["run_id"] is not None:
+        values["tracking"]["tags"] |= {"mlflow.parentRunId": parent["run_id"]}
 
 
 def check_files(cfg: Config) -> None:

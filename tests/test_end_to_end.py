@@ -264,6 +264,14 @@ def test_a_sweep_is_one_parent_with_a_child_per_value(launch: Command, few_digit
 
 
 @pytest.mark.slow
+def test_a_sweep_without_its_tracking_store_still_runs(launch: Command, few_digits: Path, tmp_path: Path) -> None:
+    done = launch("-m", *small(few_digits), "seed=1,2", "tracking.uri=http://127.0.0.1:9", "hydra.sweep.dir=sweep")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the sweep has no parent run" in done.stdout
+    assert all((tmp_path / "sweep" / name / "metrics.json").exists() for name in ("0", "1"))
+
+
+@pytest.mark.slow
 def test_a_failing_job_of_a_sweep_leaves_the_others_running(launch: Command, few_digits: Path, tmp_path: Path) -> None:
     done = launch(
         "-m", *small(few_digits, epochs=2), "train.batch_size=16,1000,8", "hydra.sweep.dir=sweep", timeout_s=300

@@ -9,10 +9,10 @@ from beit_exp.config import Config
 from beit_exp.data.build import Shard, eval_batches
 from beit_exp.data.sources import open_split
 from beit_exp.hardware import Runtime
-from beit_exp.tasks.load import load_network
 from beit_exp.tracking import Tracker
 from beit_exp.train.evaluate import evaluate
 from beit_exp.train.stop import listening
+from beit_exp.trained import load_network
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         found = evaluate(
             network,
             data,
-            batch_size=cfg.train.batch_size,
+            batch_size=min(cfg.train.batch_size, len(images)),
             gather=runtime.gather,
             check_stop=stop.check if runtime.size == 1 else lambda: None,
         )

@@ -14,8 +14,8 @@ from beit_exp.config import Config
 from beit_exp.files import replacing, write_atomically
 from beit_exp.hardware import Runtime
 from beit_exp.randomness import Stream, generator
-from beit_exp.tasks.load import class_names, load_network
 from beit_exp.tracking import Tracker
+from beit_exp.trained import class_names, load_network
 
 logger = logging.getLogger(__name__)
 TOLERANCE = 1e-5

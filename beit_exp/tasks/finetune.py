@@ -75,7 +75,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     def validate(check_stop: Callable[[], None]) -> dict[str, float]:
         def measure() -> dict[str, float]:
             data = eval_batches(val_images, cfg, shard)
-            size = cfg.train.batch_size
+            size = min(cfg.train.batch_size, len(val_images))
             return evaluate(network, data, batch_size=size, gather=runtime.gather, check_stop=check_stop)
 
         metrics = {f"val/{name}": value for name, value in measure().items()}

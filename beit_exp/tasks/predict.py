@@ -14,9 +14,9 @@ from beit_exp.data.build import Shard, eval_batches
 from beit_exp.data.sources import ImageList, list_images, open_split
 from beit_exp.files import replacing, write_atomically
 from beit_exp.hardware import Runtime
-from beit_exp.tasks.load import class_names, load_network
 from beit_exp.tracking import Tracker
 from beit_exp.train.evaluate import predict_batches
+from beit_exp.trained import class_names, load_network
 
 logger = logging.getLogger(__name__)
 TOP = 5
@@ -27,7 +27,9 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     images = find_images(cfg)
     network = load_network(cfg, runtime)
     data = eval_batches(images, cfg, Shard(0, 1))
-    logits = np.concatenate([found for found, _ in predict_batches(network, data, batch_size=cfg.train.batch_size)])
+    logits = np.concatenate(
+        [found for found, _ in predict_batches(network, data, batch_size=min(cfg.train.batch_size, len(images)))]
+    )
     with replacing(run_dir / "logits.npy") as temporary, temporary.open("wb") as file:
         np.save(file, logits)
     write_atomically(run_dir / "predictions.csv", to_csv(images.paths, logits, class_names(cfg)).encode())

@@ -40,11 +40,12 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
     def show_step(self, *, step: int, epoch: float, loss: float, lr: float, images_per_s: float, log: bool) -> None:
         """After a step; `log` says whether a plain line is due."""
         text = f"epoch {epoch:.1f}/{self.epochs}  step {step}/{self.total_steps}  loss {loss:.4f}{self.top1}"
-        self.line.update(self.task, completed=step, description=f"{text}  {images_per_s:.0f} images/s")
+        speed = f"{images_per_s:.0f} images/s" if images_per_s >= 10 else f"{images_per_s:.2f} images/s"
+        self.line.update(self.task, completed=step, description=f"{text}  {speed}")
         if log and self.line.disable:
             left_s = 0.0 if images_per_s == 0 else self.line.tasks[0].time_remaining or 0.0
             eta = f"{left_s // 3600:.0f}:{left_s % 3600 // 60:02.0f}:{left_s % 60:02.0f}"
-            logger.info("%s  lr %.3g  %.0f images/s  ETA %s", text, lr, images_per_s, eta)
+            logger.info("%s  lr %.3g  %s  ETA %s", text, lr, speed, eta)
 
     def show_evaluation(self, *, epoch: float, metrics: dict[str, float], is_best: bool) -> None:
         """After an evaluation: a line that stays."""
