@@ -1,14 +1,22 @@
-"""Pictures and tables of runs."""
+"""Pictures of runs, and what a tracking store missed of them.
+
+python -m beit_exp.report sync RUN_DIR ...      send what metrics.jsonl has and the store lacks
+"""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from beit_exp import config
+from beit_exp.config import UserError
 from beit_exp.files import replacing
 from beit_exp.optim.groups import Group
+from beit_exp.tracking import sync
 
 
 def plot_schedule(schedule: np.ndarray, groups: list[Group], *, steps_per_epoch: int, path: Path) -> None:
@@ -86,3 +94,26 @@ def _shade(index: int, count: int) -> Any:
 def _save(figure: Any, path: Path) -> None:
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 0: done; 2: something the user can mend."""
+    parser = argparse.ArgumentParser(prog="python -m beit_exp.report", description="Reports of runs.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("sync", help="send to the tracking store what it lacks")
+    command.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN_DIR")
+    for run_dir in parser.parse_args(arguments).run_dirs:
+        try:
+            cfg = config.load(run_dir / "config.yaml")
+            print(f"{run_dir}: {sync(cfg, run_dir)} metrics sent to {cfg.tracking.uri}")
+        except UserError as error:
+            print(error, file=sys.stderr)
+            return 2
+        except Exception as error:  # a store may raise anything; it is dead again
+            print(f"{run_dir}: the tracking store failed ({type(error).__name__}); try again later", file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -11,13 +11,17 @@ import json
 import logging
 import math
 import os
+import platform
 import queue
+import shutil
 import sqlite3
+import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +31,7 @@ from beit_exp.files import replacing, write_atomically
 logger = logging.getLogger(__name__)
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+Job = Callable[[Any, str], None] | dict[str, Any]
 MAX_BATCH = 1000  # metrics in one request, MLflow's limit
 CLOSE_TIMEOUT_S = 60.0
 PARAM_LENGTH = 6000  # MLflow's limit
@@ -54,7 +59,7 @@ class Tracker:
         self.file.write(json.dumps(record) + "\n")
         self.file.flush()
         if self.sink:
-            self.sink.put_record(record)
+            self.sink.put(record)
 
     def log_file(self, path: Path, *, folder: str | None = None) -> None:
         """Copy a file to the tracking store."""
@@ -132,17 +137,16 @@ class MlflowSink:
         self.cfg = cfg
         self.run_dir = run_dir
         self.state_path = run_dir / "mlflow.json"
-        self.jobs: queue.Queue[Callable[[Any, str], None] | dict[str, Any] | None] = queue.Queue()
+        self.jobs: queue.Queue[Job | None] = queue.Queue()
         self.failure: Exception | None = None
         self.status: Status = "FAILED"
         self.thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
         self.thread.start()
 
-    def put(self, job: Callable[[Any, str], None]) -> None:
-        self.jobs.put(job)
-
-    def put_record(self, record: dict[str, Any]) -> None:
-        self.jobs.put(record)
+    def put(self, job: Job) -> None:
+        """Hand over a record to log, or a function of the client and the run id; dropped once the store has failed."""
+        if self.failure is None:
+            self.jobs.put(job)
 
     def close(self, status: Status) -> None:
         """Send what is left and end the MLflow run; waits a bounded time for a slow store."""
@@ -150,7 +154,11 @@ class MlflowSink:
         self.jobs.put(None)
         self.thread.join(CLOSE_TIMEOUT_S)
         if self.thread.is_alive():
-            logger.warning("the tracking store %s did not answer in time; metrics.jsonl has it all", self.uri)
+            logger.warning("the tracking store %s did not answer in time; %s", self.uri, self.way_out)
+
+    @property
+    def way_out(self) -> str:
+        return f"metrics.jsonl has it all; to send it later: python -m beit_exp.report sync {self.run_dir}"
 
     @property
     def uri(self) -> str:
@@ -164,29 +172,17 @@ class MlflowSink:
         except Exception as error:  # whatever the store or its client raise must not reach the training
             self.failure = error
             logger.warning(
-                "the tracking store %s failed (%s: %s); the run goes on and metrics.jsonl has it all",
+                "the tracking store %s failed (%s); the run goes on and %s",
                 self.uri,
                 type(error).__name__,
-                str(error).splitlines()[0] if str(error) else "",
+                self.way_out,
             )
 
     def _open(self) -> tuple[Any, str, int]:
         """-> client, run id and the last step that an earlier, interrupted process has logged to it."""
-        from mlflow.entities import Param
-
-        client, experiment_id = open_experiment(self.uri, self.cfg.tracking.experiment)
-        if self.state_path.exists():
-            run_id = json.loads(self.state_path.read_text())["run_id"]
-            client.update_run(run_id, status="RUNNING")
-            history = client.get_metric_history(run_id, "train/loss")
-            return client, run_id, max((metric.step for metric in history), default=-1)
-        run = client.create_run(experiment_id, tags=self.cfg.tracking.tags, run_name=self.cfg.tracking.run_name)
-        run_id = run.info.run_id
-        write_atomically(self.state_path, json.dumps({"uri": self.uri, "run_id": run_id}).encode())
-        params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in flatten(self.cfg).items()]
-        client.log_batch(run_id, params=params)
-        client.log_artifact(run_id, str(self.run_dir / "config.yaml"))
-        return client, run_id, -1
+        client, run_id = open_run(self.cfg, self.run_dir)
+        history = client.get_metric_history(run_id, "train/loss")
+        return client, run_id, max((metric.step for metric in history), default=-1)
 
     def _feed(self, client: Any, run_id: str, last_step: int) -> None:
         """Do the jobs in order, metrics in large batches, until told to stop."""
@@ -196,11 +192,7 @@ class MlflowSink:
         while True:
             job = self.jobs.get()
             if isinstance(job, dict):
-                pending += [
-                    Metric(name, value, int(job["time"] * 1000), job["step"])
-                    for name, value in job.items()
-                    if "/" in name and job["step"] > last_step and not math.isnan(value)
-                ]
+                pending += [Metric(*entry) for entry in entries(job) if entry[3] > last_step]
             if pending and (self.jobs.empty() or len(pending) >= MAX_BATCH or not isinstance(job, dict)):
                 for begin in range(0, len(pending), MAX_BATCH):
                     client.log_batch(run_id, metrics=pending[begin : begin + MAX_BATCH])
@@ -209,6 +201,69 @@ class MlflowSink:
                 return
             if not isinstance(job, dict):
                 job(client, run_id)
+
+
+def open_run(cfg: Config, run_dir: Path) -> tuple[Any, str]:
+    """An MLflow client and the id of the run that belongs to a run directory, created if need be."""
+    from mlflow.entities import Param
+
+    client, experiment_id = open_experiment(str(cfg.tracking.uri), cfg.tracking.experiment)
+    state_path = run_dir / "mlflow.json"
+    if state_path.exists():
+        run_id = str(json.loads(state_path.read_text())["run_id"])
+        client.update_run(run_id, status="RUNNING")
+        return client, run_id
+    tags = {**environment_tags(), **cfg.tracking.tags}
+    name = cfg.tracking.run_name or f"{cfg.model.arch} {run_dir.name}"
+    run_id = str(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
+    write_atomically(state_path, json.dumps({"uri": str(cfg.tracking.uri), "run_id": run_id}).encode())
+    params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in flatten(cfg).items()]
+    client.log_batch(run_id, params=params)
+    client.log_artifact(run_id, str(run_dir / "config.yaml"))
+    return client, run_id
+
+
+def sync(cfg: Config, run_dir: Path) -> int:
+    """Send every metric of `metrics.jsonl` that the store lacks; returns how many. Twice changes nothing."""
+    from mlflow.entities import Metric
+
+    client, run_id = open_run(cfg, run_dir)
+    records = read_records(run_dir / "metrics.jsonl")
+    found = [entry for record in records for entry in entries(record)]
+    known = {
+        (name, metric.step)
+        for name in {entry[0] for entry in found}
+        for metric in client.get_metric_history(run_id, name)
+    }
+    missing = [Metric(*entry) for entry in found if (entry[0], entry[3]) not in known]
+    for begin in range(0, len(missing), MAX_BATCH):
+        client.log_batch(run_id, metrics=missing[begin : begin + MAX_BATCH])
+    is_done = (run_dir / "metrics.json").exists()
+    if is_done:
+        client.log_artifact(run_id, str(run_dir / "metrics.json"))
+        for path in sorted((run_dir / "plots").glob("*.png")):
+            client.log_artifact(run_id, str(path), "plots")
+    client.set_terminated(run_id, "FINISHED" if is_done else "KILLED")
+    return len(missing)
+
+
+def entries(record: dict[str, Any]) -> list[tuple[str, float, int, int]]:
+    """(name, value, time in ms, step) of every metric of a record that a store can hold."""
+    at_ms, step = int(record["time"] * 1000), record["step"]
+    return [(name, value, at_ms, step) for name, value in record.items() if "/" in name and not math.isnan(value)]
+
+
+def environment_tags() -> dict[str, str]:
+    """What a result may depend on besides the settings: code, versions, machine."""
+    tags = {"host": platform.node(), "python": platform.python_version()}
+    tags |= {name: metadata.version(name) for name in ("mindspore", "numpy")}
+    root = Path(__file__).resolve().parent.parent
+    if (root / ".git").exists() and shutil.which("git"):
+        git = ["git", "-C", str(root)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
+        tags |= {"git.commit": commit.stdout.strip(), "git.dirty": str(bool(changed.stdout.strip())).lower()}
+    return tags
 
 
 def resolve_uri(configured: str | None) -> str:

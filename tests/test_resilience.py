@@ -10,13 +10,16 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import Command
+from mlflow import MlflowClient
 from test_end_to_end import metrics_of, same_weights, small, without_times
 
+from beit_exp.cluster import free_port
 from beit_exp.tracking import read_records
 from beit_exp.train.checkpoint import CheckpointFolder, load_checkpoint
 
@@ -381,32 +384,51 @@ def test_a_store_that_goes_away_costs_no_checkpoint(s3, launch: Command, few_dig
     assert CheckpointFolder(run_dir / "checkpoints", keep=1).load_newest().state["trainer"]["step"] == 150
 
 
+class TrackingServer:
+    """A real `mlflow server` on the loopback interface."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> TrackingServer:
+        command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
+        command += ["--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}"]
+        command += ["--artifacts-destination", str(self.folder / "artifacts")]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, cwd=self.folder, **quiet)
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"{self.uri}/health", timeout=2)
+            except OSError:
+                time.sleep(0.5)
+            else:
+                return self
+        raise TimeoutError("the tracking server did not start")
+
+    def __exit__(self, *_: object) -> None:
+        for pid in [*children(self.process.pid), self.process.pid]:
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+
 def test_a_tracking_server_that_goes_away_costs_nothing_that_was_logged(launch: Command, few_digits: Path) -> None:
-    from beit_exp.cluster import free_port
-
-    port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{launch.folder / 'server.db'}"]
-    with subprocess.Popen(command, cwd=launch.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            run_dir = launch.folder / "run"
-            settings = small(few_digits, f"tracking.uri=http://127.0.0.1:{port}", epochs=60)
-            import urllib.request
-
-            deadline = time.monotonic() + 90
-            while time.monotonic() < deadline:
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
-                    break
-                except OSError:
-                    time.sleep(0.5)
-            process = launch.start(*settings, "hydra.run.dir=run")
-            wait_for(lambda: records(run_dir) >= 30 and (run_dir / "mlflow.json").exists(), process)
-        finally:
-            for pid in children(server.pid):
-                os.kill(pid, signal.SIGKILL)
-            server.kill()
-        out, err = process.communicate(timeout=240)
+    server, run_dir = TrackingServer(launch.folder), launch.folder / "run"
+    with server:
+        process = launch.start(*small(few_digits, f"tracking.uri={server.uri}", epochs=60), "hydra.run.dir=run")
+        wait_for(lambda: records(run_dir) >= 30 and (run_dir / "mlflow.json").exists(), process)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 0, out + err
-    assert "metrics.jsonl has it all" in out
-    assert [record["step"] for record in without_times(run_dir) if "train/loss" in record] == list(range(1, 301))
+    assert "to send it later: python -m beit_exp.report sync" in out
+    logged = [record["step"] for record in without_times(run_dir) if "train/loss" in record]
+    assert logged == list(range(1, 301))
+    with server:
+        for _ in range(2):
+            sent = subprocess.run([sys.executable, "-m", "beit_exp.report", "sync", str(run_dir)], check=False)
+            assert sent.returncode == 0
+        client = MlflowClient(server.uri)
+        history = client.get_metric_history(run_id(run_dir), "train/loss")
+        assert [metric.step for metric in history] == logged
+        assert client.get_run(run_id(run_dir)).info.status == "FINISHED"

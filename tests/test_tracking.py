@@ -86,6 +86,29 @@ def test_a_store_that_cannot_be_reached_costs_nothing_but_a_warning(run, caplog)
     assert "metrics.jsonl has it all" in caplog.text
 
 
+def test_what_a_store_missed_is_sent_once(run) -> None:
+    cfg, run_dir = run
+    gone = cfg.model_copy(update={"tracking": cfg.tracking.model_copy(update={"uri": "http://127.0.0.1:9"})})
+    with tracking.start(gone, run_dir) as tracker:
+        for step in (1, 2, 3):
+            tracker.log({"train/loss": 1.0 / step, "optim/lr": 0.1}, step=step, epoch=0)
+    (run_dir / "metrics.json").write_text("{}")
+    assert [tracking.sync(cfg, run_dir), tracking.sync(cfg, run_dir)] == [6, 0]
+    client, stored = stored_run(cfg, run_dir)
+    assert stored.info.status == "FINISHED"
+    assert [metric.value for metric in client.get_metric_history(stored.info.run_id, "train/loss")] == [1, 0.5, 1 / 3]
+
+
+def test_a_run_is_tagged_with_code_and_versions(run) -> None:
+    cfg, run_dir = run
+    with tracking.start(cfg, run_dir):
+        pass
+    tags = stored_run(cfg, run_dir)[1].data.tags
+    assert tags["numpy"].startswith("1.26") and tags["mindspore"].startswith("2.10")
+    assert len(tags.get("git.commit", "0" * 40)) == 40
+    assert {"host", "python"} <= tags.keys()
+
+
 def test_a_record_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"ste')
