@@ -28,8 +28,8 @@ from beit_exp import complaints, config, hardware
 from beit_exp.config import Config, UserError
 from beit_exp.data.sources import check_folders
 from beit_exp.storage import is_remote
+from beit_exp.store import resolve_uri
 from beit_exp.sweep import read_parent
-from beit_exp.tracking import resolve_uri
 
 CONF = Path(__file__).resolve().parent / "conf"
 FREE_ON_RESUME = (  # what changes neither the weights that a run arrives at nor its metrics

@@ -86,7 +86,7 @@ def check_port() -> Finding:
 
 
 def check_store(uri: str) -> Finding:
-    code = f"from beit_exp.tracking import open_store; open_store({uri!r}).search_experiments(max_results=1)"
+    code = f"from beit_exp.store import open_store; open_store({uri!r}).search_experiments(max_results=1)"
     done = _python(code)
     if done.returncode == 0:
         return Finding("tracking store", uri)

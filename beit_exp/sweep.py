@@ -12,7 +12,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from beit_exp.files import write_atomically
-from beit_exp.tracking import Status, open_experiment, resolve_uri
+from beit_exp.store import open_experiment, resolve_uri
+from beit_exp.tracking import Status
 
 PARENT_FILE = "sweep.json"
 

@@ -7,12 +7,11 @@ import json
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import mindspore as ms
 import numpy as np
 import pytest
-from conftest import GOLDEN, TINY, Command, agree, compose
+from conftest import GOLDEN, Command, agree, compose
 from PIL import Image
 
 from beit_exp import config
@@ -20,37 +19,7 @@ from beit_exp.model.build import build_model
 from beit_exp.model.precision import build_precision
 from beit_exp.tracking import read_records
 from beit_exp.train.checkpoint import load_checkpoint
-
-
-def small(data: Path, *more: str, epochs: int = 2) -> tuple[str, ...]:
-    """Overrides of a run of seconds, which evaluates and saves after every epoch."""
-    return (
-        *TINY,
-        f"dataset.data_url={data}",
-        f"train.epochs={epochs}",
-        "train.eval_every_epochs=1",
-        "train.save_every_epochs=1",
-        *more,
-    )
-
-
-def without_times(run_dir: Path) -> list[dict[str, Any]]:
-    """The records of a run but for what the clock says."""
-    records = [
-        {key: value for key, value in record.items() if not key.startswith("time")}
-        for record in read_records(run_dir / "metrics.jsonl")
-    ]
-    return [record for record in records if record.keys() > {"step", "epoch"}]
-
-
-def metrics_of(run_dir: Path) -> dict[str, float]:
-    return json.loads((run_dir / "metrics.json").read_text())
-
-
-def same_weights(first: Path, second: Path) -> bool:
-    paths = [sorted((run_dir / "checkpoints").glob("step_*"))[-1] for run_dir in (first, second)]
-    one, other = (load_checkpoint(path).tensors for path in paths)
-    return one.keys() == other.keys() and all((one[name] == other[name]).all() for name in one)
+from runs import metrics_of, same_weights, small, without_times
 
 
 @pytest.fixture(scope="module")

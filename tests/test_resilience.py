@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
-import urllib.request
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import Command
-from mlflow import MlflowClient
-from test_end_to_end import metrics_of, same_weights, small, without_times
 
-from beit_exp.cluster import free_port
 from beit_exp.tracking import read_records
 from beit_exp.train.checkpoint import CheckpointFolder, load_checkpoint
+from runs import children, is_alive, metrics_of, records, run_id, same_weights, small, wait_for, without_times
 
 pytestmark = pytest.mark.slow
 
@@ -57,34 +50,6 @@ def thorough(data: Path, *more: str, epochs: int = 12) -> tuple[str, ...]:
     )
 
 
-def children(pid: int) -> list[int]:
-    """Every process below one."""
-    try:
-        direct = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
-    return direct + [below for child in direct for below in children(child)]
-
-
-def wait_for(condition, process: subprocess.Popen[str], timeout_s: float = 120) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
-def records(run_dir: Path) -> int:
-    return len(read_records(run_dir / "metrics.jsonl")) if (run_dir / "metrics.jsonl").exists() else 0
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, few_digits: Path) -> Path:
     command = Command(tmp_path_factory.mktemp("whole"))
@@ -114,10 +79,6 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_end(
     assert same_weights(run_dir, uninterrupted)
     assert [path.name for path in (run_dir / "checkpoints").iterdir() if path.name.startswith(".")] == []
     assert {run.info.status for run in launch.runs() if run.info.run_id == run_id(run_dir)} == {"FINISHED"}
-
-
-def run_id(run_dir: Path) -> str:
-    return json.loads((run_dir / "mlflow.json").read_text())["run_id"]
 
 
 def test_a_worker_ends_and_saves_when_its_launcher_is_killed(launch: Command, few_digits: Path) -> None:
@@ -254,181 +215,3 @@ def test_a_bad_validation_image_is_never_left_out(launch: Command, few_digits: P
     victim.write_bytes(b"")
     done = launch(*small(folder, "dataset.bad_images=replace"))
     assert done.returncode == 2 and f"{victim.name} cannot be read" in done.stdout
-
-
-# --- several processes
-
-
-def test_two_processes_train_as_one_with_twice_the_batch(launch: Command, few_digits: Path) -> None:
-    plain = small(few_digits, "augment=light", "model.drop_path_rate=0.2", epochs=4)
-    assert launch(*plain, "train.batch_size=16", "hydra.run.dir=one").returncode == 0
-    done = launch(*plain, "train.batch_size=8", "hardware.device_num=2", "hydra.run.dir=two")
-    assert done.returncode == 0, done.stdout + done.stderr
-    for name, within in (("train/loss", 1e-5), ("train/grad_norm", 1e-4), ("val/top1", 0), ("val/loss", 1e-5)):
-        one, two = (
-            [record[name] for record in without_times(launch.folder / run) if name in record] for run in ("one", "two")
-        )
-        assert len(one) == (20 if name.startswith("train") else 4)
-        np.testing.assert_allclose(two, one, rtol=0, atol=within, err_msg=name)
-    assert len(launch.runs()) == 2
-    assert len((launch.folder / "two" / "metrics.jsonl").read_text().splitlines()) == len(
-        (launch.folder / "one" / "metrics.jsonl").read_text().splitlines()
-    )
-
-
-def test_evaluation_is_exact_on_any_number_of_processes(launch: Command, few_digits: Path) -> None:
-    assert launch(*small(few_digits, epochs=8), "hydra.run.dir=run").returncode == 0
-    found = []
-    for size in (1, 2, 3):
-        done = launch("task=evaluate", "checkpoint=run", f"hardware.device_num={size}", f"hydra.run.dir=eval{size}")
-        assert done.returncode == 0, done.stdout + done.stderr
-        found.append(metrics_of(launch.folder / f"eval{size}"))
-    assert (
-        found[0]["val/top1"]
-        == found[1]["val/top1"]
-        == found[2]["val/top1"]
-        == metrics_of(launch.folder / "run")["val/top1"]
-    )
-    assert found[0]["val/top5"] == found[1]["val/top5"] == found[2]["val/top5"]
-    np.testing.assert_allclose([metrics["val/loss"] for metrics in found], found[0]["val/loss"], rtol=1e-6)
-
-
-def test_a_killed_rank_ends_the_job_with_one_message(launch: Command, few_digits: Path) -> None:
-    run_dir = launch.folder / "run"
-    process = launch.start(*small(few_digits, "hardware.device_num=2", epochs=400), "hydra.run.dir=run")
-    wait_for(lambda: records(run_dir) >= 8, process)
-    everyone = children(process.pid)
-    victim = next(pid for pid in everyone if b"BEIT_EXP_RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes())
-    os.kill(victim, signal.SIGKILL)
-    started = time.monotonic()
-    _, err = process.communicate(timeout=90)
-    assert time.monotonic() - started < 60
-    assert process.returncode == 128 + signal.SIGKILL
-    assert err.count("rank 1 of 2 on this node was killed by signal 9; the other ranks were stopped") == 1
-    assert not any(is_alive(pid) for pid in everyone)
-
-
-def test_two_processes_stop_at_a_signal_and_resume_to_the_same_end(launch: Command, few_digits: Path) -> None:
-    settings = small(few_digits, "hardware.device_num=2", "train.batch_size=8", epochs=30)
-    assert launch(*settings, "hydra.run.dir=whole").returncode == 0
-    process = launch.start(*settings, "hydra.run.dir=halved")
-    wait_for(lambda: records(launch.folder / "halved") >= 20, process)
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=90)
-    assert process.returncode == 128 + signal.SIGTERM, out + err
-    assert out.count("to go on: python -m beit_exp.worker") == 1
-    assert launch(*settings, "hydra.run.dir=halved").returncode == 0
-    assert same_weights(launch.folder / "whole", launch.folder / "halved")
-    assert without_times(launch.folder / "whole") == without_times(launch.folder / "halved")
-
-
-# --- object storage, tracking server
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """A bucket on a server of the S3 protocol on the loopback interface; yields (server, boto3 client)."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "BEIT_EXP_CACHE": str(tmp_path / "cache"),
-    }.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
-    client.create_bucket(Bucket="bucket")
-    yield server, client
-    server.stop()
-
-
-def test_data_weights_and_checkpoint_copies_in_object_storage(s3, launch: Command, few_digits: Path) -> None:
-    _, client = s3
-    for path in few_digits.rglob("*.png"):
-        client.upload_file(str(path), "bucket", f"digits/{path.relative_to(few_digits)}")
-    first = launch(
-        *small(Path("s3://bucket/digits")).__class__(
-            word.replace("s3:/bucket", "s3://bucket") for word in small(Path("s3://bucket/digits"))
-        ),
-        "dataset.name=image_folder",
-        "train.checkpoint_url=s3://bucket/copies",
-        "hydra.run.dir=first",
-    )
-    assert first.returncode == 0, first.stdout + first.stderr
-    keys = [entry["Key"] for entry in client.list_objects_v2(Bucket="bucket", Prefix="copies/")["Contents"]]
-    assert keys == ["copies/step_00000005.safetensors", "copies/step_00000010.safetensors"]
-    local = launch(*small(few_digits, "model.pretrained=obs://bucket/copies/step_00000010.safetensors"))
-    assert local.returncode == 0, local.stdout + local.stderr
-    assert "left new       0" in local.stdout
-    missing = launch(*small(few_digits, "model.pretrained=s3://bucket/nothing.safetensors"))
-    assert missing.returncode == 2 and "the object store has nothing there" in missing.stdout
-
-
-def test_a_store_that_goes_away_costs_no_checkpoint(s3, launch: Command, few_digits: Path) -> None:
-    server, _ = s3
-    run_dir = launch.folder / "run"
-    process = launch.start(
-        *small(few_digits, "train.checkpoint_url=s3://bucket/copies", epochs=30), "hydra.run.dir=run"
-    )
-    wait_for(lambda: records(run_dir) >= 20, process)
-    server.stop()
-    out, err = process.communicate(timeout=180)
-    assert process.returncode == 0, out + err
-    assert "was not copied to s3://bucket/copies" in out
-    assert CheckpointFolder(run_dir / "checkpoints", keep=1).load_newest().state["trainer"]["step"] == 150
-
-
-class TrackingServer:
-    """A real `mlflow server` on the loopback interface."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> TrackingServer:
-        command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
-        command += ["--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}"]
-        command += ["--artifacts-destination", str(self.folder / "artifacts")]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, cwd=self.folder, **quiet)
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=2)
-            except OSError:
-                time.sleep(0.5)
-            else:
-                return self
-        raise TimeoutError("the tracking server did not start")
-
-    def __exit__(self, *_: object) -> None:
-        for pid in [*children(self.process.pid), self.process.pid]:
-            os.kill(pid, signal.SIGKILL)
-        self.process.wait()
-
-
-def test_a_tracking_server_that_goes_away_costs_nothing_that_was_logged(launch: Command, few_digits: Path) -> None:
-    server, run_dir = TrackingServer(launch.folder), launch.folder / "run"
-    with server:
-        process = launch.start(*small(few_digits, f"tracking.uri={server.uri}", epochs=60), "hydra.run.dir=run")
-        wait_for(lambda: records(run_dir) >= 30 and (run_dir / "mlflow.json").exists(), process)
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, out + err
-    assert "to send it later: python -m beit_exp.report sync" in out
-    logged = [record["step"] for record in without_times(run_dir) if "train/loss" in record]
-    assert logged == list(range(1, 301))
-    with server:
-        for _ in range(2):
-            sent = subprocess.run([sys.executable, "-m", "beit_exp.report", "sync", str(run_dir)], check=False)
-            assert sent.returncode == 0
-        client = MlflowClient(server.uri)
-        history = client.get_metric_history(run_id(run_dir), "train/loss")
-        assert [metric.step for metric in history] == logged
-        assert client.get_run(run_id(run_dir)).info.status == "FINISHED"

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from conftest import make_config
 
-from beit_exp import config, tracking
+from beit_exp import config, store, tracking
 from beit_exp.files import replacing, write_atomically
-from beit_exp.tracking import Interrupted, open_experiment, read_records, resolve_uri
+from beit_exp.store import open_experiment, resolve_uri
+from beit_exp.tracking import Interrupted, read_records
 
 
 @pytest.fixture
@@ -71,10 +72,13 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run_without_duplicates(run) ->
         tracker.rewind(step=2)
         for step in (3, 4):
             tracker.log({"train/loss": float(step)}, step=step, epoch=0)
+            if step == 3:
+                tracker.log({"val/top1": 50.0}, step=step, epoch=0)
     client, stored = stored_run(cfg, run_dir)
     assert (stored.info.run_id, stored.info.status) == (first, "FINISHED")
     assert [metric.step for metric in client.get_metric_history(first, "train/loss")] == [1, 2, 3, 4]
-    assert [record["step"] for record in read_records(run_dir / "metrics.jsonl")] == [1, 2, 3, 4]
+    assert [metric.step for metric in client.get_metric_history(first, "val/top1")] == [3]  # not sent before the stop
+    assert [record["step"] for record in read_records(run_dir / "metrics.jsonl")] == [1, 2, 3, 3, 4]
 
 
 def test_a_store_that_cannot_be_reached_costs_nothing_but_a_warning(run, caplog) -> None:
@@ -128,17 +132,17 @@ def test_a_fresh_sqlite_store_is_set_up_once_by_many_threads(tmp_path: Path) -> 
 
 def test_a_set_up_that_is_cut_short_leaves_no_store_behind(tmp_path: Path, monkeypatch) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    make = tracking.open_store
+    make = store.open_store
 
     def killed(draft: str):
         make(draft).search_experiments(max_results=1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tracking, "open_store", killed)
+    monkeypatch.setattr(store, "open_store", killed)
     with pytest.raises(KeyboardInterrupt):
         open_experiment(uri, "beit")
     assert [path.name for path in tmp_path.iterdir()] == [".mlflow.db.lock"]
-    monkeypatch.setattr(tracking, "open_store", make)
+    monkeypatch.setattr(store, "open_store", make)
     assert open_experiment(uri, "beit")[1]
 
 

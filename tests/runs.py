@@ -1,0 +1,78 @@
+"""What the tests of whole runs share: small settings, what a run left, and its processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from conftest import TINY
+
+from beit_exp.tracking import read_records
+from beit_exp.train.checkpoint import load_checkpoint
+
+
+def same_weights(first: Path, second: Path) -> bool:
+    paths = [sorted((run_dir / "checkpoints").glob("step_*"))[-1] for run_dir in (first, second)]
+    one, other = (load_checkpoint(path).tensors for path in paths)
+    return one.keys() == other.keys() and all((one[name] == other[name]).all() for name in one)
+
+
+def metrics_of(run_dir: Path) -> dict[str, float]:
+    return json.loads((run_dir / "metrics.json").read_text())
+
+
+def without_times(run_dir: Path) -> list[dict[str, Any]]:
+    """The records of a run but for what the clock says."""
+    records = [
+        {key: value for key, value in record.items() if not key.startswith("time")}
+        for record in read_records(run_dir / "metrics.jsonl")
+    ]
+    return [record for record in records if record.keys() > {"step", "epoch"}]
+
+
+def small(data: Path | str, *more: str, epochs: int = 2) -> tuple[str, ...]:
+    """Overrides of a run of seconds, which evaluates and saves after every epoch."""
+    return (
+        *TINY,
+        f"dataset.data_url={data}",
+        f"train.epochs={epochs}",
+        "train.eval_every_epochs=1",
+        "train.save_every_epochs=1",
+        *more,
+    )
+
+
+def children(pid: int) -> list[int]:
+    """Every process below one."""
+    try:
+        direct = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+    return direct + [below for child in direct for below in children(child)]
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 120) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def records(run_dir: Path) -> int:
+    return len(read_records(run_dir / "metrics.jsonl")) if (run_dir / "metrics.jsonl").exists() else 0
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def run_id(run_dir: Path) -> str:
+    return json.loads((run_dir / "mlflow.json").read_text())["run_id"]

@@ -1,0 +1,124 @@
+"""Object storage and tracking servers, real ones on the loopback interface, and what their loss costs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from conftest import Command
+from mlflow import MlflowClient
+
+from beit_exp.cluster import free_port
+from beit_exp.train.checkpoint import CheckpointFolder
+from runs import children, records, run_id, small, wait_for, without_times
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A bucket on a server of the S3 protocol on the loopback interface; yields (server, boto3 client)."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "BEIT_EXP_CACHE": str(tmp_path / "cache"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
+    client.create_bucket(Bucket="bucket")
+    yield server, client
+    server.stop()
+
+
+def test_data_weights_and_checkpoint_copies_in_object_storage(s3, launch: Command, few_digits: Path) -> None:
+    _, client = s3
+    for path in few_digits.rglob("*.png"):
+        client.upload_file(str(path), "bucket", f"digits/{path.relative_to(few_digits)}")
+    settings = ("dataset.name=image_folder", "train.checkpoint_url=s3://bucket/copies", "hydra.run.dir=first")
+    first = launch(*small("s3://bucket/digits", *settings))
+    assert first.returncode == 0, first.stdout + first.stderr
+    keys = [entry["Key"] for entry in client.list_objects_v2(Bucket="bucket", Prefix="copies/")["Contents"]]
+    assert keys == ["copies/step_00000005.safetensors", "copies/step_00000010.safetensors"]
+    local = launch(*small(few_digits, "model.pretrained=obs://bucket/copies/step_00000010.safetensors"))
+    assert local.returncode == 0, local.stdout + local.stderr
+    assert "left new       0" in local.stdout
+    missing = launch(*small(few_digits, "model.pretrained=s3://bucket/nothing.safetensors"))
+    assert missing.returncode == 2 and "the object store has nothing there" in missing.stdout
+
+
+def test_a_store_that_goes_away_costs_no_checkpoint(s3, launch: Command, few_digits: Path) -> None:
+    server, _ = s3
+    run_dir = launch.folder / "run"
+    process = launch.start(
+        *small(few_digits, "train.checkpoint_url=s3://bucket/copies", epochs=30), "hydra.run.dir=run"
+    )
+    wait_for(lambda: records(run_dir) >= 20, process)
+    server.stop()
+    out, err = process.communicate(timeout=180)
+    assert process.returncode == 0, out + err
+    assert "was not copied to s3://bucket/copies" in out
+    assert CheckpointFolder(run_dir / "checkpoints", keep=1).load_newest().state["trainer"]["step"] == 150
+
+
+class TrackingServer:
+    """A real `mlflow server` on the loopback interface."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> TrackingServer:
+        command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
+        command += ["--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}"]
+        command += ["--artifacts-destination", str(self.folder / "artifacts")]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, cwd=self.folder, **quiet)
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"{self.uri}/health", timeout=2)
+            except OSError:
+                time.sleep(0.5)
+            else:
+                return self
+        raise TimeoutError("the tracking server did not start")
+
+    def __exit__(self, *_: object) -> None:
+        for pid in [*children(self.process.pid), self.process.pid]:
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def test_a_tracking_server_that_goes_away_costs_nothing_that_was_logged(launch: Command, few_digits: Path) -> None:
+    server, run_dir = TrackingServer(launch.folder), launch.folder / "run"
+    with server:
+        process = launch.start(*small(few_digits, f"tracking.uri={server.uri}", epochs=60), "hydra.run.dir=run")
+        wait_for(lambda: records(run_dir) >= 30 and (run_dir / "mlflow.json").exists(), process)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, out + err
+    assert "to send it later: python -m beit_exp.report sync" in out
+    logged = [record["step"] for record in without_times(run_dir) if "train/loss" in record]
+    assert logged == list(range(1, 301))
+    with server:
+        for _ in range(2):
+            sent = subprocess.run([sys.executable, "-m", "beit_exp.report", "sync", str(run_dir)], check=False)
+            assert sent.returncode == 0
+        client = MlflowClient(server.uri)
+        history = client.get_metric_history(run_id(run_dir), "train/loss")
+        assert [metric.step for metric in history] == logged
+        assert client.get_run(run_id(run_dir)).info.status == "FINISHED"
