@@ -9,12 +9,13 @@ Schema = dict[str, Any]
 
 
 def nearest(word: str, choices: list[str]) -> str:
-    """` Did you mean x?` for a misspelt word, or nothing. The last part of a dotted key counts most."""
+    """` Did you mean x?` for a misspelt word, or nothing: its name in any group, then its group, then all."""
+    section, _, leaf = word.rpartition(".")
     by_leaf = {choice.rsplit(".", 1)[-1]: choice for choice in choices}
-    leaves = difflib.get_close_matches(word.rsplit(".", 1)[-1], list(by_leaf), n=1)
+    siblings = {choice.rsplit(".", 1)[-1]: choice for choice in choices if section and choice.startswith(f"{section}.")}
     close = (
-        difflib.get_close_matches(word, choices, n=1, cutoff=0.75)
-        or [by_leaf[leaf] for leaf in leaves]
+        [by_leaf[name] for name in difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.75)]
+        or [siblings[name] for name in difflib.get_close_matches(leaf, list(siblings), n=1, cutoff=0.35)]
         or difflib.get_close_matches(word, choices, n=1, cutoff=0.45)
     )
     return f" Did you mean {close[0]}?" if close else ""

@@ -41,6 +41,7 @@ class Tracker:
     def __init__(self, run_dir: Path, *, sink: MlflowSink | None) -> None:
         self.path = run_dir / "metrics.jsonl"
         self.sink = sink
+        self.records = len(read_records(self.path)) if self.path.exists() else 0
         self.file = self.path.open("a")
 
     def log(self, metrics: dict[str, float], *, step: int, epoch: float) -> None:
@@ -48,6 +49,7 @@ class Tracker:
         record = {"step": step, "epoch": epoch, "time": round(time.time(), 3), **metrics}
         self.file.write(json.dumps(record) + "\n")
         self.file.flush()
+        self.records += 1
         if self.sink:
             self.sink.put(record)
 
@@ -56,14 +58,11 @@ class Tracker:
         if self.sink:
             self.sink.put(lambda client, run_id: client.log_artifact(run_id, str(path), folder))
 
-    def tag(self, name: str, value: str) -> None:
-        if self.sink:
-            self.sink.put(lambda client, run_id: client.set_tag(run_id, name, value))
-
-    def rewind(self, *, step: int) -> None:
-        """Forget what was logged after `step`: the run continues from there and will log it again, the same."""
+    def rewind(self, records: int) -> None:
+        """Keep the first `records` alone: the run continues from there and will log the others again, the same."""
         self.file.close()
-        keep_records(self.path, up_to_step=step)
+        keep_records(self.path, records)
+        self.records = records
         self.file = self.path.open("a")
 
     def close(self, status: Status) -> None:
@@ -79,11 +78,12 @@ class NoTracker(Tracker):
 
     def __init__(self) -> None:
         self.sink = None
+        self.records = 0
 
     def log(self, metrics: dict[str, float], *, step: int, epoch: float) -> None:
         pass
 
-    def rewind(self, *, step: int) -> None:
+    def rewind(self, records: int) -> None:
         pass
 
     def close(self, status: Status) -> None:
@@ -114,9 +114,9 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def keep_records(path: Path, *, up_to_step: int) -> None:
-    """Drop the records after a step, and a line cut short."""
-    kept = [record for record in read_records(path) if record["step"] <= up_to_step]
+def keep_records(path: Path, count: int) -> None:
+    """Drop all but the first records, and a line cut short."""
+    kept = read_records(path)[:count]
     write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
 

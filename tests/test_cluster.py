@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Command
-
-from runs import children, is_alive, metrics_of, records, same_weights, small, wait_for, without_times
+from whole_runs import children, is_alive, metrics_of, records, same_weights, small, wait_for, without_times
 
 pytestmark = pytest.mark.slow
 

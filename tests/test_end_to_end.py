@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from conftest import GOLDEN, Command, agree, compose
 from PIL import Image
+from whole_runs import metrics_of, same_weights, small, without_times
 
 from beit_exp import config
 from beit_exp.model.build import build_model
 from beit_exp.model.precision import build_precision
 from beit_exp.tracking import read_records
 from beit_exp.train.checkpoint import load_checkpoint
-from runs import metrics_of, same_weights, small, without_times
 
 
 @pytest.fixture(scope="module")

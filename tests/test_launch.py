@@ -10,7 +10,11 @@ import pytest
 from conftest import GOLDEN, ROOT, Command
 
 REFUSED = {
-    "unknown key": (("optimizer.lrr=1",), "optimizer.lrr: there is no such setting. Did you mean optimizer"),
+    "unknown key": (("optimizer.lrr=1",), "optimizer.lrr: there is no such setting. Did you mean optimizer.base_lr?"),
+    "key of another group": (
+        ("train.base_lr=1",),
+        "train.base_lr: there is no such setting. Did you mean optimizer.base_lr?",
+    ),
     "unknown top-level key": (("modle=x",), "modle: there is no such setting. Did you mean model?"),
     "unknown option": (
         ("optimizer=adamx",),

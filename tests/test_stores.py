@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from conftest import Command
 from mlflow import MlflowClient
+from whole_runs import children, records, run_id, small, wait_for, without_times
 
 from beit_exp.cluster import free_port
 from beit_exp.train.checkpoint import CheckpointFolder
-from runs import children, records, run_id, small, wait_for, without_times
 
 pytestmark = pytest.mark.slow
 

@@ -69,7 +69,7 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run_without_duplicates(run) ->
         raise Interrupted(15)
     first = stored_run(cfg, run_dir)[1].info.run_id
     with tracking.start(cfg, run_dir) as tracker:
-        tracker.rewind(step=2)
+        tracker.rewind(2)
         for step in (3, 4):
             tracker.log({"train/loss": float(step)}, step=step, epoch=0)
             if step == 3:
@@ -116,7 +116,7 @@ def test_a_run_is_tagged_with_code_and_versions(run) -> None:
 def test_a_record_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"ste')
-    tracking.keep_records(path, up_to_step=1)
+    tracking.keep_records(path, 1)
     assert path.read_text() == '{"step": 1}\n'
 
 

@@ -46,9 +46,8 @@ def fit(
     """
     folder = CheckpointFolder(run_dir / "checkpoints", keep=cfg.train.keep_checkpoints)
     total_steps = cfg.train.epochs * steps_per_epoch
-    images_per_step = cfg.train.batch_size * cfg.train.accumulate_steps
-    images_per_step *= runtime.size
-    progress: dict[str, Any] = {"evaluated_step": 0, "last": {}, "best": {}, "skipped_in_a_row": 0}
+    images_per_step = cfg.train.batch_size * cfg.train.accumulate_steps * runtime.size
+    progress: dict[str, Any] = {"evaluated_step": 0, "last": {}, "best": {}, "skipped_in_a_row": 0, "records": 0}
     if runtime.is_leader:
         folder.clear_litter()
     if (checkpoint := folder.load_newest()) is not None:
@@ -57,13 +56,14 @@ def fit(
         progress = checkpoint.state["progress"]
         logger.info("resuming at step %d of %d from %s", trainer.step, total_steps, checkpoint.path)
     check_same_weights(trainer, runtime)
-    tracker.rewind(step=trainer.step)
+    tracker.rewind(progress["records"])
     saved_step = trainer.step
 
     def save(*, is_best: bool) -> None:
         nonlocal saved_step
         check_same_weights(trainer, runtime)
         if runtime.is_leader:
+            progress["records"] = tracker.records
             state = {"trainer": trainer.state(), "progress": progress, **facts}
             path = folder.save(trainer.tensors(), state, step=trainer.step, is_best=is_best)
             mirror.put(path)
