@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ from beit_exp.tracking import Interrupted, Tracker
 
 logger = logging.getLogger(__name__)
 PARENT_POLL_S = 1.0
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(arguments: list[str]) -> int:
@@ -56,7 +58,10 @@ def main(arguments: list[str]) -> int:
         if is_leader:
             logger.warning("stopped by a signal; to go on: python -m beit_exp.worker %s", run_dir)
         return 128 + stop.signal_number
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            logger.error("the disk is full (%s); free some space, then: python -m beit_exp.worker %s", error, run_dir)
+            return 2
         logger.exception("the run in %s failed", run_dir)
         return 1
     return 0

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from conftest import make_config
+
+from beit_exp import config, hardware, worker
+from beit_exp.config import UserError
+from beit_exp.tracking import Interrupted
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run directory, in a process that was started as a worker is."""
+    monkeypatch.setenv(hardware.LAUNCHER, str(os.getpid()))
+    monkeypatch.setattr(worker, "set_up_logging", lambda *_, **__: None)  # pytest has its own
+    cfg = make_config(f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}")
+    config.save(cfg, tmp_path / "run" / "config.yaml")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (UserError("mend this"), 2, "mend this"),
+        (OSError(28, "No space left on device"), 2, "the disk is full ([Errno 28] No space left on device)"),
+        (PermissionError(13, "Permission denied"), 1, "Traceback"),
+        (RuntimeError("our own"), 1, "RuntimeError: our own"),
+        (Interrupted(15), 143, "to go on: python -m beit_exp.worker"),
+    ],
+)
+def test_exit_status_and_message_say_what_happened(
+    error: BaseException, status: int, message: str, run_dir: Path, monkeypatch, caplog
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(worker, "run_task", fail)
+    assert worker.main([str(run_dir)]) == status
+    assert message in caplog.text
+    assert not (run_dir / "metrics.json").exists()
+
+
+def test_a_directory_without_a_run_is_named(tmp_path: Path, capsys) -> None:
+    assert worker.main([str(tmp_path)]) == 2
+    assert f"{tmp_path}/config.yaml cannot be read as a configuration" in capsys.readouterr().err
+
+
+def test_usage_is_shown_without_a_run_directory(capsys) -> None:
+    assert worker.main([]) == 2
+    assert "usage: python -m beit_exp.worker RUN_DIR" in capsys.readouterr().err
