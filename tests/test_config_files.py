@@ -89,3 +89,8 @@ def test_values_have_one_home() -> None:
     assert set(compose()) == set(config.Config.model_fields)
     for section in config.Config.__subclasses__() + config.Section.__subclasses__():
         assert all(field.is_required() for field in section.model_fields.values())
+
+
+@pytest.mark.parametrize("epochs", [2, 3])
+def test_the_quickstart_can_be_cut_to_a_few_epochs(epochs: int) -> None:
+    assert make_config(f"train.epochs={epochs}").train.epochs == epochs
