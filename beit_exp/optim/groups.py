@@ -48,6 +48,6 @@ def make_groups(
         key = (layer_of(name, depth=depth), has_weight_decay(name, ndim=ndim))
         members.setdefault(key, []).append(name)
     return [
-        Group(layer_decay ** (depth + 1 - layer), weight_decay if decays else 0.0, tuple(members[layer, decays]))
-        for layer, decays in sorted(members)
+        Group(lr_scale(names[0], depth=depth, decay=layer_decay), weight_decay if decays else 0.0, tuple(names))
+        for (_, decays), names in sorted(members.items())
     ]
