@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import os
 import secrets
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,14 +27,28 @@ from hydra.errors import CompactHydraException, HydraException, OverrideParseExc
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from beit_exp import complaints, config, hardware
+from beit_exp import complaints, config, hardware, sweep
 from beit_exp.config import Config, UserError
+from beit_exp.cores import share_of_machine
 from beit_exp.data.sources import check_folders
+from beit_exp.files import write_atomically
+from beit_exp.report.runs import FAILED_FILE
 from beit_exp.storage import is_remote
 from beit_exp.store import resolve_uri
-from beit_exp.sweep import read_parent
+from beit_exp.tracking import Status
 
 CONF = Path(__file__).resolve().parent / "conf"
+LAUNCH = "BEIT_EXP_LAUNCH"
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # by the user, who may go on
+DIVERGED = 3
+WORST_LOSS = 1e6
+PLUGINS = {  # choice -> the package that brings it, and the extra that installs that
+    "sweep=optuna": ("hydra_optuna_sweeper", "optuna"),
+    "hydra/sweeper=optuna": ("hydra_optuna_sweeper", "optuna"),
+    "hydra/launcher=joblib": ("hydra_joblib_launcher", "joblib"),
+    "hydra/launcher=submitit_local": ("hydra_submitit_launcher", "submitit"),
+    "hydra/launcher=submitit_slurm": ("hydra_submitit_launcher", "submitit"),
+}
 FREE_ON_RESUME = (  # what changes neither the weights that a run arrives at nor its metrics
     "tracking.",
     "allow_changes",
@@ -49,10 +66,19 @@ class LaunchError(CompactHydraException):
 
 def main() -> None:
     """Entry point. Exit status 0: done; 1: a sweep's job failed; 2: a wrong setting; else the worker's."""
-    OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(2), use_cache=True, replace=True)
+    os.environ[LAUNCH] = secrets.token_hex(2)  # in the names of run directories: two commands may share a second
     check_overrides(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    compose_and_run()
+    status: Status = "KILLED"
+    try:
+        compose_and_run()
+        status = "FINISHED"
+    except SystemExit as stop:
+        status = "FAILED" if stop.code in (1, 2) else "KILLED"
+        raise
+    finally:
+        if sweep.SWEEP_DIR in os.environ:
+            sweep.finish(Path(os.environ[sweep.SWEEP_DIR]), status)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -60,24 +86,67 @@ def compose_and_run(raw: DictConfig) -> float:
     """One job: returns the objective that a sweeper compares."""
     composed = HydraConfig.get()
     is_sweep = composed.mode == RunMode.MULTIRUN
+    overrides = list(composed.overrides.task)
     run_dir = Path(composed.runtime.output_dir)
+    sweep_dir = Path(composed.sweep.dir)
+    if is_sweep:
+        run_dir /= sweep.job_name(sweep_dir, overrides)
     try:
-        values = adopt_run(raw, list(composed.overrides.task))
+        values = adopt_run(raw, overrides)
         values["tracking"]["uri"] = resolve_uri(values["tracking"]["uri"])
         if is_sweep:
-            place_under_parent(values, Path(composed.sweep.dir), list(composed.overrides.task))
+            sweep.place_under_parent(values, sweep_dir, name=run_dir.name)
         cfg = config.from_mapping(values)
         check_files(cfg)
-        prepare(cfg, run_dir)
+        is_done = prepare(cfg, run_dir)
     except UserError as error:
+        if is_sweep and not (run_dir / "config.yaml").exists():
+            mark_failed(run_dir, 2, str(error))
         with contextlib.suppress(OSError):
             run_dir.rmdir()  # only if nothing is in it
         print(error, file=sys.stderr)
         fail(str(error), 2, is_sweep=is_sweep)
-    code = run_worker(cfg, run_dir)
+    if is_sweep and is_done:
+        print(f"{run_dir.name} is done")
+        return objective(cfg, run_dir)
+    (run_dir / FAILED_FILE).unlink(missing_ok=True)
+    if is_sweep:
+        jobs = int(composed.launcher.get("n_jobs", 1))  # of joblib
+        with share_of_machine(sweep_dir, jobs=jobs, device_num=cfg.hardware.device_num):
+            code = run_worker(cfg, run_dir)
+    else:
+        code = run_worker(cfg, run_dir)
+    if code not in (0, *STOPPED):
+        mark_failed(run_dir, code, last_error(run_dir) or f"exit status {code}")
+    if code == DIVERGED and is_sweep and "direction" in composed.sweeper:
+        return worst(cfg)  # a search learns from it, so it is a result
     if code != 0:
         fail(f"the run in {run_dir} ended with exit status {code}", code, is_sweep=is_sweep)
-    return float(json.loads((run_dir / "metrics.json").read_text()).get(cfg.objective, 0.0))
+    return objective(cfg, run_dir)
+
+
+def objective(cfg: Config, run_dir: Path) -> float:
+    """The metric that a sweep compares, as a finite number: searches stop at others."""
+    value = float(json.loads((run_dir / "metrics.json").read_text()).get(cfg.objective, math.nan))
+    return value if math.isfinite(value) else worst(cfg)
+
+
+def worst(cfg: Config) -> float:
+    return WORST_LOSS if cfg.objective.endswith("loss") else 0.0
+
+
+def mark_failed(run_dir: Path, code: int, message: str) -> None:
+    """Leave in a run directory why there is no result."""
+    failure = {"exit_status": code, "message": message}
+    write_atomically(run_dir / FAILED_FILE, json.dumps(failure, indent=1).encode())
+
+
+def last_error(run_dir: Path) -> str | None:
+    """The last error that a run's log tells."""
+    log = run_dir / "launch.log"
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    found = [line.partition(": ")[2] for line in lines if " ERROR " in line]
+    return found[-1] if found else None
 
 
 def fail(message: str, code: int, *, is_sweep: bool) -> NoReturn:
@@ -101,6 +170,10 @@ def check_overrides(arguments: list[str]) -> None:
             overrides += OverridesParser.create().parse_overrides([word])
         except OverrideParseException as error:
             stop(f"{word} is no override: {str(error).splitlines()[0]}")
+    for choice in PLUGINS.keys() & set(words):
+        package, extra = PLUGINS[choice]
+        if find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.{package}") is None:
+            stop(f"{choice} needs another package: pip install -c .ci/constraints.txt -e '.[{extra}]'")
     known = set(config.keys())
     groups = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
     problems, sound = [], []
@@ -157,15 +230,6 @@ def adopt_run(raw: DictConfig, overrides: list[str]) -> dict[str, Any]:
     return adopted
 
 
-def place_under_parent(values: dict[str, Any], sweep_dir: Path, overrides: list[str]) -> None:
-    """Name a sweep's job by what differs from the other jobs, and hang its MLflow run under the sweep's."""
-    parent = read_parent(sweep_dir)
-    differing = [override for override in overrides if override.split("=")[0].lstrip("+") in parent["swept"]]
-    values["tracking"]["run_name"] = values["tracking"]["run_name"] or " ".join(differing) or None
-    if parent["run_id"] is not None:
-        values["tracking"]["tags"] |= {"mlflow.parentRunId": parent["run_id"]}
-
-
 def check_files(cfg: Config) -> None:
     """Refuse missing files before anything heavy starts."""
     for key, place in (("checkpoint", cfg.checkpoint), ("model.pretrained", cfg.model.pretrained)):
@@ -177,30 +241,34 @@ def check_files(cfg: Config) -> None:
         check_folders(cfg.dataset)
 
 
-def prepare(cfg: Config, run_dir: Path) -> None:
-    """Write the configuration, or find in the directory the same run to go on with."""
+def prepare(cfg: Config, run_dir: Path) -> bool:
+    """Write the configuration, or find in the directory the same run to go on with; returns whether that is done."""
     path = run_dir / "config.yaml"
     if not path.exists():
         config.save(cfg, path)
-        return
-    changed = {
+        return False
+    differing = {
         key: values
         for key, values in config.differences(config.load(path), cfg).items()
-        if not key.startswith((*FREE_ON_RESUME, *cfg.allow_changes))
+        if not key.startswith(FREE_ON_RESUME)
     }
-    if not changed:
-        config.save(cfg, path)
-    else:
+    changed = {key: values for key, values in differing.items() if not key.startswith(tuple(cfg.allow_changes))}
+    if changed:
         listed = [f"{key}: {old!r} there, {new!r} here" for key, (old, new) in sorted(changed.items())]
         raise UserError(
             "\n  ".join([f"{run_dir} holds another run; it can be resumed with its own settings alone:", *listed])
             + f"\nTo resume it as it is: python -m beit_exp.worker {run_dir}"
             + f"\nTo change them all the same: allow_changes=[{','.join(sorted(changed))}]"
         )
+    config.save(cfg, path)
+    return not differing and (run_dir / "metrics.json").exists()
 
 
 def run_worker(cfg: Config, run_dir: Path) -> int:
-    """Run the worker to its end and pass on signals: the worker saves, this process only waits."""
+    """Run the worker to its end and pass on signals: the worker saves, this process only waits.
+
+    Returns the worker's exit status; a signal to this process ends it too, and with it a whole sweep.
+    """
     process = subprocess.Popen(hardware.worker_command(run_dir), env=hardware.worker_environment(cfg.hardware))
     interrupts = []
 
@@ -215,7 +283,10 @@ def run_worker(cfg: Config, run_dir: Path) -> int:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    return 128 - code if code < 0 else code
+    code = 128 - code if code < 0 else code
+    if interrupts and code in STOPPED:
+        sys.exit(code)
+    return code
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ PolicyText = Annotated[str, AfterValidator(_checked_policy)]
 class UserError(Exception):
     """What the user can mend: shown as its message alone, without a traceback."""
 
+    exit_status = 2
+
 
 class WrongSettingsError(UserError):
     """Every wrong setting of a configuration, a line each."""
@@ -160,6 +162,8 @@ class TrackingConfig(Section):
     run_name: Text | None
     tags: dict[str, str]
     log_checkpoint: bool
+    log_model: Text | None
+    system_metrics: bool
 
 
 class Config(Section):

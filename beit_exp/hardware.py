@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ import numpy as np
 
 from beit_exp import cluster
 from beit_exp.config import HardwareConfig, UserError
+from beit_exp.cores import own_cores
 
+LOG_LEVEL = "GLOG_v"
 LAUNCHER = "BEIT_EXP_LAUNCHER"  # the process whose end ends the worker
 
 
@@ -42,19 +45,25 @@ def worker_command(run_dir: Path) -> list[str]:
 
 
 def worker_environment(cfg: HardwareConfig) -> dict[str, str]:
-    """Environment of a worker: what libraries read when they load, before any of our code can say it.
-
-    oneDNN, which multiplies matrices on a CPU, rounds their operands to bfloat16 at O1 to O3 and not at O0.
-    """
-    environment = dict(os.environ)
-    environment["ONEDNN_DEFAULT_FPMATH_MODE"] = "STRICT" if cfg.amp_level == "O0" else "BF16"
+    """Environment of a worker: what libraries read when they load, and where it finds this package."""
+    environment = {**os.environ, **library_environment(cfg)}
     environment[LAUNCHER] = str(os.getpid())
-    environment.setdefault("GLOG_v", "3")  # MindSpore's errors, not its warnings
     root = str(Path(__file__).resolve().parent.parent)
     paths = environment.get("PYTHONPATH", "").split(os.pathsep)
     if root not in paths:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, *paths]))
     return environment
+
+
+def library_environment(cfg: HardwareConfig) -> dict[str, str]:
+    """What libraries read when they load, before any of our code can say it.
+
+    oneDNN, which multiplies matrices on a CPU, rounds their operands to bfloat16 at O1 to O3 and not at O0.
+    """
+    return {
+        "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT" if cfg.amp_level == "O0" else "BF16",
+        LOG_LEVEL: os.environ.get(LOG_LEVEL, "3"),  # MindSpore's errors, not its warnings
+    }
 
 
 def start(cfg: HardwareConfig, *, seed: int) -> Runtime:
@@ -83,6 +92,18 @@ def start(cfg: HardwareConfig, *, seed: int) -> Runtime:
     # On a CPU tensors stay float32 and oneDNN rounds inside the products: float16 is slower than float32 there.
     half = ms.float16 if target == "Ascend" else ms.float32
     return Runtime(target, half=half, rank=cluster.own_rank(), size=cluster.world_size(cfg))
+
+
+def device_name(runtime: Runtime) -> str:
+    """What the device calls itself, for the tags of a run."""
+    if runtime.device_target == "Ascend":
+        from mindspore import hal
+
+        return f"{runtime.size} x {hal.get_device_name(0)}"
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{len(own_cores())} cores of {name}"
 
 
 def _gather(row: np.ndarray) -> np.ndarray:

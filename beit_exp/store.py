@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import getpass
 import json
 import logging
 import math
@@ -24,6 +25,14 @@ from beit_exp.files import replacing, write_atomically
 
 MAX_BATCH = 1000  # metrics in one request, MLflow's limit
 PARAM_LENGTH = 6000  # MLflow's limit
+OWN_PLACE = ("tracking.run_name", "tracking.tags")  # MLflow shows them without being asked
+REASON_LENGTH = 160
+SERVED_WITH = ("mlflow", "mindspore", "numpy", "pillow", "pydantic", "pyyaml", "safetensors", "scipy", "omegaconf")
+FACTS_FILE = "facts.json"  # in a run directory
+MODEL_TAG = "beit_exp.model"
+PARENT_TAG = "mlflow.parentRunId"
+EPOCH_METRIC = "time/epoch"
+PACKAGE = Path(__file__).resolve().parent
 
 
 class Entry(NamedTuple):
@@ -45,14 +54,20 @@ def open_run(cfg: Config, run_dir: Path) -> tuple[Any, str]:
         run_id = str(json.loads(state_path.read_text())["run_id"])
         client.update_run(run_id, status="RUNNING")
         return client, run_id
-    tags = {**environment_tags(), **cfg.tracking.tags}
     name = cfg.tracking.run_name or f"{cfg.model.arch} {run_dir.name}"
-    run_id = str(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
+    run_id = str(client.create_run(experiment_id, tags=cfg.tracking.tags, run_name=name).info.run_id)
     write_atomically(state_path, json.dumps({"uri": str(cfg.tracking.uri), "run_id": run_id}).encode())
-    params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in flatten(cfg).items()]
+    settings = {key: value for key, value in flatten(cfg).items() if key not in OWN_PLACE}
+    params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in settings.items()]
     client.log_batch(run_id, params=params)
     client.log_artifact(run_id, str(run_dir / "config.yaml"))
     return client, run_id
+
+
+def reason(error: Exception) -> str:
+    """What a store's failure says of itself, on one line of bounded length."""
+    first = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first[:REASON_LENGTH]}"
 
 
 def last_steps(client: Any, run_id: str) -> dict[str, int]:
@@ -74,20 +89,150 @@ def entries(record: dict[str, Any]) -> list[Entry]:
     """The metrics of a record of `metrics.jsonl` that a store can hold."""
     at_ms, step = int(record["time"] * 1000), record["step"]
     metrics = {name: value for name, value in record.items() if "/" in name and not math.isnan(value)}
+    metrics[EPOCH_METRIC] = record["epoch"]
     return [Entry(name, value, at_ms, step) for name, value in metrics.items()]
+
+
+def read_facts(run_dir: Path) -> dict[str, Any]:
+    """What a run directory tells of its run besides the settings: see `Tracker.log_facts`."""
+    path = run_dir / FACTS_FILE
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def merge(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Facts of both; tags are added to, the rest is replaced."""
+    return {**known, **new, "tags": {**known.get("tags", {}), **new.get("tags", {})}}
+
+
+def send_facts(client: Any, run_id: str, facts: dict[str, Any]) -> None:
+    """Tags and data sets of a run; twice changes nothing."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag, RunTag
+
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in facts.get("tags", {}).items()])
+    inputs = [
+        DatasetInput(
+            Dataset(
+                name=found["name"],
+                digest=found["digest"],
+                source_type="local" if "://" not in found["source"] else found["source"].partition("://")[0],
+                source=json.dumps({"uri": found["source"]}),
+                profile=json.dumps({"images": found["images"], "classes": found["classes"]}),
+            ),
+            tags=[InputTag("mlflow.data.context", found["context"])],
+        )
+        for found in facts.get("datasets", [])
+    ]
+    if inputs:
+        client.log_inputs(run_id, datasets=inputs)
+
+
+def log_model(client: Any, run_id: str, cfg: Config, run_dir: Path) -> None:
+    """Log the best network as an MLflow model that takes images (see `served.py`), and register it; once."""
+    if MODEL_TAG in client.get_run(run_id).data.tags:
+        return
+    import mlflow
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    mlflow.set_tracking_uri(str(cfg.tracking.uri))  # logging a model knows no client
+    inputs = [ColSpec("binary", "image", required=False), ColSpec("string", "path", required=False)]
+    logged = Model.log(
+        artifact_path=None,  # the name before MLflow 3
+        name=cfg.model.arch,
+        flavor=mlflow.pyfunc,
+        run_id=run_id,
+        registered_model_name=cfg.tracking.log_model,
+        python_model=str(PACKAGE / "served.py"),
+        code_paths=[str(PACKAGE)],
+        artifacts={
+            "config": str(run_dir / "config.yaml"),
+            "checkpoint": str(run_dir / "checkpoints" / "best.safetensors"),
+        },
+        signature=ModelSignature(inputs=Schema(inputs)),
+        pip_requirements=[f"{name}=={metadata.version(name)}" for name in SERVED_WITH],
+    )
+    client.set_tag(run_id, MODEL_TAG, logged.model_uri)
+
+
+class StoredRun(NamedTuple):
+    """A run as the store holds it."""
+
+    run_id: str
+    name: str
+    status: str
+    params: dict[str, str]
+    records: list[dict[str, Any]]  # as in metrics.jsonl
+
+
+def find_runs(uri: str, name: str) -> list[StoredRun]:
+    """The run with an id, or its children if it has any, or the runs of an experiment that are no parents."""
+    client = open_store(uri)
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        found = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
+        parents = {run.data.tags.get(PARENT_TAG) for run in found}
+        found = [run for run in found if run.info.run_id not in parents]
+    else:
+        everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
+        below = client.search_runs(
+            everywhere, f"tags.`{PARENT_TAG}` = '{name}'", order_by=["attributes.start_time ASC"]
+        )
+        found = list(below) or list(client.search_runs(everywhere, f"attributes.run_id = '{name}'"))
+    return [
+        StoredRun(run.info.run_id, run.info.run_name, run.info.status, run.data.params, _records(client, run))
+        for run in found
+    ]
+
+
+def _records(client: Any, run: Any) -> list[dict[str, Any]]:
+    """A run's metrics by step, each with the time and the epoch at which it was logged."""
+    by_step: dict[int, dict[str, Any]] = {}
+    for name in run.data.metrics:
+        for metric in client.get_metric_history(run.info.run_id, name):
+            record = by_step.setdefault(metric.step, {"step": metric.step, "time": metric.timestamp / 1000})
+            record[name] = metric.value
+    for record in by_step.values():
+        record["epoch"] = record.pop(EPOCH_METRIC, 0.0)
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def read_artifacts(uri: str, run_id: str, paths: dict[str, str]) -> dict[str, bytes]:
+    """Name -> content of those of a run's files that there are; `paths` are name -> path in the run."""
+    client = open_store(uri)
+    folders = {str(Path(path).parent) for path in paths.values()}
+    there = {entry.path for folder in folders for entry in client.list_artifacts(run_id, folder)}
+    with tempfile.TemporaryDirectory() as folder:
+        return {
+            name: Path(client.download_artifacts(run_id, path, folder)).read_bytes()
+            for name, path in paths.items()
+            if path in there
+        }
 
 
 def environment_tags() -> dict[str, str]:
     """What a result may depend on besides the settings: code, versions, machine."""
     tags = {"host": platform.node(), "python": platform.python_version()}
+    tags |= {"mlflow.user": getpass.getuser(), "mlflow.source.name": "launch.py"}  # columns of MLflow's page
     tags |= {name: metadata.version(name) for name in ("mindspore", "numpy")}
-    root = Path(__file__).resolve().parent.parent
+    if (cann := cann_version()) is not None:
+        tags["cann"] = cann
+    root = PACKAGE.parent
     if (root / ".git").exists() and shutil.which("git"):
         git = ["git", "-C", str(root)]
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
         changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
         tags |= {"git.commit": commit.stdout.strip(), "git.dirty": str(bool(changed.stdout.strip())).lower()}
     return tags
+
+
+def cann_version() -> str | None:
+    """The version of Ascend's toolkit whose `set_env.sh` this environment has read, if any."""
+    home = os.environ.get("ASCEND_TOOLKIT_HOME") or os.environ.get("ASCEND_HOME_PATH")
+    for path in sorted(Path(home).glob("**/ascend_toolkit_install.info")) if home else []:
+        for line in path.read_text().splitlines():
+            if line.startswith("version="):
+                return line.partition("=")[2]
+    return None
 
 
 def resolve_uri(configured: str | None) -> str:
@@ -99,6 +244,7 @@ def open_store(uri: str) -> Any:
     """An MLflow client that gives up on a dead server in seconds instead of minutes."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # a failing store is told in one line of ours
@@ -119,7 +265,8 @@ def open_experiment(uri: str, name: str) -> tuple[Any, str]:
         if experiment is not None:
             return client, experiment.experiment_id
         location = None if folder is None else (folder / "mlruns" / name).as_uri()
-        return client, client.create_experiment(name, artifact_location=location)
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # the page opens with the table of runs
+        return client, client.create_experiment(name, artifact_location=location, tags=kind)
 
 
 def _make_database(path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a run reports: `metrics.jsonl` in its directory is the truth, an MLflow run is a copy of it.
 
-MLflow is talked to by a thread of its own, so that neither its seconds of import nor a slow store delay a step.
+MLflow is talked to by a thread of its own, so that neither its seconds of import nor a slow store delay a step. The
+thread reads `metrics.jsonl` like a stranger would, so what waits for a store that is slow or down waits on disk.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from beit_exp import store
 from beit_exp.config import Config
@@ -23,8 +24,11 @@ from beit_exp.files import write_atomically
 logger = logging.getLogger(__name__)
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-Job = Callable[[Any, str], None] | dict[str, Any]
+Upload = Callable[[Any, str], None]  # of the client and the run id; may be done twice
+SEND_EVERY_S = 1.0
+RETRY_S = (5.0, 60.0)  # first and longest pause after a failure of the store
 CLOSE_TIMEOUT_S = 60.0
+READ_BYTES = 1 << 20
 
 
 class Interrupted(BaseException):
@@ -36,12 +40,13 @@ class Interrupted(BaseException):
 
 
 class Tracker:
-    """Takes metrics and files of one run."""
+    """Takes metrics, files and facts of one run."""
 
     def __init__(self, run_dir: Path, *, sink: MlflowSink | None) -> None:
+        self.run_dir = run_dir
         self.path = run_dir / "metrics.jsonl"
         self.sink = sink
-        self.records = len(read_records(self.path)) if self.path.exists() else 0
+        self.records = len(read_records(self.path))
         self.file = self.path.open("a")
 
     def log(self, metrics: dict[str, float], *, step: int, epoch: float) -> None:
@@ -50,18 +55,29 @@ class Tracker:
         self.file.write(json.dumps(record) + "\n")
         self.file.flush()
         self.records += 1
-        if self.sink:
-            self.sink.put(record)
 
     def log_file(self, path: Path, *, folder: str | None = None) -> None:
         """Copy a file to the tracking store."""
+        self.upload(lambda client, run_id: client.log_artifact(run_id, str(path), folder))
+
+    def log_facts(self, **facts: Any) -> None:
+        """What is known of a run besides its settings: `tags` (text by name), `datasets` (see `data.sources`)."""
+        path = self.run_dir / store.FACTS_FILE
+        write_atomically(path, json.dumps(store.merge(store.read_facts(self.run_dir), facts), indent=1).encode())
+        self.upload(lambda client, run_id: store.send_facts(client, run_id, facts))
+
+    def upload(self, job: Upload) -> None:
+        """Do something with the run in the tracking store, when it answers."""
         if self.sink:
-            self.sink.put(lambda client, run_id: client.log_artifact(run_id, str(path), folder))
+            self.sink.uploads.append(job)
 
     def rewind(self, records: int) -> None:
         """Keep the first `records` alone: the run continues from there and will log the others again, the same."""
         self.file.close()
-        keep_records(self.path, records)
+        if self.sink:
+            self.sink.pause(lambda: keep_records(self.path, records))
+        else:
+            keep_records(self.path, records)
         self.records = records
         self.file = self.path.open("a")
 
@@ -83,6 +99,9 @@ class NoTracker(Tracker):
     def log(self, metrics: dict[str, float], *, step: int, epoch: float) -> None:
         pass
 
+    def log_facts(self, **facts: Any) -> None:
+        pass
+
     def rewind(self, records: int) -> None:
         pass
 
@@ -93,7 +112,14 @@ class NoTracker(Tracker):
 @contextmanager
 def start(cfg: Config, run_dir: Path, *, is_leader: bool = True) -> Iterator[Tracker]:
     """A tracker whose MLflow run ends as what happened: FINISHED, FAILED (any error) or KILLED (a signal)."""
-    tracker = Tracker(run_dir, sink=MlflowSink(cfg, run_dir)) if is_leader else NoTracker()
+    if is_leader:
+        path = run_dir / "metrics.jsonl"
+        path.touch()
+        keep_records(path, len(read_records(path)))  # without a last line that a crash cut short
+        tracker = Tracker(run_dir, sink=MlflowSink(cfg, run_dir))
+        tracker.log_facts(tags=store.environment_tags())
+    else:
+        tracker = NoTracker()
     status: Status = "FAILED"
     try:
         yield tracker
@@ -121,26 +147,29 @@ def keep_records(path: Path, count: int) -> None:
 
 
 class MlflowSink:
-    """An MLflow run fed by a thread. If the store fails, the run goes on and says so once."""
+    """An MLflow run fed by a thread from `metrics.jsonl`. If the store fails, the run goes on and it is tried again."""
 
     def __init__(self, cfg: Config, run_dir: Path) -> None:
         self.cfg = cfg
         self.run_dir = run_dir
-        self.jobs: queue.Queue[Job | None] = queue.Queue()
-        self.failure: Exception | None = None
+        self.uploads: deque[Upload] = deque()
         self.status: Status = "FAILED"
+        self.closing = threading.Event()
+        self.reading = threading.Lock()
+        self.offset = 0  # bytes of metrics.jsonl that have been read
         self.thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
         self.thread.start()
 
-    def put(self, job: Job) -> None:
-        """Hand over a record to log, or a function of the client and the run id; dropped once the store has failed."""
-        if self.failure is None:
-            self.jobs.put(job)
+    def pause(self, change: Callable[[], None]) -> None:
+        """Change `metrics.jsonl` while it is not being read; it is then read from its beginning."""
+        with self.reading:
+            change()
+            self.offset = 0
 
     def close(self, status: Status) -> None:
         """Send what is left and end the MLflow run; waits a bounded time for a slow store."""
         self.status = status
-        self.jobs.put(None)
+        self.closing.set()
         self.thread.join(CLOSE_TIMEOUT_S)
         if self.thread.is_alive():
             logger.warning("the tracking store %s did not answer in time; %s", self.uri, self.way_out)
@@ -154,40 +183,84 @@ class MlflowSink:
         return str(self.cfg.tracking.uri)
 
     def _run(self) -> None:
-        try:
-            client, run_id = store.open_run(self.cfg, self.run_dir)
-            self._feed(client, run_id)
-            client.set_terminated(run_id, self.status)
-        except Exception as error:  # whatever the store or its client raise must not reach the training
-            self.failure = error
-            logger.warning(
-                "the tracking store %s failed (%s); the run goes on and %s",
-                self.uri,
-                type(error).__name__,
-                self.way_out,
-            )
+        pause_s, has_failed = RETRY_S[0], False
+        while True:
+            is_last_try = self.closing.is_set()
+            try:
+                client, run_id = store.open_run(self.cfg, self.run_dir)
+                if has_failed:
+                    logger.info("the tracking store %s is back", self.uri)
+                    pause_s, has_failed = RETRY_S[0], False
+                self._feed(client, run_id)
+                return
+            except Exception as error:  # whatever the store or its client raise must not reach the training
+                why = f"the tracking store {self.uri} failed ({store.reason(error)})"
+                if is_last_try:
+                    logger.warning("%s; %s", why, self.way_out)
+                    return
+                if not has_failed:
+                    logger.warning("%s; the run goes on and tries again, metrics.jsonl has it all", why)
+                has_failed = True
+            self.closing.wait(pause_s)
+            pause_s = min(2 * pause_s, RETRY_S[1])
 
     def _feed(self, client: Any, run_id: str) -> None:
-        """Do the jobs in order, metrics in large batches, until told to stop."""
-        known = store.last_steps(client, run_id)  # what an earlier, interrupted process has sent
-        pending: list[store.Entry] = []
+        """Send what is new, again and again, until told to stop."""
+        known = store.last_steps(client, run_id)  # what an earlier process, or an earlier try, has sent
+        with self.reading:
+            self.offset = 0
         while True:
-            job = self.jobs.get()
-            if isinstance(job, dict):
-                pending += [entry for entry in store.entries(job) if entry.step > known.get(entry.name, -1)]
-            if pending and (self.jobs.empty() or len(pending) >= store.MAX_BATCH or not isinstance(job, dict)):
-                store.send(client, run_id, pending)
-                pending = []
-            if job is None:
+            is_last = self.closing.is_set()  # asked first: all that was logged before is sent
+            while records := self._read():
+                new = [entry for entry in map_entries(records) if entry.step > known.get(entry.name, -1)]
+                store.send(client, run_id, new)
+                known |= {entry.name: entry.step for entry in new}
+            try:
+                self._upload(client, run_id)
+            finally:
+                if is_last:
+                    client.set_terminated(run_id, self.status)
+            if is_last:
                 return
-            if not isinstance(job, dict):
+            self.closing.wait(SEND_EVERY_S)
+
+    def _upload(self, client: Any, run_id: str) -> None:
+        """Do what waits; what fails waits on, and lets the others pass."""
+        failure: Exception | None = None
+        for _ in range(len(self.uploads)):
+            job = self.uploads.popleft()
+            try:
                 job(client, run_id)
+            except Exception as error:  # told by the caller
+                self.uploads.append(job)
+                failure = failure or error
+        if failure:
+            raise failure
+
+    def _read(self) -> list[dict[str, Any]]:
+        """The next whole records, a bounded number of them."""
+        path = self.run_dir / "metrics.jsonl"
+        with self.reading, path.open("rb") as file:
+            file.seek(self.offset)
+            lines = read_whole_lines(file)
+            self.offset += sum(map(len, lines))
+        return [json.loads(line) for line in lines]
+
+
+def read_whole_lines(file: BinaryIO) -> list[bytes]:
+    """Lines from here on that are complete, of about a megabyte."""
+    return [line for line in file.readlines(READ_BYTES) if line.endswith(b"\n")]
+
+
+def map_entries(records: list[dict[str, Any]]) -> list[store.Entry]:
+    """Every metric of some records."""
+    return [entry for record in records for entry in store.entries(record)]
 
 
 def sync(cfg: Config, run_dir: Path) -> int:
-    """Send every metric of `metrics.jsonl` that the store lacks; returns how many. Twice changes nothing."""
+    """Send everything of a run that the store lacks; returns how many metrics. Twice changes nothing."""
     client, run_id = store.open_run(cfg, run_dir)
-    found = [entry for record in read_records(run_dir / "metrics.jsonl") for entry in store.entries(record)]
+    found = map_entries(read_records(run_dir / "metrics.jsonl"))
     known = {
         (name, metric.step)
         for name in {entry.name for entry in found}
@@ -195,10 +268,12 @@ def sync(cfg: Config, run_dir: Path) -> int:
     }
     missing = [entry for entry in found if (entry.name, entry.step) not in known]
     store.send(client, run_id, missing)
+    store.send_facts(client, run_id, store.read_facts(run_dir))
     is_done = (run_dir / "metrics.json").exists()
     if is_done:
-        client.log_artifact(run_id, str(run_dir / "metrics.json"))
-        for path in sorted((run_dir / "plots").glob("*.png")):
-            client.log_artifact(run_id, str(path), "plots")
+        for path in (run_dir / "metrics.json", *sorted((run_dir / "plots").glob("*.png"))):
+            client.log_artifact(run_id, str(path), "plots" if path.suffix == ".png" else None)
+        if cfg.tracking.log_model is not None:
+            store.log_model(client, run_id, cfg, run_dir)
     client.set_terminated(run_id, "FINISHED" if is_done else "KILLED")
     return len(missing)

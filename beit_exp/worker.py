@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TextIO
 
 from typing_extensions import assert_never
 
@@ -25,7 +27,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0: done; 2: something the user can mend; 1: an error of ours; 128 + n: stopped by signal n."""
+    """Exit status 0: done; 1: an error of ours; 2: something the user can mend; 3: diverged; 128 + n: signal n."""
     if len(arguments) != 1:
         print("usage: python -m beit_exp.worker RUN_DIR", file=sys.stderr)
         return 2
@@ -46,6 +48,7 @@ def main(arguments: list[str]) -> int:
     is_leader = cluster.own_rank() == 0
     set_up_logging(run_dir, is_leader=is_leader)
     try:
+        lock = lock_log(run_dir)
         with tracking.start(cfg, run_dir, is_leader=is_leader) as tracker:
             metrics = run_task(cfg, run_dir, tracker)
             if is_leader:
@@ -53,7 +56,7 @@ def main(arguments: list[str]) -> int:
                 tracker.log_file(run_dir / "metrics.json")
     except UserError as error:
         logger.error("%s", error)
-        return 2
+        return error.exit_status
     except Interrupted as stop:
         if is_leader:
             logger.warning("stopped by a signal; to go on: python -m beit_exp.worker %s", run_dir)
@@ -64,12 +67,14 @@ def main(arguments: list[str]) -> int:
             return 2
         logger.exception("the run in %s failed", run_dir)
         return 1
+    lock.close()
     return 0
 
 
 def run_task(cfg: Config, run_dir: Path, tracker: Tracker) -> dict[str, float]:
     """Start the device and do the task; returns its final metrics."""
     runtime = hardware.start(cfg.hardware, seed=cfg.seed)
+    tracker.log_facts(tags={"device": hardware.device_name(runtime)})
     match cfg.task:
         case "finetune":
             from beit_exp.tasks import finetune as task
@@ -97,6 +102,18 @@ def stop_with_parent() -> None:
 
     if os.environ.get(hardware.LAUNCHER) == str(parent) or cluster.is_member():
         threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def lock_log(run_dir: Path) -> TextIO:
+    """Be alone in a run directory, as long as the returned file is open: two workers would ruin each other's files."""
+    log = (run_dir / cluster.log_name()).open("a")
+    try:
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"another process is at work in {run_dir}: wait for its end, or choose another hydra.run.dir"
+        ) from None
+    return log
 
 
 class Screen(logging.Handler):

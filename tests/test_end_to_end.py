@@ -8,7 +8,6 @@ import signal
 import time
 from pathlib import Path
 
-import mindspore as ms
 import numpy as np
 import pytest
 from conftest import GOLDEN, Command, agree, compose
@@ -16,10 +15,7 @@ from PIL import Image
 from whole_runs import metrics_of, same_weights, small, without_times
 
 from beit_exp import config
-from beit_exp.model.build import build_model
-from beit_exp.model.precision import build_precision
 from beit_exp.tracking import read_records
-from beit_exp.train.checkpoint import load_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +35,17 @@ def test_a_run_leaves_everything_in_its_directory(finished: tuple[Command, Path]
         "checkpoints/step_00000005.safetensors",
         "checkpoints/step_00000010.safetensors",
         "config.yaml",
+        "facts.json",
         "launch.log",
         "metrics.json",
         "metrics.jsonl",
         "mlflow.json",
         "plots/batch.png",
+        "plots/confusion.png",
         "plots/curves.png",
+        "plots/mistakes.png",
         "plots/schedule.png",
+        "val_outcomes.npz",
     }
     assert config.load(run_dir / "config.yaml").optimizer.base_lr == 3e-5
     assert metrics_of(run_dir).keys() >= {"val/top1", "val/top5", "val/loss", "best/val/top1", "best/epoch", "step"}
@@ -65,7 +65,9 @@ def test_a_run_is_tracked_with_its_setting_and_its_metrics_by_step(finished: tup
         assert len(history) == steps
     assert {artifact.path for artifact in client.list_artifacts(run_id, "plots")} == {
         "plots/batch.png",
+        "plots/confusion.png",
         "plots/curves.png",
+        "plots/mistakes.png",
         "plots/schedule.png",
     }
 
@@ -206,51 +208,6 @@ def stop_after(process, run_dir: Path, *, epochs: int, number: signal.Signals) -
 
 def read_epoch(run_dir: Path) -> float:
     return max((record["epoch"] for record in read_records(run_dir / "metrics.jsonl")), default=0)
-
-
-@pytest.mark.slow
-def test_a_sweep_is_one_parent_with_a_child_per_value(launch: Command, few_digits: Path, tmp_path: Path) -> None:
-    done = launch(
-        "-m", *small(few_digits), "optimizer.layer_decay=0.65,0.75,0.85", "hydra.sweep.dir=sweep", timeout_s=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    runs = launch.runs()
-    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert sorted(run.data.params["optimizer.layer_decay"] for run in children) == ["0.65", "0.75", "0.85"]
-    assert {run.info.status for run in runs} == {"FINISHED"}
-    assert sorted(run.info.run_name for run in children) == [f"optimizer.layer_decay={d}" for d in (0.65, 0.75, 0.85)]
-    # The lowest layer moves the further, the larger its share of the learning rate.
-    moved = []
-    for number in range(3):
-        folder = tmp_path / "sweep" / str(number)
-        cfg = config.load(folder / "config.yaml")
-        start = build_model(cfg.model, num_classes=10, precision=build_precision("O0", half=ms.float32), seed=cfg.seed)
-        trained = load_checkpoint(folder / "checkpoints" / "step_00000010.safetensors").tensors
-        name = "patch_embed.proj.weight"
-        moved.append(np.abs(trained[f"model/{name}"] - start.parameters_dict()[name].asnumpy()).mean())
-    assert moved[0] < 0.9 * moved[1] < 0.9**2 * moved[2]
-
-
-@pytest.mark.slow
-def test_a_sweep_without_its_tracking_store_still_runs(launch: Command, few_digits: Path, tmp_path: Path) -> None:
-    done = launch("-m", *small(few_digits), "seed=1,2", "tracking.uri=http://127.0.0.1:9", "hydra.sweep.dir=sweep")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "the sweep has no parent run" in done.stdout
-    assert all((tmp_path / "sweep" / name / "metrics.json").exists() for name in ("0", "1"))
-
-
-@pytest.mark.slow
-def test_a_failing_job_of_a_sweep_leaves_the_others_running(launch: Command, few_digits: Path, tmp_path: Path) -> None:
-    done = launch(
-        "-m", *small(few_digits, epochs=2), "train.batch_size=16,1000,8", "hydra.sweep.dir=sweep", timeout_s=300
-    )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "train.batch_size = 1000: the 80 training images make no full step" in done.stdout
-    assert [(tmp_path / "sweep" / str(number) / "metrics.json").exists() for number in range(3)] == [True, False, True]
-    statuses = {run.data.params.get("train.batch_size", "parent"): run.info.status for run in launch.runs()}
-    assert statuses == {"parent": "FAILED", "16": "FINISHED", "1000": "FAILED", "8": "FINISHED"}
 
 
 @pytest.mark.slow

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 from conftest import Command
-from mlflow import MlflowClient
-from whole_runs import children, records, run_id, small, wait_for, without_times
+from whole_runs import TrackingServer, records, run_id, small, wait_for, without_times
 
-from beit_exp.cluster import free_port
 from beit_exp.train.checkpoint import CheckpointFolder
 
 pytestmark = pytest.mark.slow
@@ -74,36 +68,6 @@ def test_a_store_that_goes_away_costs_no_checkpoint(s3, launch: Command, few_dig
     assert CheckpointFolder(run_dir / "checkpoints", keep=1).load_newest().state["trainer"]["step"] == 150
 
 
-class TrackingServer:
-    """A real `mlflow server` on the loopback interface."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> TrackingServer:
-        command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
-        command += ["--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}"]
-        command += ["--artifacts-destination", str(self.folder / "artifacts")]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, cwd=self.folder, **quiet)
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=2)
-            except OSError:
-                time.sleep(0.5)
-            else:
-                return self
-        raise TimeoutError("the tracking server did not start")
-
-    def __exit__(self, *_: object) -> None:
-        for pid in [*children(self.process.pid), self.process.pid]:
-            os.kill(pid, signal.SIGKILL)
-        self.process.wait()
-
-
 def test_a_tracking_server_that_goes_away_costs_nothing_that_was_logged(launch: Command, few_digits: Path) -> None:
     server, run_dir = TrackingServer(launch.folder), launch.folder / "run"
     with server:
@@ -118,7 +82,7 @@ def test_a_tracking_server_that_goes_away_costs_nothing_that_was_logged(launch: 
         for _ in range(2):
             sent = subprocess.run([sys.executable, "-m", "beit_exp.report", "sync", str(run_dir)], check=False)
             assert sent.returncode == 0
-        client = MlflowClient(server.uri)
+        client = server.client()
         history = client.get_metric_history(run_id(run_dir), "train/loss")
         assert [metric.step for metric in history] == logged
         assert client.get_run(run_id(run_dir)).info.status == "FINISHED"

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import platform
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -35,7 +37,7 @@ def test_a_run_holds_every_setting_every_metric_and_the_configuration(run) -> No
     client, stored = stored_run(cfg, run_dir)
     assert stored.info.status == "FINISHED"
     assert stored.data.params["optimizer.base_lr"] == "0.002"
-    assert stored.data.params.keys() == set(config.keys())
+    assert stored.data.params.keys() == set(config.keys()) - {"tracking.run_name", "tracking.tags"}
     history = client.get_metric_history(stored.info.run_id, "train/loss")
     assert [(metric.step, metric.value) for metric in history] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
     assert [artifact.path for artifact in client.list_artifacts(stored.info.run_id)] == ["config.yaml"]
@@ -90,6 +92,68 @@ def test_a_store_that_cannot_be_reached_costs_nothing_but_a_warning(run, caplog)
     assert "metrics.jsonl has it all" in caplog.text
 
 
+@pytest.fixture
+def flaky(monkeypatch):
+    """A store that fails as often as `failures` says, by the kind of request, and is tried again at once."""
+    failures = {"open": 0, "send": 0, "upload": 0}
+    monkeypatch.setattr(tracking, "RETRY_S", (0.01, 0.02))
+    monkeypatch.setattr(tracking, "SEND_EVERY_S", 0.01)
+
+    def failing(kind: str, function):
+        def call(*arguments):
+            if failures[kind] > 0:
+                failures[kind] -= 1
+                raise ConnectionError(f"no {kind} now")
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr(store, "open_run", failing("open", store.open_run))
+    monkeypatch.setattr(store, "send", failing("send", store.send))
+    monkeypatch.setattr(store, "send_facts", failing("upload", store.send_facts))
+    return failures
+
+
+def wait_until(condition, timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("kind", ["open", "send", "upload"])
+def test_a_store_that_comes_back_is_sent_what_it_missed_and_the_run_says_so(run, flaky, kind: str, caplog) -> None:
+    cfg, run_dir = run
+    flaky[kind] = 3
+    caplog.set_level("INFO")
+    with tracking.start(cfg, run_dir) as tracker:
+        for step in range(1, 6):
+            tracker.log({"train/loss": 1.0 / step}, step=step, epoch=0)
+        wait_until(lambda: flaky[kind] == 0 and f"the tracking store {cfg.tracking.uri} is back" in caplog.text)
+    assert caplog.text.count(f"failed (ConnectionError: no {kind} now)") <= 3
+    client, stored = stored_run(cfg, run_dir)
+    assert [metric.step for metric in client.get_metric_history(stored.info.run_id, "train/loss")] == [1, 2, 3, 4, 5]
+    assert (stored.info.status, stored.data.tags["python"]) == ("FINISHED", platform.python_version())
+
+
+def test_a_store_that_does_not_answer_keeps_nobody_waiting_and_holds_no_records_in_memory(
+    run, monkeypatch, caplog
+) -> None:
+    cfg, run_dir = run
+    answers, open_run = threading.Event(), store.open_run
+    monkeypatch.setattr(store, "open_run", lambda *args: answers.wait(60) and open_run(*args))
+    monkeypatch.setattr(tracking, "CLOSE_TIMEOUT_S", 0.1)
+    with tracking.start(cfg, run_dir) as tracker:
+        for step in range(5000):
+            tracker.log({"train/loss": 1.0}, step=step, epoch=0)
+        assert len(tracker.sink.uploads) == 1  # the environment's tags
+    assert "did not answer in time; metrics.jsonl has it all" in caplog.text
+    answers.set()
+    tracker.sink.thread.join(60)
+    client, stored = stored_run(cfg, run_dir)
+    assert len(client.get_metric_history(stored.info.run_id, "train/loss")) == 5000
+
+
 def test_what_a_store_missed_is_sent_once(run) -> None:
     cfg, run_dir = run
     gone = cfg.model_copy(update={"tracking": cfg.tracking.model_copy(update={"uri": "http://127.0.0.1:9"})})
@@ -97,7 +161,7 @@ def test_what_a_store_missed_is_sent_once(run) -> None:
         for step in (1, 2, 3):
             tracker.log({"train/loss": 1.0 / step, "optim/lr": 0.1}, step=step, epoch=0)
     (run_dir / "metrics.json").write_text("{}")
-    assert [tracking.sync(cfg, run_dir), tracking.sync(cfg, run_dir)] == [6, 0]
+    assert [tracking.sync(cfg, run_dir), tracking.sync(cfg, run_dir)] == [9, 0]  # loss, rate and epoch of three steps
     client, stored = stored_run(cfg, run_dir)
     assert stored.info.status == "FINISHED"
     assert [metric.value for metric in client.get_metric_history(stored.info.run_id, "train/loss")] == [1, 0.5, 1 / 3]
@@ -111,6 +175,15 @@ def test_a_run_is_tagged_with_code_and_versions(run) -> None:
     assert tags["numpy"].startswith("1.26") and tags["mindspore"].startswith("2.10")
     assert len(tags.get("git.commit", "0" * 40)) == 40
     assert {"host", "python"} <= tags.keys()
+
+
+def test_the_version_of_cann_is_that_of_the_toolkit_in_use(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delenv("ASCEND_HOME_PATH", raising=False)
+    monkeypatch.setenv("ASCEND_TOOLKIT_HOME", str(tmp_path))
+    assert store.cann_version() is None
+    (tmp_path / "x86_64-linux").mkdir()
+    (tmp_path / "x86_64-linux" / "ascend_toolkit_install.info").write_text("package_name=a\nversion=8.0.RC3\n")
+    assert store.environment_tags()["cann"] == "8.0.RC3"
 
 
 def test_a_record_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from beit_exp.model.precision import Precision, build_precision
 from beit_exp.optim.update import build_optimizer
 from beit_exp.tracking import Interrupted
 from beit_exp.train.checkpoint import CheckpointFolder, load_checkpoint, restore, save_checkpoint
-from beit_exp.train.evaluate import batch_sums, evaluate
+from beit_exp.train.evaluate import Outcomes, batch_sums, evaluate
 from beit_exp.train.loop import due, is_better
 from beit_exp.train.loss_scale import LossScale
 from beit_exp.train.losses import soft_cross_entropy
@@ -218,13 +218,43 @@ def test_accuracy_does_not_depend_on_the_batch_size(size: int) -> None:
     rng = np.random.default_rng(0)
     images, labels = rng.standard_normal((50, 3, 32, 32), np.float32), rng.integers(0, 10, 50)
 
-    def measure(batch_size: int) -> dict[str, float]:
+    def measure(batch_size: int) -> tuple[dict[str, float], Outcomes]:
         parts = [(images[at : at + batch_size], labels[at : at + batch_size]) for at in range(0, 50, batch_size)]
         return evaluate(network, parts, batch_size=batch_size, gather=lambda sums: sums[None], check_stop=lambda: None)
 
-    found, whole = measure(size), measure(50)
+    (found, outcomes), (whole, _) = measure(size), measure(50)
+    assert outcomes.labels.tolist() == labels.tolist()
+    assert 100 * np.mean(outcomes.predicted == labels) == pytest.approx(found["top1"])
+    right = outcomes.predicted == labels
+    np.testing.assert_array_equal(outcomes.probability[right], outcomes.label_probability[right])
+    assert -np.log(outcomes.label_probability).mean() == pytest.approx(found["loss"], rel=1e-5)
     assert (found["top1"], found["top5"]) == (whole["top1"], whole["top5"])
     assert found["loss"] == pytest.approx(whole["loss"], rel=1e-6)
+
+
+def test_outcomes_of_several_ranks_stand_in_the_order_of_the_set(tmp_path: Path) -> None:
+    ms.set_context(mode=ms.GRAPH_MODE)
+    network, rng = make_trainer().network, np.random.default_rng(0)
+    images, labels = rng.standard_normal((7, 3, 32, 32), np.float32), rng.integers(0, 10, 7)
+    sent: list[list[np.ndarray]] = []
+
+    def measure(rank: int, gather) -> Outcomes:
+        part = (images[rank::2], labels[rank::2])
+        return evaluate(network, [part], batch_size=4, gather=gather, check_stop=lambda: None)[1]
+
+    for rank in (0, 1):  # each rank's own rows, the second's 3 filled up to the first's 4
+        sent.append([])
+        measure(rank, lambda row: sent[-1].append(row) or np.stack([row, row]))
+    sent[1][1] = np.concatenate([sent[1][1][:12], np.zeros(4, np.float32)])
+    answers = iter([np.stack(pair) for pair in zip(*sent, strict=True)])
+    found = measure(0, lambda _: next(answers))
+    alone = evaluate(network, [(images, labels)], batch_size=7, gather=lambda row: row[None], check_stop=lambda: None)[
+        1
+    ]
+    assert found.labels.tolist() == labels.tolist()
+    assert found.predicted.tolist() == alone.predicted.tolist()
+    found.save(tmp_path / "outcomes.npz")
+    assert Outcomes.load(tmp_path / "outcomes.npz").labels.tolist() == labels.tolist()
 
 
 # --- checkpoints

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from conftest import TINY
 
+from beit_exp.cluster import free_port
 from beit_exp.tracking import read_records
 from beit_exp.train.checkpoint import load_checkpoint
 
@@ -76,3 +81,38 @@ def is_alive(pid: int) -> bool:
 
 def run_id(run_dir: Path) -> str:
     return json.loads((run_dir / "mlflow.json").read_text())["run_id"]
+
+
+class TrackingServer:
+    """A real `mlflow server` on the loopback interface."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> TrackingServer:
+        command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
+        command += ["--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}"]
+        command += ["--artifacts-destination", str(self.folder / "artifacts")]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, cwd=self.folder, **quiet)
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"{self.uri}/health", timeout=2)
+            except OSError:
+                time.sleep(0.5)
+            else:
+                return self
+        raise TimeoutError("the tracking server did not start")
+
+    def __exit__(self, *_: object) -> None:
+        for pid in [*children(self.process.pid), self.process.pid]:
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+    def client(self):
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.uri)

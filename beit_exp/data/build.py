@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from beit_exp.config import Config, UserError
+from beit_exp.cores import own_cores
 from beit_exp.data.mixup import mix_batch
 from beit_exp.data.sources import ImageList
 from beit_exp.data.transforms import Transform, load_image, make_eval_transform, make_train_transform
@@ -125,7 +125,7 @@ def make_ahead(make: Callable[[int], Batch], numbers: range, *, workers: int) ->
     Threads suffice: Pillow and NumPy let go of the interpreter lock while they work on pixels. One batch more than
     there are threads is in the making, so a waiting device takes the next at once.
     """
-    threads = min(workers, os.cpu_count() or 1)
+    threads = min(workers, len(own_cores()))
     with ThreadPoolExecutor(threads, thread_name_prefix="data") as pool:
         waiting: deque[Future[Batch]] = deque()
         try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from beit_exp.config import Config, UserError
+from beit_exp.cores import own_cores
 from beit_exp.data.sources import open_split
 from beit_exp.data.transforms import load_image
 from beit_exp.files import write_atomically
@@ -22,7 +22,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     """-> numbers of images and of unreadable ones; the latter stand in `bad_images.txt`, and end the task as wrong."""
     metrics: dict[str, float] = {}
     complaints: list[str] = []
-    workers = min(cfg.hardware.num_parallel_workers, os.cpu_count() or 1)
+    workers = min(cfg.hardware.num_parallel_workers, len(own_cores()))
     for split in ("train", "val"):
         paths = open_split(cfg.dataset, split).paths
         with ThreadPoolExecutor(workers) as pool:

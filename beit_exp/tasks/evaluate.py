@@ -9,8 +9,9 @@ from beit_exp.config import Config
 from beit_exp.data.build import Shard, eval_batches
 from beit_exp.data.sources import open_split
 from beit_exp.hardware import Runtime
+from beit_exp.report.mistakes import plot_outcomes
 from beit_exp.tracking import Tracker
-from beit_exp.train.evaluate import evaluate
+from beit_exp.train.evaluate import OUTCOMES_FILE, evaluate
 from beit_exp.train.stop import listening
 from beit_exp.trained import load_network
 
@@ -23,7 +24,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     network = load_network(cfg, runtime)
     with listening() as stop:
         data = eval_batches(images, cfg, Shard(runtime.rank, runtime.size))
-        found = evaluate(
+        found, outcomes = evaluate(
             network,
             data,
             batch_size=min(cfg.train.batch_size, len(images)),
@@ -34,6 +35,10 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     if not runtime.is_leader:
         return metrics
     tracker.log(metrics, step=0, epoch=0)
+    outcomes.save(run_dir / OUTCOMES_FILE)
+    plot_outcomes(outcomes, images, run_dir / "plots")
+    for path in sorted((run_dir / "plots").glob("*.png")):
+        tracker.log_file(path, folder="plots")
     logger.info("%d images of %s", len(images), cfg.dataset.data_url)
     for name, value in metrics.items():
         logger.info("%-9s %s", name, value)

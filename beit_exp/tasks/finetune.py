@@ -10,15 +10,18 @@ import numpy as np
 
 from beit_exp.config import Config
 from beit_exp.data.build import Shard, TrainStream, eval_batches, train_batches
-from beit_exp.data.sources import open_split
+from beit_exp.data.sources import describe, open_split
 from beit_exp.hardware import Runtime
 from beit_exp.model.build import build_model, drop_path_keep
 from beit_exp.model.precision import build_precision
 from beit_exp.optim.schedule import build_schedule
 from beit_exp.optim.update import build_optimizer
-from beit_exp.report import plot_batch, plot_curves, plot_schedule, summary
+from beit_exp.report.mistakes import plot_outcomes
+from beit_exp.report.plots import plot_batch, plot_curves, plot_schedule
+from beit_exp.report.summary import summary
+from beit_exp.store import log_model
 from beit_exp.tracking import Tracker, read_records
-from beit_exp.train.evaluate import evaluate
+from beit_exp.train.evaluate import OUTCOMES_FILE, Outcomes, evaluate
 from beit_exp.train.loop import fit
 from beit_exp.train.loss_scale import build_loss_scale
 from beit_exp.train.losses import soft_cross_entropy
@@ -73,20 +76,26 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
             ]
 
     def validate(check_stop: Callable[[], None]) -> dict[str, float]:
-        def measure() -> dict[str, float]:
+        def measure() -> tuple[dict[str, float], Outcomes]:
             data = eval_batches(val_images, cfg, shard)
             size = min(cfg.train.batch_size, len(val_images))
             return evaluate(network, data, batch_size=size, gather=runtime.gather, check_stop=check_stop)
 
-        metrics = {f"val/{name}": value for name, value in measure().items()}
+        found, outcomes = measure()
+        metrics = {f"val/{name}": value for name, value in found.items()}
+        if runtime.is_leader:
+            outcomes.save(run_dir / OUTCOMES_FILE)
         if cfg.train.ema_decay is not None:
             with trainer.averaged_weights():
-                metrics |= {f"val/ema_{name}": value for name, value in measure().items()}
+                metrics |= {f"val/ema_{name}": value for name, value in measure()[0].items()}
         trainer.cell.set_train()
         return metrics
 
     plots = run_dir / "plots"
     if runtime.is_leader:
+        splits = (("training", train_images), ("validation", val_images))
+        name, source = cfg.dataset.name, cfg.dataset.data_url
+        tracker.log_facts(datasets=[describe(part, name=name, source=source, context=use) for use, part in splits])
         plot_schedule(schedule, optimizer.groups, steps_per_epoch=stream.steps_per_epoch, path=plots / "schedule.png")
         sample = next(train_batches(stream, cfg, first=0, last=1))[0]
         plot_batch(sample, mean=cfg.dataset.mean, std=cfg.dataset.std, path=plots / "batch.png")
@@ -106,11 +115,16 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     if not runtime.is_leader:
         return metrics
 
-    plot_curves(read_records(run_dir / "metrics.jsonl"), plots / "curves.png")
+    records = read_records(run_dir / "metrics.jsonl")
+    plot_curves({run_dir.name: records}, plots / "curves.png")
+    plot_outcomes(Outcomes.load(run_dir / OUTCOMES_FILE), val_images, plots)
     for path in sorted(plots.glob("*.png")):
         tracker.log_file(path, folder="plots")
     if cfg.tracking.log_checkpoint:
         tracker.log_file(run_dir / "checkpoints" / "best.safetensors", folder="checkpoints")
+    if cfg.tracking.log_model is not None:
+        tracker.upload(lambda client, run_id: log_model(client, run_id, cfg, run_dir))
     is_quickstart = cfg.dataset.name == "digits"
-    logger.info("%s", summary(metrics, run_dir=run_dir, uri=str(cfg.tracking.uri), is_quickstart=is_quickstart))
+    uri = str(cfg.tracking.uri)
+    logger.info("%s", summary(metrics, records, run_dir=run_dir, uri=uri, is_quickstart=is_quickstart))
     return metrics

@@ -53,14 +53,26 @@ def find_images(cfg: Config) -> ImageList:
 
 def to_csv(paths: list[str], logits: np.ndarray, classes: list[str]) -> str:
     """One row an image: path, the five likeliest classes, their probabilities."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    probabilities = shifted / shifted.sum(axis=1, keepdims=True)
-    top = min(TOP, logits.shape[1])
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    ranks = range(1, top + 1)
-    writer.writerow(["path", *(f"class{rank}" for rank in ranks), *(f"probability{rank}" for rank in ranks)])
-    for path, row in zip(paths, probabilities, strict=True):
-        best = np.argsort(-row, kind="stable")[:top]
-        writer.writerow([path, *(classes[index] for index in best), *(f"{row[index]:.6f}" for index in best)])
+    writer.writerow(["path", *columns(logits.shape[1])])
+    for path, row in zip(paths, rank_classes(logits, classes), strict=True):
+        writer.writerow([path, *(f"{value:.6f}" if isinstance(value, float) else value for value in row)])
     return text.getvalue()
+
+
+def columns(num_classes: int) -> list[str]:
+    """Names of what `rank_classes` gives for an image."""
+    ranks = range(1, min(TOP, num_classes) + 1)
+    return [*(f"class{rank}" for rank in ranks), *(f"probability{rank}" for rank in ranks)]
+
+
+def rank_classes(logits: np.ndarray, classes: list[str]) -> list[list[str | float]]:
+    """For each image of (B, K) logits the five likeliest classes and then their probabilities."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+    found: list[list[str | float]] = []
+    for row in probabilities:
+        best = np.argsort(-row, kind="stable")[: min(TOP, len(row))]
+        found.append([*(classes[index] for index in best), *(float(row[index]) for index in best)])
+    return found

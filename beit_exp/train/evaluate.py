@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from mindspore import Tensor, nn
+
+from beit_exp.files import replacing
 
 
 def predict_batches(
@@ -19,6 +23,27 @@ def predict_batches(
         yield network(Tensor(filled)).asnumpy()[: len(images)], labels
 
 
+OUTCOMES_FILE = "val_outcomes.npz"  # in a run directory: of the last evaluation
+
+
+class Outcomes(NamedTuple):
+    """What became of each image, in the order of the set; each array is (n,)."""
+
+    labels: np.ndarray
+    predicted: np.ndarray
+    probability: np.ndarray  # of the predicted class
+    label_probability: np.ndarray  # of the right one
+
+    def save(self, path: Path) -> None:
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **self._asdict())
+
+    @classmethod
+    def load(cls, path: Path) -> Outcomes:
+        with np.load(path) as arrays:
+            return cls(**arrays)
+
+
 def evaluate(
     network: nn.Cell,
     batches: Iterable[tuple[np.ndarray, np.ndarray]],
@@ -26,21 +51,39 @@ def evaluate(
     batch_size: int,
     gather: Callable[[np.ndarray], np.ndarray],
     check_stop: Callable[[], None],
-) -> dict[str, float]:
+) -> tuple[dict[str, float], Outcomes]:
     """`loss` (cross-entropy without smoothing), `top1` and `top5` (percent) over every image of all ranks' batches.
 
-    `gather` brings the ranks' sums together (`Runtime.gather`); they travel as two float32 each, so none is rounded.
+    `gather` brings the ranks' rows together (`Runtime.gather`), rank r's being every size-th image from r on; sums
+    travel as two float32 each, so none is rounded.
     """
-    sums = np.zeros(4)
+    sums, rows = np.zeros(4), []
     for logits, labels in predict_batches(network, batches, batch_size=batch_size):
         sums += batch_sums(logits, labels)
+        rows.append(image_rows(logits, labels))
         check_stop()
     coarse = sums.astype(np.float32)
-    rows = gather(np.concatenate([coarse, (sums - coarse).astype(np.float32)])).astype(np.float64)
-    count, loss, top1, top5 = (float(value) for value in (rows[:, :4] + rows[:, 4:]).sum(axis=0))
+    halves = gather(np.concatenate([coarse, (sums - coarse).astype(np.float32)])).astype(np.float64)
+    totals = halves[:, :4] + halves[:, 4:]
+    count, loss, top1, top5 = (float(value) for value in totals.sum(axis=0))
     if count == 0:
         raise ValueError("no image to evaluate")
-    return {"loss": loss / count, "top1": 100 * top1 / count, "top5": 100 * top5 / count}
+    metrics = {"loss": loss / count, "top1": 100 * top1 / count, "top5": 100 * top5 / count}
+    longest = int(totals[:, 0].max())
+    mine = np.concatenate([*rows, np.zeros((longest - sum(map(len, rows)), 4), np.float32)])
+    of_ranks = gather(mine.ravel()).reshape(-1, longest, 4)
+    found = of_ranks.swapaxes(0, 1).reshape(-1, 4)[: int(count)]
+    return metrics, Outcomes(found[:, 0].astype(np.int32), found[:, 1].astype(np.int32), found[:, 2], found[:, 3])
+
+
+def image_rows(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n, 4) float32: label, predicted class, its probability, the label's."""
+    exponents = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    probabilities = exponents / exponents.sum(axis=1, keepdims=True)
+    numbers = np.arange(len(labels))
+    predicted = probabilities.argmax(axis=1)
+    found = [labels, predicted, probabilities[numbers, predicted], probabilities[numbers, labels]]
+    return np.stack(found, axis=1).astype(np.float32)
 
 
 def batch_sums(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

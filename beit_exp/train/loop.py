@@ -17,6 +17,7 @@ from beit_exp.hardware import Runtime
 from beit_exp.storage import mirroring
 from beit_exp.tracking import Interrupted, Tracker
 from beit_exp.train.checkpoint import CheckpointFolder, restore
+from beit_exp.train.meter import SystemMeter
 from beit_exp.train.progress import ProgressLine
 from beit_exp.train.step import MicroBatch, StepResult, Trainer
 from beit_exp.train.stop import listening
@@ -24,6 +25,12 @@ from beit_exp.train.stop import listening
 logger = logging.getLogger(__name__)
 
 Metrics = dict[str, float]
+
+
+class DivergedError(UserError):
+    """Training that cannot go on: a result of its settings, told by an exit status of its own."""
+
+    exit_status = 3
 
 
 def fit(
@@ -42,8 +49,9 @@ def fit(
 
     `batches(first, last)` yields the micro-batches of steps `first` to `last` - 1; `evaluate(check_stop)` measures
     the network as it is. A signal saves a checkpoint at the step reached and raises `Interrupted`; training that
-    has diverged raises `UserError`.
+    has diverged raises `DivergedError`.
     """
+    measure_system = SystemMeter(run_dir)
     folder = CheckpointFolder(run_dir / "checkpoints", keep=cfg.train.keep_checkpoints)
     total_steps = cfg.train.epochs * steps_per_epoch
     images_per_step = cfg.train.batch_size * cfg.train.accumulate_steps * runtime.size
@@ -118,6 +126,7 @@ def fit(
                             "time/step_s": step_s,
                             "time/data_s": data_s,
                             "time/images_per_s": images_per_step / step_s,
+                            **(measure_system() if cfg.tracking.system_metrics else {}),
                         },
                         step=step,
                         epoch=epoch,
@@ -152,7 +161,7 @@ def check_divergence(
     why = "with a loss scale of 1" if is_hopeless else f"in {skipped} steps in a row (hardware.max_skipped_steps)"
     first = trainer.step - skipped + 1
     last_good = next((str(path) for path in folder.newest_first()), "none")
-    raise UserError(
+    raise DivergedError(
         f"training has diverged: loss {result.loss:g}, gradient norm {result.grad_norm:g} {why}; steps {first} to "
         f"{trainer.step} changed nothing. The last good checkpoint is {last_good}. A lower optimizer.base_lr, a longer "
         "scheduler.warmup_length or a smaller optimizer.clip_global_norm_value may help"

@@ -1,0 +1,58 @@
+"""Which cores and cards a process may use, and how jobs that run at once share them out."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+CARDS = "ASCEND_RT_VISIBLE_DEVICES"
+
+
+def own_cores() -> list[int]:
+    """Fewer than the machine has where a launcher or a scheduler shares it out."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+@contextmanager
+def share_of_machine(folder: Path, *, jobs: int, device_num: int) -> Iterator[None]:
+    """One of `jobs` jobs that run at once: its own cores and cards, for this process and what it starts.
+
+    The jobs agree by locks in a folder they share. `jobs` counts as joblib does: -1 is as many as there are cores.
+    """
+    cores = own_cores()
+    jobs = jobs if jobs > 0 else max(1, len(cores) + 1 + jobs)
+    if jobs == 1:
+        yield
+        return
+    with ExitStack() as stack:
+        slot = _take_slot(folder, jobs, stack)
+        cards = os.environ.get(CARDS)
+        visible = cards.split(",") if cards else [str(number) for number in range(jobs * device_num)]
+        os.environ[CARDS] = ",".join(visible[slot * device_num : (slot + 1) * device_num])
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, cores[slot::jobs] or [cores[slot % len(cores)]])
+        try:
+            yield
+        finally:
+            if hasattr(os, "sched_setaffinity"):
+                os.sched_setaffinity(0, cores)
+            os.environ.pop(CARDS)
+            if cards is not None:
+                os.environ[CARDS] = cards
+
+
+def _take_slot(folder: Path, jobs: int, stack: ExitStack) -> int:
+    """A number below `jobs` that no other running job holds; the lock ends with `stack`, or with the process."""
+    for slot in range(jobs):
+        lock = stack.enter_context((folder / f".slot{slot}").open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        return slot
+    raise RuntimeError(f"more than {jobs} jobs run in {folder}")

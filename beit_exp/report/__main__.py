@@ -1,0 +1,65 @@
+"""Compare runs, or send to the tracking store what it missed.
+
+python -m beit_exp.report RUN_OR_SWEEP ...                    a table, and a page with pictures
+python -m beit_exp.report --store URI RUN_ID_OR_EXPERIMENT    the same from an MLflow store
+python -m beit_exp.report sync RUN_DIR ...                    send what metrics.jsonl has and the store lacks
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from beit_exp import config
+from beit_exp.config import UserError
+from beit_exp.report.page import as_text, table, write_report
+from beit_exp.report.runs import read_place, read_store
+from beit_exp.store import reason
+from beit_exp.tracking import sync
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 0: done; 2: something the user can mend."""
+    try:
+        return send(arguments[1:]) if arguments[:1] == ["sync"] else compare(arguments)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def compare(arguments: list[str]) -> int:
+    """Print the table of some runs and write their page."""
+    parser = argparse.ArgumentParser(
+        prog="python -m beit_exp.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("places", nargs="+", metavar="RUN_OR_SWEEP", help="directories; ids or names with --store")
+    parser.add_argument("--store", metavar="URI", help="read from this MLflow store instead of directories")
+    parser.add_argument("--output", type=Path, help="folder of the report (default: report, inside a single directory)")
+    options = parser.parse_args(arguments)
+    places, uri = options.places, options.store
+    runs = [run for place in places for run in (read_store(uri, place) if uri else read_place(Path(place)))]
+    is_one_directory = len(places) == 1 and not options.store
+    output = options.output or (Path(places[0]) / "report" if is_one_directory else Path("report"))
+    print(as_text(*table(runs)))
+    print(f"report    {write_report(runs, output, title=' '.join(places))}")
+    return 0
+
+
+def send(arguments: list[str]) -> int:
+    """Send to the tracking store what it lacks of some runs."""
+    parser = argparse.ArgumentParser(prog="python -m beit_exp.report sync")
+    parser.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN_DIR")
+    for run_dir in parser.parse_args(arguments).run_dirs:
+        cfg = config.load(run_dir / "config.yaml")
+        try:
+            print(f"{run_dir}: {sync(cfg, run_dir)} metrics sent to {cfg.tracking.uri}")
+        except UserError:
+            raise
+        except Exception as error:  # a store may raise anything; it is dead again
+            raise UserError(f"{run_dir}: the tracking store failed ({reason(error)}); try again later") from error
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

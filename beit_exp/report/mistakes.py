@@ -1,0 +1,40 @@
+"""Where a network is wrong: which classes it confuses, and on which images it is the most wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from beit_exp.data.sources import ImageList
+from beit_exp.data.transforms import load_image
+from beit_exp.report.plots import plot_confusion, plot_mistakes
+from beit_exp.train.evaluate import Outcomes
+
+SHOWN = 24
+SIDE = 160  # pixels
+
+
+def plot_outcomes(outcomes: Outcomes, images: ImageList, folder: Path) -> None:
+    """`confusion.png` and `mistakes.png` of an evaluation of all `images`."""
+    plot_confusion(outcomes.labels, outcomes.predicted, images.classes, folder / "confusion.png")
+    worst = most_wrong(outcomes)[:SHOWN]
+    titles = [
+        f"{images.classes[outcomes.labels[number]]} > {images.classes[outcomes.predicted[number]]} "
+        f"{100 * outcomes.probability[number]:.0f} %"
+        for number in worst
+    ]
+    plot_mistakes([thumbnail(images.paths[number]) for number in worst], titles, folder / "mistakes.png")
+
+
+def most_wrong(outcomes: Outcomes) -> np.ndarray:
+    """Numbers of the images whose class was not found, the least expected class first."""
+    wrong = np.flatnonzero(outcomes.predicted != outcomes.labels)
+    return wrong[np.argsort(outcomes.label_probability[wrong], kind="stable")]
+
+
+def thumbnail(path: str) -> Image.Image:
+    image = load_image(path)
+    image.thumbnail((SIDE, SIDE))
+    return image

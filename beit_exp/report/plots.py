@@ -1,0 +1,172 @@
+"""Pictures of runs, as PNG files: no display, no global state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from beit_exp.files import replacing
+from beit_exp.optim.groups import Group
+
+MANY_CLASSES = 40  # a matrix of more cannot be read
+CONFUSIONS = 25
+
+
+def plot_schedule(schedule: np.ndarray, groups: list[Group], *, steps_per_epoch: int, path: Path) -> None:
+    """The learning rate of every layer over the epochs."""
+    figure, axes = _new_figure()
+    epochs = np.arange(len(schedule)) / steps_per_epoch
+    scales = sorted({group.lr_scale for group in groups})
+    for scale in scales:
+        axes.plot(epochs, schedule * scale, color=_shade(scales.index(scale), len(scales)), label=f"x {scale:.3g}")
+    axes.set(xlabel="epoch", ylabel="learning rate", title="learning rate per layer group")
+    if len(scales) > 1:
+        axes.legend(fontsize="x-small", ncols=2)
+    _save(figure, path)
+
+
+def plot_curves(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """Training loss, validation loss and accuracy over the epochs, a colour a run."""
+    figure, axes = _new_figure(columns=3, width=12)
+    for (name, records), color in zip(runs.items(), _colors(len(runs)), strict=True):
+        for part, metric in zip(axes, ("train/loss", "val/loss", "val/top1"), strict=True):
+            marker = None if metric.startswith("train") else "."
+            part.plot(*_series(records, metric), color=color, label=name, marker=marker)
+        if len(runs) == 1:
+            axes[2].plot(*_series(records, "val/top5"), color=color, label="val/top5", linestyle="dotted")
+    for part, (title, unit) in zip(
+        axes,
+        (("training loss", "cross-entropy"), ("validation loss", "cross-entropy"), ("validation top-1", "percent")),
+        strict=True,
+    ):
+        part.set(xlabel="epoch", ylabel=unit, title=title)
+    axes[2].legend(fontsize="x-small")
+    _save(figure, path)
+
+
+def plot_response(
+    keys: list[str], values: list[tuple[Any, ...]], scores: list[float], *, score: str, path: Path
+) -> None:
+    """How a sweep's one or two settings change the result: a curve, or a map of two settings."""
+    figure, axes = _new_figure()
+    columns = [_positions([row[number] for row in values]) for number in range(len(keys))]
+    if len(keys) == 1:
+        (places, names) = columns[0]
+        order = np.argsort(places, kind="stable")
+        axes.plot(places[order], np.array(scores)[order], marker="o")
+        axes.set(ylabel=score)
+    else:
+        (places, names), (others, other_names) = columns
+        drawn = axes.scatter(places, others, c=scores, s=400, marker="s", cmap="viridis")
+        for x, y, value in zip(places, others, scores, strict=True):
+            axes.annotate(f"{value:.4g}", (x, y), ha="center", va="center", fontsize="x-small", color="white")
+        figure.colorbar(drawn, label=score)
+        axes.set(ylabel=keys[1])
+        _scale(axes, "y", others, other_names)
+        axes.margins(0.2)
+    axes.set(xlabel=keys[0], title=f"{score} over {' and '.join(keys)}")
+    _scale(axes, "x", places, names)
+    _save(figure, path)
+
+
+def plot_batch(images: np.ndarray, *, mean: list[float], std: list[float], path: Path) -> None:
+    """(B, 3, S, S) normalised images, as the network sees them."""
+    count = min(32, len(images))
+    figure, axes = _new_figure(columns=8, rows=-(-count // 8), width=10.4)
+    pixels = images[:count].transpose(0, 2, 3, 1) * np.array(std) + np.array(mean)
+    for part in axes.flat:
+        part.axis("off")
+    for part, picture in zip(axes.flat, pixels, strict=False):
+        part.imshow(np.clip(picture, 0, 1))
+    _save(figure, path)
+
+
+def plot_confusion(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str], path: Path) -> None:
+    """Which classes are taken for which: a matrix or, of many classes, the most frequent confusions."""
+    matrix = np.zeros((len(classes), len(classes)), int)
+    np.add.at(matrix, (labels, predicted), 1)
+    if len(classes) > MANY_CLASSES:
+        _plot_confusions(matrix, classes, path)
+        return
+    figure, axes = _new_figure(height=6.4)
+    axes.imshow(matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True)), cmap="Blues", vmin=0, vmax=1)
+    ticks = np.arange(len(classes))
+    axes.set_xticks(ticks, classes, rotation=90, fontsize="x-small")
+    axes.set_yticks(ticks, classes, fontsize="x-small")
+    for row, column in zip(*np.nonzero(matrix), strict=True):
+        color = "white" if 2 * matrix[row, column] > matrix[row].sum() else "black"
+        axes.text(column, row, matrix[row, column], ha="center", va="center", fontsize="xx-small", color=color)
+    axes.set(xlabel="predicted", ylabel="class", title="confusion matrix of the validation images")
+    _save(figure, path)
+
+
+def plot_mistakes(images: list[Image.Image], titles: list[str], path: Path) -> None:
+    """Pictures with a line each; for a network without mistakes, a figure that says so."""
+    figure, axes = _new_figure(columns=8, rows=max(1, -(-len(images) // 8)), width=12, height=2 * -(-len(images) // 8))
+    for part in axes.flat:
+        part.axis("off")
+    for part, image, title in zip(axes.flat, images, titles, strict=False):
+        part.imshow(image)
+        part.set_title(title, fontsize="x-small")
+    figure.suptitle("most wrong validation images: class > predicted" if images else "no validation image is wrong")
+    _save(figure, path)
+
+
+def _plot_confusions(matrix: np.ndarray, classes: Sequence[str], path: Path) -> None:
+    wrong = matrix * (1 - np.eye(len(classes), dtype=int))
+    most = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS]
+    pairs = [divmod(int(place), len(classes)) for place in most]
+    names = [f"{classes[row]} > {classes[column]}" for row, column in pairs]
+    figure, axes = _new_figure(height=6.4)
+    axes.barh(np.arange(len(pairs)), [wrong[pair] for pair in pairs])
+    axes.set_yticks(np.arange(len(pairs)), names, fontsize="x-small")
+    axes.invert_yaxis()
+    axes.set(xlabel="images", title="most frequent confusions: class > predicted")
+    _save(figure, path)
+
+
+def _positions(values: list[Any]) -> tuple[np.ndarray, list[str] | None]:
+    """Where values stand on an axis; words, which stand side by side, with their names."""
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return np.array(values, float), None
+    names = sorted({str(value) for value in values})
+    return np.array([names.index(str(value)) for value in values], float), names
+
+
+def _scale(axes: Any, which: str, places: np.ndarray, names: list[str] | None) -> None:
+    if names is not None:
+        getattr(axes, f"set_{which}ticks")(np.arange(len(names)), names)
+    elif places.min() > 0 and places.max() / places.min() > 20:
+        getattr(axes, f"set_{which}scale")("log")
+
+
+def _series(records: list[dict[str, Any]], name: str) -> tuple[list[float], list[float]]:
+    having = [record for record in records if name in record]
+    return [record["epoch"] for record in having], [record[name] for record in having]
+
+
+def _new_figure(*, columns: int = 1, rows: int = 1, width: float = 6.4, height: float | None = None) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure  # half a second to import; no pyplot, so no display and no global state
+
+    figure = Figure(figsize=(width, max(4.0, height or 1.3 * rows)))
+    figure.set_layout_engine("constrained")
+    return figure, figure.subplots(rows, columns)
+
+
+def _colors(count: int) -> list[Any]:
+    return [f"C{number}" for number in range(count)] if count <= 10 else [_shade(n, count) for n in range(count)]
+
+
+def _shade(index: int, count: int) -> Any:
+    from matplotlib import colormaps
+
+    return colormaps["viridis"](index / max(1, count - 1))
+
+
+def _save(figure: Any, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

@@ -1,0 +1,143 @@
+"""Runs as values, read from run directories or from an MLflow store."""
+
+from __future__ import annotations
+
+import ast
+import json
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from beit_exp import config, store
+from beit_exp.config import UserError
+from beit_exp.tracking import read_records
+
+FAILED_FILE = "failed.json"  # left by the launcher: exit status and message
+PICTURES = ("schedule", "batch", "confusion", "mistakes")
+SILENT = ("tracking.", "hardware.num_parallel_workers", "hardware.master_", "allow_changes")  # change no result
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run was told, what it logged and what it left."""
+
+    name: str
+    status: str  # finished, unfinished, or why it failed
+    settings: dict[str, Any]
+    records: list[dict[str, Any]]
+    pictures: dict[str, bytes]  # PNG by name
+    run_id: str | None  # in the tracking store
+
+    @property
+    def objective(self) -> str:
+        """The validation metric that the run was to make good."""
+        return str(self.settings.get("objective", "val/top1")).removeprefix("best/")
+
+    @property
+    def best(self) -> tuple[float, float] | None:
+        """Best value of the objective and its epoch; None if nothing was evaluated."""
+        found = [(record[self.objective], record["epoch"]) for record in self.records if self.objective in record]
+        found = [(value, epoch) for value, epoch in found if value == value]
+        if not found:
+            return None
+        return min(found) if is_lower_better(self.objective) else max(found, key=lambda pair: (pair[0], -pair[1]))
+
+    @property
+    def images_per_s(self) -> float | None:
+        """Median over the logged steps."""
+        speeds = [record["time/images_per_s"] for record in self.records if "time/images_per_s" in record]
+        return statistics.median(speeds) if speeds else None
+
+    @property
+    def elapsed_s(self) -> float | None:
+        """From the first to the last record."""
+        return self.records[-1]["time"] - self.records[0]["time"] if self.records else None
+
+
+def is_lower_better(objective: str) -> bool:
+    return objective.endswith("loss")
+
+
+def ranked(runs: Iterable[Run]) -> list[Run]:
+    """The best first; those without a result last."""
+
+    def place(run: Run) -> tuple[bool, float]:
+        if run.best is None:
+            return True, 0.0
+        return False, run.best[0] if is_lower_better(run.objective) else -run.best[0]
+
+    return sorted(runs, key=place)
+
+
+def differing_keys(runs: list[Run]) -> list[str]:
+    """Settings that are not the same in all runs, but for those that change no result."""
+    keys = dict.fromkeys(key for run in runs for key in run.settings)
+    known = [run.settings for run in runs if run.settings]
+    return [
+        key for key in keys if not key.startswith(SILENT) and len({repr(settings.get(key)) for settings in known}) > 1
+    ]
+
+
+def read_place(place: Path) -> list[Run]:
+    """The run of a run directory, or every run of a sweep's."""
+    folders = [place]
+    if not is_run_directory(place):
+        folders = sorted(folder for folder in place.iterdir() if is_run_directory(folder)) if place.is_dir() else []
+    if not folders:
+        raise UserError(f"{place} is neither a run directory (config.yaml is missing) nor the directory of a sweep")
+    return [read_directory(folder) for folder in folders]
+
+
+def is_run_directory(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file() or (folder / FAILED_FILE).is_file()
+
+
+def read_directory(folder: Path) -> Run:
+    """A run from its directory alone."""
+    path = folder / "metrics.jsonl"
+    tracked = folder / "mlflow.json"
+    plots = {name: folder / "plots" / f"{name}.png" for name in PICTURES}
+    return Run(
+        name=folder.name,
+        status=status_of(folder),
+        settings=config.flatten(config.load(folder / "config.yaml")) if (folder / "config.yaml").exists() else {},
+        records=read_records(path) if path.exists() else [],
+        pictures={name: path.read_bytes() for name, path in plots.items() if path.exists()},
+        run_id=json.loads(tracked.read_text())["run_id"] if tracked.exists() else None,
+    )
+
+
+def status_of(folder: Path) -> str:
+    """finished, unfinished, or why it failed."""
+    if (folder / FAILED_FILE).exists():
+        failure = json.loads((folder / FAILED_FILE).read_text())
+        return f"failed ({failure['message'].splitlines()[0]})"
+    return "finished" if (folder / "metrics.json").exists() else "unfinished"
+
+
+def read_store(uri: str, name: str) -> list[Run]:
+    """From an MLflow store: a run by its id, a sweep by its parent's id, or an experiment by its name."""
+    found = store.find_runs(uri, name)
+    if not found:
+        raise UserError(f"the tracking store {uri} has no run and no experiment {name!r}")
+    return [
+        Run(
+            name=stored.name,
+            status=stored.status.lower(),
+            settings={key: read_value(text) for key, text in stored.params.items()},
+            records=stored.records,
+            pictures=store.read_artifacts(uri, stored.run_id, {name: f"plots/{name}.png" for name in PICTURES}),
+            run_id=stored.run_id,
+        )
+        for stored in found
+    ]
+
+
+def read_value(text: str) -> Any:
+    """The value that `str` made a parameter's text of."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -1,0 +1,32 @@
+"""What to say at the end of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from beit_exp.report.page import duration
+
+
+def summary(
+    metrics: dict[str, float], records: list[dict[str, Any]], *, run_dir: Path, uri: str, is_quickstart: bool
+) -> str:
+    """The result, beside the best on the way; where it is, and what to do next."""
+    names = [name for name in metrics if name.startswith("val/")]
+    best_epoch = metrics.get("best/epoch", 0.0)
+    lines = [f"{'result':10}{'last':>10}{f'epoch {best_epoch:g} (best)':>20}"]
+    lines += [f"{name:10}{metrics[name]:10.4f}{metrics.get(f'best/{name}', metrics[name]):20.4f}" for name in names]
+    speeds = [record["time/images_per_s"] for record in records if "time/images_per_s" in record]
+    if speeds:
+        elapsed = duration(records[-1]["time"] - records[0]["time"])
+        lines.append(f"{'time':10}{elapsed:>10}{f'{sorted(speeds)[len(speeds) // 2]:.0f} images/s':>20}")
+    lines += [
+        "",
+        f"files     {run_dir}",
+        f"report    python -m beit_exp.report {run_dir}",
+        f"compare   mlflow ui --backend-store-uri {uri}",
+        f"evaluate  python launch.py task=evaluate checkpoint={run_dir}",
+    ]
+    if is_quickstart:
+        lines.append("ImageNet  python launch.py experiment=imagenet_base dataset.data_url=/path/to/imagenet")
+    return "\n".join(lines)
