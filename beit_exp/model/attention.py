@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from beit_exp.model.gradients import WeightedSum
 from beit_exp.model.layers import Dense, make_parameter
 from beit_exp.model.precision import Precision
 
@@ -55,19 +56,18 @@ class Attention(nn.Cell):
         self.num_heads = num_heads
         self.scale = (width // num_heads) ** -0.5
         self.precision = precision
-        self.scores = ops.BatchMatMul(transpose_b=True)
-        self.weighted = ops.BatchMatMul()
+        self.weighted_sum = WeightedSum(precision.statistics)
 
     def construct(self, x_BND: Tensor, bias_HNN: Tensor | None) -> Tensor:
         shape = x_BND.shape
         q_BHNK = self.split(self.q(x_BND) * self.scale)
         k_BHNK = self.split(self.k(x_BND))
         v_BHNK = self.split(self.v(x_BND))
-        scores_BHNN = self.scores(q_BHNK, k_BHNK).astype(self.precision.statistics)
-        if bias_HNN is not None:
-            scores_BHNN = scores_BHNN + bias_HNN.astype(self.precision.statistics)
-        weights_BHNN = ops.softmax(scores_BHNN, axis=-1).astype(self.precision.product)
-        out_BHNK = self.weighted(weights_BHNN, v_BHNK).astype(self.precision.activation)
+        kind = self.precision.statistics
+        if bias_HNN is None:
+            bias_HNN = ops.zeros((self.num_heads, shape[1], shape[1]), kind)
+        out_BHNK = self.weighted_sum(q_BHNK, k_BHNK, v_BHNK, bias_HNN.astype(kind))[0]
+        out_BHNK = out_BHNK.astype(self.precision.activation)
         return self.proj(ops.reshape(ops.transpose(out_BHNK, (0, 2, 1, 3)), shape))
 
     def split(self, x_BND: Tensor) -> Tensor:

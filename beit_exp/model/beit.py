@@ -10,6 +10,7 @@ from typing import Any
 from mindspore import Tensor, nn, ops
 
 from beit_exp.model.attention import Attention, RelativePositionBias
+from beit_exp.model.gradients import ScaledAddition
 from beit_exp.model.layers import Dense, LayerNorm, Mlp, PatchEmbed, make_parameter
 from beit_exp.model.precision import Precision
 
@@ -38,18 +39,28 @@ class Block(nn.Cell):
         scale = layer_scale_init_value
         self.gamma_1 = None if scale is None else make_parameter(width, fill=scale)
         self.gamma_2 = None if scale is None else make_parameter(width, fill=scale)
+        self.add = ScaledAddition()
 
     def construct(self, x_BND: Tensor, shared_bias_HNN: Tensor | None, keep_2B: Tensor | None) -> Tensor:
         bias_HNN = shared_bias_HNN if self.rel_pos is None else self.rel_pos()
-        x_BND = x_BND + self.scaled(self.attn(self.norm1(x_BND), bias_HNN), self.gamma_1, keep_2B, 0)
-        return x_BND + self.scaled(self.mlp(self.norm2(x_BND)), self.gamma_2, keep_2B, 1)
+        x_BND = self.added(x_BND, self.attn(self.norm1(x_BND), bias_HNN), self.gamma_1, keep_2B, 0)
+        return self.added(x_BND, self.mlp(self.norm2(x_BND)), self.gamma_2, keep_2B, 1)
 
-    def scaled(self, branch_BND: Tensor, gamma_D: Tensor | None, keep_2B: Tensor | None, row: int) -> Tensor:
-        if gamma_D is not None:
-            branch_BND = branch_BND * gamma_D.astype(branch_BND.dtype)
-        if keep_2B is not None:
-            branch_BND = branch_BND * ops.reshape(keep_2B[row], (-1, 1, 1)).astype(branch_BND.dtype)
-        return branch_BND
+    def added(
+        self, x_BND: Tensor, branch_BND: Tensor, gamma_D: Tensor | None, keep_2B: Tensor | None, row: int
+    ) -> Tensor:
+        """x and a branch, scaled and dropped where there is a scale and something to drop."""
+        batch, tokens, width = x_BND.shape
+        kind = branch_BND.dtype
+        if gamma_D is None and keep_2B is None:
+            return x_BND + branch_BND
+        scale_D = ops.ones((width,), kind) if gamma_D is None else gamma_D.astype(kind)
+        if keep_2B is None:
+            keep_R1 = ops.ones((batch * tokens, 1), kind)
+        else:
+            keep_R1 = ops.reshape(ops.tile(ops.reshape(keep_2B[row], (batch, 1)), (1, tokens)), (-1, 1)).astype(kind)
+        rows = ops.reshape(x_BND, (-1, width)), ops.reshape(branch_BND, (-1, width))
+        return ops.reshape(self.add(*rows, scale_D, keep_R1), (-1, tokens, width))
 
 
 class BEiT(nn.Cell):

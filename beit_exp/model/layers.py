@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from beit_exp.model.gradients import Gelu, Normalisation, Product
 from beit_exp.model.precision import Precision
 
 # B batch · N tokens · D width · C channels · S image side · P patch side · G patches per side
-LAYER_NORM_EPS = 1e-6  # unilm/beit modeling_finetune.py; MindSpore's default is 1e-7, Hugging Face's 1e-12
 
 
 def make_parameter(*shape: int, fill: float = 0.0) -> Parameter:
@@ -26,15 +26,13 @@ class Dense(nn.Cell):
         self.width_in = width_in
         self.width_out = width_out
         self.precision = precision
-        self.matmul = ops.MatMul(transpose_b=True)
+        self.product = Product() if has_bias else ops.MatMul(transpose_b=True)
 
     def construct(self, x: Tensor) -> Tensor:
-        shape = x.shape
-        rows = ops.reshape(x, (-1, self.width_in)).astype(self.precision.product)
-        out = self.matmul(rows, self.weight.astype(self.precision.product)).astype(self.precision.activation)
-        if self.bias is not None:
-            out = out + self.bias.astype(self.precision.activation)
-        return ops.reshape(out, (*shape[:-1], self.width_out))
+        kind = self.precision.product
+        rows, weight = ops.reshape(x, (-1, self.width_in)).astype(kind), self.weight.astype(kind)
+        out = self.product(rows, weight) if self.bias is None else self.product(rows, weight, self.bias.astype(kind))
+        return ops.reshape(out.astype(self.precision.activation), (*x.shape[:-1], self.width_out))
 
 
 class LayerNorm(nn.Cell):
@@ -44,13 +42,15 @@ class LayerNorm(nn.Cell):
         super().__init__()
         self.weight = make_parameter(width, fill=1.0)
         self.bias = make_parameter(width)
+        self.width = width
         self.precision = precision
-        self.layer_norm = ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=LAYER_NORM_EPS)
+        self.normalise = Normalisation()
 
-    def construct(self, x_BND: Tensor) -> Tensor:
+    def construct(self, x: Tensor) -> Tensor:
         kind = self.precision.statistics
-        out, _, _ = self.layer_norm(x_BND.astype(kind), self.weight.astype(kind), self.bias.astype(kind))
-        return out.astype(self.precision.activation)
+        rows = ops.reshape(x, (-1, self.width)).astype(kind)
+        out = self.normalise(rows, self.weight.astype(kind), self.bias.astype(kind))[0]
+        return ops.reshape(out, x.shape).astype(self.precision.activation)
 
 
 class PatchProjection(nn.Cell):
@@ -63,7 +63,7 @@ class PatchProjection(nn.Cell):
         self.patch_size = patch_size
         self.width = width
         self.precision = precision
-        self.matmul = ops.MatMul(transpose_b=True)
+        self.product = Product()
 
     def construct(self, images_BCSS: Tensor) -> Tensor:
         side = self.patch_size
@@ -72,9 +72,8 @@ class PatchProjection(nn.Cell):
         patches = ops.transpose(patches, (0, 2, 4, 1, 3, 5))  # (B, G, G, C, P, P): the weight's own order
         rows = ops.reshape(patches, (-1, 3 * side * side))
         weight = ops.reshape(self.weight, (self.width, -1)).astype(self.precision.product)
-        tokens = self.matmul(rows, weight).astype(self.precision.activation)
-        tokens = tokens + self.bias.astype(self.precision.activation)
-        return ops.reshape(tokens, (-1, height * width, self.width))
+        tokens = self.product(rows, weight, self.bias.astype(self.precision.product))
+        return ops.reshape(tokens.astype(self.precision.activation), (-1, height * width, self.width))
 
 
 class PatchEmbed(nn.Cell):
@@ -95,11 +94,7 @@ class Mlp(nn.Cell):
         super().__init__()
         self.fc1 = Dense(width, hidden, precision=precision)
         self.fc2 = Dense(hidden, width, precision=precision)
+        self.gelu = Gelu()
 
     def construct(self, x_BND: Tensor) -> Tensor:
-        return self.fc2(gelu(self.fc1(x_BND)))
-
-
-def gelu(x: Tensor) -> Tensor:
-    """x/2 (1 + erf(x/√2)), exact: BEiT was trained with it, and the tanh form is off by up to 5e-4."""
-    return 0.5 * x * (1.0 + ops.erf(x * (0.5**0.5)))
+        return self.fc2(self.gelu(self.fc1(x_BND))[0])

@@ -88,7 +88,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         if cfg.train.ema_decay is not None:
             with trainer.averaged_weights():
                 metrics |= {f"val/ema_{name}": value for name, value in measure()[0].items()}
-        trainer.cell.set_train()
+        trainer.set_train()
         return metrics
 
     plots = run_dir / "plots"

@@ -1,4 +1,4 @@
-"""One optimizer step: forward, scaled gradient, unscale, finite check, clip, update, in one compiled cell."""
+"""One optimizer step: forward and backward, then, if all is finite, unscale, clip and update: two compiled graphs."""
 
 from __future__ import annotations
 
@@ -17,102 +17,99 @@ CLIP_EPS = 1e-6  # torch.nn.utils.clip_grad_norm_
 MicroBatch = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # images, targets, drop-path factors
 
 
-class StepCell(nn.Cell):
-    """The part of a step that runs on the device. `inputs` go to the network, `target` to the loss.
+class GradientCell(nn.Cell):
+    """Forward and backward: the loss, the gradients of all weights and their norm, as one compiled graph.
 
-    Nothing is updated, neither parameters nor moments nor averaged weights, unless all gradients are finite.
+    `inputs` go to the network, `target` to the loss. Whether the gradients are used is decided outside, so that this
+    graph branches nowhere.
     """
 
     def __init__(
-        self,
-        network: nn.Cell,
-        loss: Callable[[Tensor, Tensor], Tensor],
-        update: nn.Cell,
-        *,
-        clip_norm: float | None,
-        accumulate_steps: int,
-        ema_decay: float | None,
-        ranks: int,
+        self, network: nn.Cell, loss: Callable[[Tensor, Tensor], Tensor], *, accumulate_steps: int, ranks: int
     ) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
         self.loss = loss
-        self.update = update
-        self.clip_norm = clip_norm
-        self.accumulate_steps = accumulate_steps
-        self.ema_decay = ema_decay or 0.0
         self.weights = ParameterTuple(list(network.trainable_params()))
-        self.gradient_sums: Any = self.copies("gradient_sum", np.zeros_like) if accumulate_steps > 1 else None
-        self.averages: Any = self.copies("ema", np.array) if ema_decay is not None else None
+        self.sums: Any = _copies(self.weights, "gradient_sum", np.zeros_like) if accumulate_steps > 1 else None
         self.ranks = ranks
         self.mean_over_ranks = nn.DistributedGradReducer(self.weights, mean=True, degree=ranks) if ranks > 1 else None
         self.sum_over_ranks = ops.AllReduce() if ranks > 1 else None
         self.value_and_grad = ops.value_and_grad(self.scaled_loss, None, self.weights)
 
-    def copies(self, prefix: str, make: Callable[[np.ndarray], np.ndarray]) -> ParameterTuple:
-        return ParameterTuple(
-            [
-                Parameter(Tensor(make(weight.asnumpy())), name=f"{prefix}/{weight.name}", requires_grad=False)
-                for weight in self.weights
-            ]
-        )
-
     def scaled_loss(self, images: Tensor, targets: Tensor, keep: Tensor | None, loss_scale: Tensor) -> Tensor:
         return self.loss(self.network(images, keep), targets) * loss_scale
 
     def construct(
-        self,
-        images: Tensor,
-        targets: Tensor,
-        keep: Tensor | None,
-        loss_scale: Tensor,
-        rates_G3: Tensor,
-        is_last: bool,
-    ) -> tuple[Tensor, Tensor]:
-        """-> (unscaled loss, global norm of the unscaled gradient; 0 before the last micro-batch)."""
+        self, images: Tensor, targets: Tensor, keep: Tensor | None, loss_scale: Tensor, is_last: bool
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """-> (unscaled loss, global norm of the scaled gradients, these); the latter two after the last micro-batch."""
         loss, gradients = self.value_and_grad(images, targets, keep, loss_scale)
         loss = loss / loss_scale
         if self.sum_over_ranks is not None:
             loss = self.sum_over_ranks(loss) / self.ranks
-        if self.gradient_sums is not None:
-            if not is_last:
-                for index, gradient in enumerate(gradients):
-                    ops.assign_add(self.gradient_sums[index], gradient)
-                return loss, ops.zeros_like(loss)
-            gradients = self.take_sums(gradients)
+        if self.sums is not None:
+            total: tuple[Tensor, ...] = ()
+            for index, gradient in enumerate(gradients):
+                total = (*total, ops.assign_add(self.sums[index], gradient))
+            gradients = total
+        if not is_last:
+            return loss, ops.zeros_like(loss), ()
         if self.mean_over_ranks is not None:
             gradients = self.mean_over_ranks(gradients)
-        scale = loss_scale * self.accumulate_steps
-        norm = self.global_norm(gradients) / scale
-        if ops.isfinite(norm):
-            factor = 1.0 / scale
-            if self.clip_norm is not None:
-                factor = factor * ops.minimum(self.clip_norm / (norm + CLIP_EPS), ops.ones_like(norm))
-            self.update(self.multiplied(gradients, factor), rates_G3)
-            if self.averages is not None:
-                for index, average in enumerate(self.averages):
-                    ops.assign(average, average * self.ema_decay + self.weights[index] * (1 - self.ema_decay))
-        return loss, norm
+        return loss, global_norm(gradients), gradients
 
-    def take_sums(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        total: tuple[Tensor, ...] = ()
-        for index, gradient in enumerate(gradients):
-            total = (*total, self.gradient_sums[index] + gradient)
-        for index, value in enumerate(total):
-            ops.assign(self.gradient_sums[index], ops.zeros_like(value))
-        return total
 
-    def global_norm(self, gradients: tuple[Tensor, ...]) -> Tensor:
-        squares: tuple[Tensor, ...] = ()
-        for gradient in gradients:
-            squares = (*squares, ops.square(gradient).sum())
-        return ops.sqrt(ops.addn(squares))
+class UpdateCell(nn.Cell):
+    """What a step does with its gradients: scaled, they change the weights, and the weights their average."""
 
-    def multiplied(self, gradients: tuple[Tensor, ...], factor: Tensor) -> tuple[Tensor, ...]:
-        scaled: tuple[Tensor, ...] = ()
-        for gradient in gradients:
-            scaled = (*scaled, gradient * factor)
-        return scaled
+    def __init__(self, weights: ParameterTuple, update: nn.Cell, *, ema_decay: float | None) -> None:
+        super().__init__(auto_prefix=False)
+        self.weights = weights
+        self.update = update
+        self.ema_decay = ema_decay or 0.0
+        self.averages: Any = _copies(weights, "ema", np.array) if ema_decay is not None else None
+
+    def construct(self, factor: Tensor | None, rates_G3: Tensor, *gradients: Tensor) -> None:
+        # Not as one tuple: the compiler would take that for a constant, and compile at every step.
+        if factor is not None:
+            scaled: tuple[Tensor, ...] = ()
+            for gradient in gradients:
+                scaled = (*scaled, gradient * factor)
+            gradients = scaled
+        self.update(gradients, rates_G3)
+        if self.averages is not None:
+            for index, average in enumerate(self.averages):
+                ops.assign(average, average * self.ema_decay + self.weights[index] * (1 - self.ema_decay))
+
+
+class ClearCell(nn.Cell):
+    """Sets sums of gradients to zero."""
+
+    def __init__(self, sums: ParameterTuple) -> None:
+        super().__init__(auto_prefix=False)
+        self.sums = sums
+
+    def construct(self) -> None:
+        for total in self.sums:
+            ops.assign(total, ops.zeros_like(total))
+
+
+def global_norm(gradients: tuple[Tensor, ...]) -> Tensor:
+    """√ of the sum of all squares; a tensor's own is a product of vectors, which is much faster than a sum on a CPU."""
+    squares: tuple[Tensor, ...] = ()
+    for gradient in gradients:
+        squares = (*squares, ops.matmul(ops.reshape(gradient, (1, -1)), ops.reshape(gradient, (-1, 1))))
+    return ops.sqrt(ops.reshape(ops.addn(squares), ()))
+
+
+def _copies(weights: ParameterTuple, prefix: str, make: Callable[[np.ndarray], np.ndarray]) -> ParameterTuple:
+    return ParameterTuple(
+        [
+            Parameter(Tensor(make(weight.asnumpy())), name=f"{prefix}/{weight.name}", requires_grad=False)
+            for weight in weights
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -152,38 +149,51 @@ class Trainer:
         self.loss_scale = loss_scale
         self.step = 0
         self.updates_done = 0
-        self.cell = StepCell(
-            network,
-            loss,
-            optimizer.update,
-            clip_norm=clip_norm,
-            accumulate_steps=accumulate_steps,
-            ema_decay=ema_decay,
-            ranks=ranks,
-        )
-        self.cell.set_train()
+        self.clip_norm = clip_norm
+        self.accumulate_steps = accumulate_steps
+        self.gradients = GradientCell(network, loss, accumulate_steps=accumulate_steps, ranks=ranks)
+        self.update = UpdateCell(self.gradients.weights, optimizer.update, ema_decay=ema_decay)
+        self.clear = ClearCell(self.gradients.sums) if accumulate_steps > 1 else None
+        self.set_train()
 
     @property
     def skipped_steps(self) -> int:
         return self.step - self.updates_done
 
+    def set_train(self) -> None:
+        """Back to training, after an evaluation of the network."""
+        self.gradients.set_train()
+
     def __call__(self, micro_batches: list[MicroBatch]) -> StepResult:
-        """Take one step over (images, targets, keep) micro-batches."""
+        """Take one step over (images, targets, keep) micro-batches.
+
+        Nothing is updated, neither parameters nor moments nor averaged weights, unless all gradients are finite.
+        """
         lr, scale = float(self.schedule[self.updates_done]), self.loss_scale.value
-        rates = Tensor(self.optimizer.rates(lr, updates_done=self.updates_done))
         scale_tensor = Tensor(np.float32(scale))
         losses = []
         for number, (images, targets, keep) in enumerate(micro_batches, start=1):
             keep_tensor = None if keep is None else Tensor(keep)
             is_last = number == len(micro_batches)
-            loss, norm = self.cell(Tensor(images), Tensor(targets), keep_tensor, scale_tensor, rates, is_last)
+            loss, norm, gradients = self.gradients(Tensor(images), Tensor(targets), keep_tensor, scale_tensor, is_last)
             losses.append(float(loss.asnumpy()))
-        grad_norm = float(norm.asnumpy())
+        grad_norm = float(norm.asnumpy()) / (scale * self.accumulate_steps)
         finite = bool(np.isfinite(grad_norm))
+        if finite:
+            rates = Tensor(self.optimizer.rates(lr, updates_done=self.updates_done))
+            self.update(self.factor(grad_norm, scale), rates, *gradients)
+        if self.clear is not None:
+            self.clear()
         self.step += 1
         self.updates_done += finite
         self.loss_scale.update(finite=finite)
         return StepResult(sum(losses) / len(losses), grad_norm, finite, lr, scale)
+
+    def factor(self, grad_norm: float, scale: float) -> Tensor | None:
+        """What the gradients are to be multiplied by: unscaled, averaged and clipped; None for one."""
+        clip = 1.0 if self.clip_norm is None else min(1.0, self.clip_norm / (grad_norm + CLIP_EPS))
+        factor = clip / (scale * self.accumulate_steps)
+        return None if factor == 1 else Tensor(np.float32(factor))
 
     def state(self) -> dict[str, Any]:
         """The numbers that a checkpoint must hold besides `tensors`."""
@@ -197,17 +207,17 @@ class Trainer:
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
         """The network with its averaged weights, inside the block."""
-        own = [weight.asnumpy().copy() for weight in self.cell.weights]
-        for weight, average in zip(self.cell.weights, self.cell.averages, strict=True):
+        own = [weight.asnumpy().copy() for weight in self.gradients.weights]
+        for weight, average in zip(self.gradients.weights, self.update.averages, strict=True):
             weight.set_data(Tensor(average.asnumpy()))
         try:
             yield
         finally:
-            for weight, value in zip(self.cell.weights, own, strict=True):
+            for weight, value in zip(self.gradients.weights, own, strict=True):
                 weight.set_data(Tensor(value))
 
     def tensors(self) -> dict[str, Parameter]:
         """Every parameter that a checkpoint must hold."""
         kept = {f"model/{parameter.name}": parameter for parameter in self.network.get_parameters()}
         kept |= {f"optimizer/{parameter.name}": parameter for parameter in self.optimizer.update.state()}
-        return kept | {parameter.name: parameter for parameter in self.cell.averages or ()}
+        return kept | {parameter.name: parameter for parameter in self.update.averages or ()}
