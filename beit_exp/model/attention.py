@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from beit_exp.model.gradients import WeightedSum
+from beit_exp.model.gradients import Heads, Rows, WeightedSum
 from beit_exp.model.layers import Dense, make_parameter
 from beit_exp.model.precision import Precision
 
@@ -38,10 +38,11 @@ class RelativePositionBias(nn.Cell):
         self.index = Tensor(relative_position_index(grid).reshape(-1))
         self.tokens = grid * grid + 1
         self.num_heads = num_heads
+        self.rows = Rows()
 
     def construct(self) -> Tensor:
         bias = ops.gather(self.relative_position_bias_table, self.index, 0)
-        return ops.transpose(ops.reshape(bias, (self.tokens, self.tokens, self.num_heads)), (2, 0, 1))
+        return ops.reshape(self.rows.transposed(bias), (self.num_heads, self.tokens, self.tokens))
 
 
 class Attention(nn.Cell):
@@ -56,21 +57,16 @@ class Attention(nn.Cell):
         self.num_heads = num_heads
         self.scale = (width // num_heads) ** -0.5
         self.precision = precision
+        self.heads = Heads(num_heads)
         self.weighted_sum = WeightedSum(precision.statistics)
 
     def construct(self, x_BND: Tensor, bias_HNN: Tensor | None) -> Tensor:
         shape = x_BND.shape
-        q_BHNK = self.split(self.q(x_BND) * self.scale)
-        k_BHNK = self.split(self.k(x_BND))
-        v_BHNK = self.split(self.v(x_BND))
+        q_BHNK = self.heads.split(self.q(x_BND) * self.scale).astype(self.precision.product)
+        k_BHNK = self.heads.split(self.k(x_BND)).astype(self.precision.product)
+        v_BHNK = self.heads.split(self.v(x_BND)).astype(self.precision.product)
         kind = self.precision.statistics
         if bias_HNN is None:
             bias_HNN = ops.zeros((self.num_heads, shape[1], shape[1]), kind)
         out_BHNK = self.weighted_sum(q_BHNK, k_BHNK, v_BHNK, bias_HNN.astype(kind))[0]
-        out_BHNK = out_BHNK.astype(self.precision.activation)
-        return self.proj(ops.reshape(ops.transpose(out_BHNK, (0, 2, 1, 3)), shape))
-
-    def split(self, x_BND: Tensor) -> Tensor:
-        _, tokens, width = x_BND.shape
-        heads = ops.reshape(x_BND, (-1, tokens, self.num_heads, width // self.num_heads))
-        return ops.transpose(heads, (0, 2, 1, 3)).astype(self.precision.product)
+        return self.proj(self.heads.merge(out_BHNK.astype(self.precision.activation)))
