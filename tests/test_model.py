@@ -11,8 +11,10 @@ from mindspore import Tensor
 from beit_exp import weights
 from beit_exp.model.attention import relative_position_index
 from beit_exp.model.build import build_model, drop_path_keep
-from beit_exp.model.gradients import Gelu
+from beit_exp.model.gradients import Gelu, Heads, Rows
 from beit_exp.model.precision import Precision, build_precision
+from beit_exp.train.losses import soft_cross_entropy
+from beit_exp.train.step import GradientCell
 
 O0 = build_precision("O0", half=ms.float32)
 PUBLISHED = json.loads((GOLDEN / "published_sizes.json").read_text())
@@ -134,3 +136,25 @@ def test_half_precision_stays_near_float32(level: str) -> None:
 )
 def test_amp_level_says_what_is_cast(level: str, kinds: tuple) -> None:
     assert build_precision(level, half=ms.float16) == Precision(*kinds)
+
+
+def test_sums_spreads_and_heads_by_products_give_the_numbers_of_the_operators() -> None:
+    ms.set_context(mode=ms.GRAPH_MODE)
+    rng = np.random.default_rng(0)
+    images = Tensor(rng.standard_normal((2, 3, 32, 32), np.float32))
+    keep = Tensor(np.array([[[1, 0], [2, 1]]] * 2, np.float32))
+    targets = Tensor(np.eye(10, dtype=np.float32)[:2])
+    found = []
+    for by_products in (True, False):  # a CPU's way, and the one of other devices
+        network = build("model.embed_dim=32", "model.depth=2", "model.num_heads=2", num_classes=10)
+        for _, cell in network.cells_and_names():
+            if isinstance(cell, Rows):
+                cell.by_products = by_products
+            if isinstance(cell, Heads):
+                cell.by_rows = by_products
+        cell = GradientCell(network, soft_cross_entropy, accumulate_steps=1, ranks=1)
+        cell.set_train()
+        loss, _, gradients = cell(images, targets, keep, Tensor(np.float32(1)), True)
+        found.append([loss.asnumpy(), *(gradient.asnumpy() for gradient in gradients)])
+    for ours, plain in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-6 * max(1.0, float(np.abs(plain).max())))
