@@ -103,6 +103,7 @@ def test_text_of_a_run_cannot_break_the_page_or_the_table() -> None:
     assert as_text(["run", "x"], [["a", None], ["long", 98.6111111]]) == "run   x\na     -\nlong  98.6111"
 
 
+@pytest.mark.slow
 def test_report_from_a_store_equals_that_from_directories(swept: Path, tmp_path: Path, capsys) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     for folder in sorted(swept.glob("*0.[67]5")):

@@ -121,6 +121,7 @@ def wait_until(condition, timeout_s: float = 60) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["open", "send", "upload"])
 def test_a_store_that_comes_back_is_sent_what_it_missed_and_the_run_says_so(run, flaky, kind: str, caplog) -> None:
     cfg, run_dir = run
@@ -136,6 +137,7 @@ def test_a_store_that_comes_back_is_sent_what_it_missed_and_the_run_says_so(run,
     assert (stored.info.status, stored.data.tags["python"]) == ("FINISHED", platform.python_version())
 
 
+@pytest.mark.slow
 def test_a_store_that_does_not_answer_keeps_nobody_waiting_and_holds_no_records_in_memory(
     run, monkeypatch, caplog
 ) -> None:
