@@ -165,7 +165,7 @@ def test_diverged_training_stops_with_its_steps_and_its_last_good_checkpoint(
         "scheduler=constant",
     )
     done = launch(*small(few_digits, *wild, "scheduler.warmup_length=1", *overrides, epochs=20), "hydra.run.dir=run")
-    assert done.returncode == 2, done.stdout
+    assert done.returncode == 3, done.stdout
     assert "training has diverged" in done.stdout and message in done.stdout
     assert "The last good checkpoint is" in done.stdout
     assert [run.info.status for run in launch.runs()] == ["FAILED"]
