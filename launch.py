@@ -28,7 +28,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from beit_exp import complaints, config, hardware, sweep
-from beit_exp.config import Config, UserError
+from beit_exp.config import Config, DivergedError, UserError
 from beit_exp.cores import share_of_machine
 from beit_exp.data.sources import check_folders
 from beit_exp.files import write_atomically
@@ -40,7 +40,6 @@ from beit_exp.tracking import Status
 CONF = Path(__file__).resolve().parent / "conf"
 LAUNCH = "BEIT_EXP_LAUNCH"
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # by the user, who may go on
-DIVERGED = 3
 WORST_LOSS = 1e6
 PLUGINS = {  # choice -> the package that brings it, and the extra that installs that
     "sweep=optuna": ("hydra_optuna_sweeper", "optuna"),
@@ -118,7 +117,7 @@ def compose_and_run(raw: DictConfig) -> float:
         code = run_worker(cfg, run_dir)
     if code not in (0, *STOPPED):
         mark_failed(run_dir, code, last_error(run_dir) or f"exit status {code}")
-    if code == DIVERGED and is_sweep and "direction" in composed.sweeper:
+    if code == DivergedError.exit_status and is_sweep and "direction" in composed.sweeper:
         return worst(cfg)  # a search learns from it, so it is a result
     if code != 0:
         fail(f"the run in {run_dir} ended with exit status {code}", code, is_sweep=is_sweep)

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,11 +15,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from beit_exp import complaints
 from beit_exp.augment_policy import parse_policy
 from beit_exp.files import write_atomically
+from beit_exp.rules import RULES
 
 
 def _checked_policy(text: str) -> str:
     parse_policy(text)
     return text
+
+
+def _checked_keys(allowed: list[str]) -> list[str]:
+    if not set(allowed) <= set(keys()):
+        raise ValueError("must be full names of settings")
+    return allowed
 
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -34,12 +40,19 @@ Triple = Annotated[list[float], Field(min_length=3, max_length=3)]
 Interval = Annotated[list[PositiveFloat], Field(min_length=2, max_length=2)]
 Text = Annotated[str, Field(min_length=1)]
 PolicyText = Annotated[str, AfterValidator(_checked_policy)]
+SettingNames = Annotated[list[str], AfterValidator(_checked_keys)]
 
 
 class UserError(Exception):
     """What the user can mend: shown as its message alone, without a traceback."""
 
     exit_status = 2
+
+
+class DivergedError(UserError):
+    """Training that cannot go on: a result of its settings, told by an exit status of its own."""
+
+    exit_status = 3
 
 
 class WrongSettingsError(UserError):
@@ -172,7 +185,7 @@ class Config(Section):
     objective: Literal["val/top1", "val/top5", "val/loss", "best/val/top1"]
     checkpoint: Text | None
     images: Text | None
-    allow_changes: list[str]
+    allow_changes: SettingNames
     model: ModelConfig
     dataset: DatasetConfig
     augment: AugmentConfig
@@ -181,119 +194,6 @@ class Config(Section):
     hardware: HardwareConfig
     train: TrainConfig
     tracking: TrackingConfig
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A law over several settings; judged only when each of them is valid by itself."""
-
-    keys: tuple[str, ...]
-    holds: Callable[..., bool]
-    allowed: str
-
-
-RULES = (
-    Rule(
-        ("model.image_size", "model.patch_size"),
-        lambda size, patch: size % patch == 0,
-        "must be a multiple of model.patch_size",
-    ),
-    Rule(
-        ("model.embed_dim", "model.num_heads"),
-        lambda dim, heads: dim % heads == 0,
-        "must be a multiple of model.num_heads",
-    ),
-    Rule(
-        ("model.rel_pos_bias", "model.shared_rel_pos_bias"),
-        lambda own, shared: not (own and shared),
-        "one of the two may be true: a table per block or one shared by all blocks",
-    ),
-    Rule(
-        ("dataset.num_classes", "dataset.name"),
-        lambda classes, name: name != "digits" or classes == 10,
-        "must be 10 for dataset.name=digits",
-    ),
-    Rule(
-        ("augment.crop_scale",),
-        lambda scale: scale is None or scale[0] <= scale[1] <= 1,
-        "must be two shares of the area, rising, at most 1; or null for the evaluation's crop",
-    ),
-    Rule(("augment.crop_ratio",), lambda ratio: ratio[0] <= ratio[1], "must rise"),
-    Rule(
-        ("augment.cutmix_minmax", "augment.cutmix"),
-        lambda minmax, cutmix: minmax is None or (cutmix > 0 and minmax[0] <= minmax[1] <= 1),
-        "must be two rising shares of the side, at most 1, and needs augment.cutmix > 0",
-    ),
-    Rule(
-        ("train.batch_size", "augment.mix_up", "augment.cutmix"),
-        lambda batch, mixup, cutmix: batch % 2 == 0 or not (mixup or cutmix),
-        "must be even while augment.mix_up or augment.cutmix is above 0: images are mixed in pairs",
-    ),
-    Rule(
-        ("scheduler.warmup_length", "scheduler.cooldown_epochs", "train.epochs"),
-        lambda warmup, cooldown, epochs: warmup + cooldown < epochs,
-        "plus scheduler.cooldown_epochs must be less than train.epochs",
-    ),
-    Rule(
-        ("scheduler.min_lr", "optimizer.base_lr"),
-        lambda low, base: low <= base,
-        "must be at most optimizer.base_lr",
-    ),
-    Rule(
-        ("scheduler.warmup_lr", "optimizer.base_lr"),
-        lambda low, base: low <= base,
-        "must be at most optimizer.base_lr",
-    ),
-    Rule(
-        ("scheduler.milestones", "scheduler.name"),
-        lambda milestones, name: (
-            milestones == sorted(set(milestones)) and (len(milestones) > 0 or name != "multistep_lr")
-        ),
-        "must rise, and hold at least one epoch for scheduler.name=multistep_lr",
-    ),
-    Rule(
-        ("hardware.is_dynamic_loss_scale", "hardware.amp_level"),
-        lambda dynamic, level: not (dynamic and level == "O0"),
-        "must be false at hardware.amp_level=O0: float32 gradients need no scale",
-    ),
-    Rule(
-        ("hardware.loss_scale", "hardware.amp_level"),
-        lambda scale, level: scale == 1 or level != "O0",
-        "must be 1 at hardware.amp_level=O0: float32 gradients need no scale",
-    ),
-    Rule(
-        ("checkpoint", "task"),
-        lambda checkpoint, task: (checkpoint is None) == (task in ("finetune", "check_data")),
-        "must name a run directory or a weights file for task=evaluate, predict or export, and be null for "
-        "task=finetune (which starts from model.pretrained) and check_data",
-    ),
-    Rule(
-        ("hardware.node_rank", "hardware.node_num"),
-        lambda rank, nodes: rank < nodes,
-        "must be less than hardware.node_num",
-    ),
-    Rule(
-        ("hardware.master_port", "hardware.node_num"),
-        lambda port, nodes: port is not None or nodes == 1,
-        "must be given, the same on every node, where hardware.node_num is above 1",
-    ),
-    Rule(
-        ("hardware.device_num", "task"),
-        lambda devices, task: devices == 1 or task in ("finetune", "evaluate"),
-        "must be 1 but for task=finetune and task=evaluate",
-    ),
-    Rule(
-        ("train.checkpoint_url",),
-        lambda url: url is None or url.startswith(("s3://", "obs://")),
-        "must begin with s3:// or obs://",
-    ),
-    Rule(
-        ("allow_changes",),
-        lambda allowed: set(allowed) <= set(keys()),
-        "must be full names of settings",
-    ),
-    Rule(("images", "task"), lambda images, task: images is None or task == "predict", "belongs to task=predict"),
-)
 
 
 def from_mapping(raw: dict[str, Any]) -> Config:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import getpass
 import json
 import logging
 import math
 import os
-import platform
-import shutil
 import sqlite3
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -152,87 +148,6 @@ def log_model(client: Any, run_id: str, cfg: Config, run_dir: Path) -> None:
         pip_requirements=[f"{name}=={metadata.version(name)}" for name in SERVED_WITH],
     )
     client.set_tag(run_id, MODEL_TAG, logged.model_uri)
-
-
-class StoredRun(NamedTuple):
-    """A run as the store holds it."""
-
-    run_id: str
-    name: str
-    status: str
-    params: dict[str, str]
-    records: list[dict[str, Any]]  # as in metrics.jsonl
-
-
-def find_runs(uri: str, name: str) -> list[StoredRun]:
-    """The run with an id, or its children if it has any, or the runs of an experiment that are no parents."""
-    client = open_store(uri)
-    experiment = client.get_experiment_by_name(name)
-    if experiment is not None:
-        found = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
-        parents = {run.data.tags.get(PARENT_TAG) for run in found}
-        found = [run for run in found if run.info.run_id not in parents]
-    else:
-        everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
-        below = client.search_runs(
-            everywhere, f"tags.`{PARENT_TAG}` = '{name}'", order_by=["attributes.start_time ASC"]
-        )
-        found = list(below) or list(client.search_runs(everywhere, f"attributes.run_id = '{name}'"))
-    return [
-        StoredRun(run.info.run_id, run.info.run_name, run.info.status, run.data.params, _records(client, run))
-        for run in found
-    ]
-
-
-def _records(client: Any, run: Any) -> list[dict[str, Any]]:
-    """A run's metrics by step, each with the time and the epoch at which it was logged."""
-    by_step: dict[int, dict[str, Any]] = {}
-    for name in run.data.metrics:
-        for metric in client.get_metric_history(run.info.run_id, name):
-            record = by_step.setdefault(metric.step, {"step": metric.step, "time": metric.timestamp / 1000})
-            record[name] = metric.value
-    for record in by_step.values():
-        record["epoch"] = record.pop(EPOCH_METRIC, 0.0)
-    return [by_step[step] for step in sorted(by_step)]
-
-
-def read_artifacts(uri: str, run_id: str, paths: dict[str, str]) -> dict[str, bytes]:
-    """Name -> content of those of a run's files that there are; `paths` are name -> path in the run."""
-    client = open_store(uri)
-    folders = {str(Path(path).parent) for path in paths.values()}
-    there = {entry.path for folder in folders for entry in client.list_artifacts(run_id, folder)}
-    with tempfile.TemporaryDirectory() as folder:
-        return {
-            name: Path(client.download_artifacts(run_id, path, folder)).read_bytes()
-            for name, path in paths.items()
-            if path in there
-        }
-
-
-def environment_tags() -> dict[str, str]:
-    """What a result may depend on besides the settings: code, versions, machine."""
-    tags = {"host": platform.node(), "python": platform.python_version()}
-    tags |= {"mlflow.user": getpass.getuser(), "mlflow.source.name": "launch.py"}  # columns of MLflow's page
-    tags |= {name: metadata.version(name) for name in ("mindspore", "numpy")}
-    if (cann := cann_version()) is not None:
-        tags["cann"] = cann
-    root = PACKAGE.parent
-    if (root / ".git").exists() and shutil.which("git"):
-        git = ["git", "-C", str(root)]
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
-        tags |= {"git.commit": commit.stdout.strip(), "git.dirty": str(bool(changed.stdout.strip())).lower()}
-    return tags
-
-
-def cann_version() -> str | None:
-    """The version of Ascend's toolkit whose `set_env.sh` this environment has read, if any."""
-    home = os.environ.get("ASCEND_TOOLKIT_HOME") or os.environ.get("ASCEND_HOME_PATH")
-    for path in sorted(Path(home).glob("**/ascend_toolkit_install.info")) if home else []:
-        for line in path.read_text().splitlines():
-            if line.startswith("version="):
-                return line.partition("=")[2]
-    return None
 
 
 def resolve_uri(configured: str | None) -> str:

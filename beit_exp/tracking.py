@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Literal
 
 from beit_exp import store
 from beit_exp.config import Config
+from beit_exp.environment import environment_tags
 from beit_exp.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ def start(cfg: Config, run_dir: Path, *, is_leader: bool = True) -> Iterator[Tra
         path.touch()
         keep_records(path, len(read_records(path)))  # without a last line that a crash cut short
         tracker = Tracker(run_dir, sink=MlflowSink(cfg, run_dir))
-        tracker.log_facts(tags=store.environment_tags())
+        tracker.log_facts(tags=environment_tags())
     else:
         tracker = NoTracker()
     status: Status = "FAILED"

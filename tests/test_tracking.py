@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import make_config
 
-from beit_exp import config, store, tracking
+from beit_exp import config, environment, store, tracking
 from beit_exp.files import replacing, write_atomically
 from beit_exp.store import open_experiment, resolve_uri
 from beit_exp.tracking import Interrupted, read_records
@@ -182,10 +182,10 @@ def test_a_run_is_tagged_with_code_and_versions(run) -> None:
 def test_the_version_of_cann_is_that_of_the_toolkit_in_use(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delenv("ASCEND_HOME_PATH", raising=False)
     monkeypatch.setenv("ASCEND_TOOLKIT_HOME", str(tmp_path))
-    assert store.cann_version() is None
+    assert environment.cann_version() is None
     (tmp_path / "x86_64-linux").mkdir()
     (tmp_path / "x86_64-linux" / "ascend_toolkit_install.info").write_text("package_name=a\nversion=8.0.RC3\n")
-    assert store.environment_tags()["cann"] == "8.0.RC3"
+    assert environment.environment_tags()["cann"] == "8.0.RC3"
 
 
 def test_a_record_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:

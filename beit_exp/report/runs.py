@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from beit_exp import config, store
+from beit_exp import config, stored
 from beit_exp.config import UserError
 from beit_exp.tracking import read_records
 
@@ -46,14 +46,18 @@ class Run:
 
     @property
     def images_per_s(self) -> float | None:
-        """Median over the logged steps."""
-        speeds = [record["time/images_per_s"] for record in self.records if "time/images_per_s" in record]
-        return statistics.median(speeds) if speeds else None
+        return images_per_s(self.records)
 
     @property
     def elapsed_s(self) -> float | None:
         """From the first to the last record."""
         return self.records[-1]["time"] - self.records[0]["time"] if self.records else None
+
+
+def images_per_s(records: list[dict[str, Any]]) -> float | None:
+    """Median over the logged steps."""
+    speeds = [record["time/images_per_s"] for record in records if "time/images_per_s" in record]
+    return statistics.median(speeds) if speeds else None
 
 
 def is_lower_better(objective: str) -> bool:
@@ -119,19 +123,19 @@ def status_of(folder: Path) -> str:
 
 def read_store(uri: str, name: str) -> list[Run]:
     """From an MLflow store: a run by its id, a sweep by its parent's id, or an experiment by its name."""
-    found = store.find_runs(uri, name)
+    found = stored.find_runs(uri, name)
     if not found:
         raise UserError(f"the tracking store {uri} has no run and no experiment {name!r}")
     return [
         Run(
-            name=stored.name,
-            status=stored.status.lower(),
-            settings={key: read_value(text) for key, text in stored.params.items()},
-            records=stored.records,
-            pictures=store.read_artifacts(uri, stored.run_id, {name: f"plots/{name}.png" for name in PICTURES}),
-            run_id=stored.run_id,
+            name=run.name,
+            status=run.status.lower(),
+            settings={key: read_value(text) for key, text in run.params.items()},
+            records=run.records,
+            pictures=stored.read_artifacts(uri, run.run_id, {name: f"plots/{name}.png" for name in PICTURES}),
+            run_id=run.run_id,
         )
-        for stored in found
+        for run in found
     ]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from beit_exp.report.page import duration
+from beit_exp.report.runs import images_per_s
 
 
 def summary(
@@ -16,10 +17,9 @@ def summary(
     best_epoch = metrics.get("best/epoch", 0.0)
     lines = [f"{'result':10}{'last':>10}{f'epoch {best_epoch:g} (best)':>20}"]
     lines += [f"{name:10}{metrics[name]:10.4f}{metrics.get(f'best/{name}', metrics[name]):20.4f}" for name in names]
-    speeds = [record["time/images_per_s"] for record in records if "time/images_per_s" in record]
-    if speeds:
+    if (speed := images_per_s(records)) is not None:
         elapsed = duration(records[-1]["time"] - records[0]["time"])
-        lines.append(f"{'time':10}{elapsed:>10}{f'{sorted(speeds)[len(speeds) // 2]:.0f} images/s':>20}")
+        lines.append(f"{'time':10}{elapsed:>10}{f'{speed:.0f} images/s':>20}")
     lines += [
         "",
         f"files     {run_dir}",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from beit_exp.config import Config, UserError
+from beit_exp.config import Config, DivergedError
 from beit_exp.hardware import Runtime
 from beit_exp.storage import mirroring
 from beit_exp.tracking import Interrupted, Tracker
@@ -25,12 +25,6 @@ from beit_exp.train.stop import listening
 logger = logging.getLogger(__name__)
 
 Metrics = dict[str, float]
-
-
-class DivergedError(UserError):
-    """Training that cannot go on: a result of its settings, told by an exit status of its own."""
-
-    exit_status = 3
 
 
 def fit(
