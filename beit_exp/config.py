@@ -179,8 +179,15 @@ class TrackingConfig(Section):
     system_metrics: bool
 
 
+class BenchmarkConfig(Section):
+    parts: Annotated[list[Literal["step", "training", "inference", "train_data", "eval_data"]], Field(min_length=1)]
+    warm_up: NonNegativeInt
+    repeats: PositiveInt
+    data_batches: PositiveInt
+
+
 class Config(Section):
-    task: Literal["finetune", "evaluate", "predict", "export", "check_data"]
+    task: Literal["finetune", "evaluate", "predict", "export", "check_data", "benchmark"]
     seed: NonNegativeInt
     objective: Literal["val/top1", "val/top5", "val/loss", "best/val/top1"]
     checkpoint: Text | None
@@ -194,6 +201,7 @@ class Config(Section):
     hardware: HardwareConfig
     train: TrainConfig
     tracking: TrackingConfig
+    benchmark: BenchmarkConfig
 
 
 def from_mapping(raw: dict[str, Any]) -> Config:

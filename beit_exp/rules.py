@@ -86,9 +86,9 @@ RULES = (
     ),
     Rule(
         ("checkpoint", "task"),
-        lambda checkpoint, task: (checkpoint is None) == (task in ("finetune", "check_data")),
+        lambda checkpoint, task: (checkpoint is None) == (task in ("finetune", "check_data", "benchmark")),
         "must name a run directory or a weights file for task=evaluate, predict or export, and be null for "
-        "task=finetune (which starts from model.pretrained) and check_data",
+        "task=finetune (which starts from model.pretrained), check_data and benchmark",
     ),
     Rule(
         ("hardware.node_rank", "hardware.node_num"),
@@ -102,8 +102,8 @@ RULES = (
     ),
     Rule(
         ("hardware.device_num", "task"),
-        lambda devices, task: devices == 1 or task in ("finetune", "evaluate"),
-        "must be 1 but for task=finetune and task=evaluate",
+        lambda devices, task: devices == 1 or task in ("finetune", "evaluate", "benchmark"),
+        "must be 1 but for task=finetune, evaluate and benchmark",
     ),
     Rule(
         ("train.checkpoint_url",),

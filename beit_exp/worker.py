@@ -86,6 +86,8 @@ def run_task(cfg: Config, run_dir: Path, tracker: Tracker) -> dict[str, float]:
             from beit_exp.tasks import export as task  # type: ignore[no-redef]
         case "check_data":
             from beit_exp.tasks import check_data as task  # type: ignore[no-redef]
+        case "benchmark":
+            from beit_exp.tasks import benchmark as task  # type: ignore[no-redef]
         case _:
             assert_never(cfg.task)
     return task.run(cfg, run_dir, runtime, tracker)

@@ -72,7 +72,7 @@ REFUSED = {
     "unknown hardware": (("hardware=tpu",), "hardware = 'tpu': must be one of ascend, ascend_8p, auto, cpu"),
     "processes for one folder": (
         ("task=predict", f"checkpoint={GOLDEN}", "hardware.device_num=2"),
-        "hardware.device_num = 2: must be 1 but for task=finetune and task=evaluate",
+        "hardware.device_num = 2: must be 1 but for task=finetune, evaluate and benchmark",
     ),
     "malformed override": (("optimizer.beta=[0.9",), "optimizer.beta=[0.9 is no override: no viable"),
 }

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from beit_exp.config import Config
 from beit_exp.data.build import Shard, TrainStream, eval_batches, train_batches
-from beit_exp.data.sources import describe, open_split
+from beit_exp.data.sources import ImageList, describe, open_split
 from beit_exp.hardware import Runtime
+from beit_exp.model.beit import BEiT
 from beit_exp.model.build import build_model, drop_path_keep
 from beit_exp.model.precision import build_precision
 from beit_exp.optim.schedule import build_schedule
@@ -31,29 +33,37 @@ from beit_exp.weights import load_pretrained
 logger = logging.getLogger(__name__)
 
 
-def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[str, float]:
-    """Train the network of `cfg`, or go on training it, and return its final metrics."""
-    train_images, val_images = open_split(cfg.dataset, "train"), open_split(cfg.dataset, "val")
-    shard = Shard(runtime.rank, runtime.size)
-    stream = TrainStream(train_images, cfg, shard)
+@dataclass(frozen=True)
+class Finetuning:
+    """What a step of fine-tuning is made of."""
+
+    train_images: ImageList
+    stream: TrainStream
+    network: BEiT
+    trainer: Trainer
+    batches: Callable[[int, int], Iterator[list[MicroBatch]]]  # of steps `first` to `last` - 1
+
+
+def build(cfg: Config, runtime: Runtime) -> Finetuning:
+    """Everything that training needs, from data to optimizer; the benchmark measures the same."""
+    train_images = open_split(cfg.dataset, "train")
+    stream = TrainStream(train_images, cfg, Shard(runtime.rank, runtime.size))
 
     precision = build_precision(cfg.hardware.amp_level, half=runtime.half)
     network = build_model(cfg.model, num_classes=cfg.dataset.num_classes, precision=precision, seed=cfg.seed)
     if cfg.model.pretrained is not None:
         load_pretrained(network, cfg.model.pretrained)
 
-    optimizer = build_optimizer(cfg.optimizer, network, depth=cfg.model.depth)
-    schedule = build_schedule(
-        cfg.scheduler,
-        peak_lr=cfg.optimizer.base_lr,
-        epochs=cfg.train.epochs,
-        steps_per_epoch=stream.steps_per_epoch,
-    )
     trainer = Trainer(
         network,
-        optimizer,
+        build_optimizer(cfg.optimizer, network, depth=cfg.model.depth),
         loss=soft_cross_entropy,
-        schedule=schedule,
+        schedule=build_schedule(
+            cfg.scheduler,
+            peak_lr=cfg.optimizer.base_lr,
+            epochs=cfg.train.epochs,
+            steps_per_epoch=stream.steps_per_epoch,
+        ),
         loss_scale=build_loss_scale(cfg.hardware),
         clip_norm=cfg.optimizer.clip_global_norm_value,
         accumulate_steps=cfg.train.accumulate_steps,
@@ -75,11 +85,20 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
                 for number, (images, targets) in zip(numbers, micro_batches, strict=False)
             ]
 
+    return Finetuning(train_images, stream, network, trainer, batches)
+
+
+def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[str, float]:
+    """Train the network of `cfg`, or go on training it, and return its final metrics."""
+    setup = build(cfg, runtime)
+    trainer, stream, train_images = setup.trainer, setup.stream, setup.train_images
+    val_images = open_split(cfg.dataset, "val")
+
     def validate(check_stop: Callable[[], None]) -> dict[str, float]:
         def measure() -> tuple[dict[str, float], Outcomes]:
-            data = eval_batches(val_images, cfg, shard)
+            data = eval_batches(val_images, cfg, stream.shard)
             size = min(cfg.train.batch_size, len(val_images))
-            return evaluate(network, data, batch_size=size, gather=runtime.gather, check_stop=check_stop)
+            return evaluate(setup.network, data, batch_size=size, gather=runtime.gather, check_stop=check_stop)
 
         found, outcomes = measure()
         metrics = {f"val/{name}": value for name, value in found.items()}
@@ -96,7 +115,8 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         splits = (("training", train_images), ("validation", val_images))
         name, source = cfg.dataset.name, cfg.dataset.data_url
         tracker.log_facts(datasets=[describe(part, name=name, source=source, context=use) for use, part in splits])
-        plot_schedule(schedule, optimizer.groups, steps_per_epoch=stream.steps_per_epoch, path=plots / "schedule.png")
+        groups, steps_per_epoch = trainer.optimizer.groups, stream.steps_per_epoch
+        plot_schedule(trainer.schedule, groups, steps_per_epoch=steps_per_epoch, path=plots / "schedule.png")
         sample = next(train_batches(stream, cfg, first=0, last=1))[0]
         plot_batch(sample, mean=cfg.dataset.mean, std=cfg.dataset.std, path=plots / "batch.png")
 
@@ -104,7 +124,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         trainer,
         cfg,
         steps_per_epoch=stream.steps_per_epoch,
-        batches=batches,
+        batches=setup.batches,
         evaluate=validate,
         facts={"classes": train_images.classes, "config": cfg.model_dump()},
         run_dir=run_dir,

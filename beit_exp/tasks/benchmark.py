@@ -1,0 +1,224 @@
+"""How fast this machine trains, infers and reads images with these settings, and what it could do at most."""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import psutil
+from mindspore import Tensor, ops
+from rich.console import Console
+from rich.table import Table
+
+from beit_exp.config import Config, UserError
+from beit_exp.data.build import eval_batches, train_batches
+from beit_exp.data.sources import open_split
+from beit_exp.environment import environment_tags
+from beit_exp.files import write_atomically
+from beit_exp.hardware import Runtime, device_name
+from beit_exp.model.build import forward_flops
+from beit_exp.model.precision import build_precision
+from beit_exp.tasks.finetune import Finetuning, build
+from beit_exp.tracking import Tracker
+from beit_exp.train.evaluate import predict_batches
+
+logger = logging.getLogger(__name__)
+
+BACKWARD_FLOPS = 2  # times those of the forward pass: a product for each operand's gradient
+PRODUCT_SIDES = (512, 1024, 2048, 4096, 8192)
+PRODUCTS_IN_A_ROW = 4
+LONG_ENOUGH_S = 0.2
+Metrics = dict[str, float]
+Seconds = dict[str, list[float]]  # part -> what each repeat took
+
+
+def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metrics:
+    """-> `benchmark/...` metrics of the parts asked for: medians over `benchmark.repeats`, after a warm-up.
+
+    `benchmark.json` holds every repeat. The part `step` comes first, so that the peak memory is that of training.
+    """
+    wanted, repeats = cfg.benchmark.parts, cfg.benchmark.repeats
+    setup = build(cfg, runtime)
+    check_steps(cfg, setup)
+    seconds: Seconds = {}
+    found: Metrics = {}
+    batch_size = cfg.train.batch_size
+    global_batch = setup.stream.global_batch * cfg.train.accumulate_steps
+    if "step" in wanted:
+        found |= measure_step(cfg, runtime, setup, seconds)
+    if "training" in wanted:
+        found |= measure_training(cfg, setup, seconds)
+    if "inference" in wanted:
+        images, labels = next(train_batches(setup.stream, cfg, first=0, last=1))
+        seconds["inference"] = timed(
+            lambda: list(predict_batches(setup.network, [(images, labels)], batch_size=batch_size)),
+            warm_up=1 + cfg.benchmark.warm_up,
+            repeats=repeats,
+        )
+        found["inference_images_per_s"] = runtime.size * batch_size / statistics.median(seconds["inference"])
+    if "train_data" in wanted:
+        batches = cfg.benchmark.data_batches
+        seconds["train_data"] = timed(
+            lambda: exhaust(train_batches(setup.stream, cfg, first=0, last=batches)), warm_up=1, repeats=repeats
+        )
+        images_read = batches * batch_size * runtime.size
+        found["train_data_images_per_s"] = images_read / statistics.median(seconds["train_data"])
+    if "eval_data" in wanted:
+        val_images = open_split(cfg.dataset, "val")
+        seconds["eval_data"] = timed(
+            lambda: exhaust(eval_batches(val_images, cfg, setup.stream.shard)), warm_up=1, repeats=repeats
+        )
+        found["eval_data_images_per_s"] = len(val_images) / statistics.median(seconds["eval_data"])
+    if "step" in wanted or "inference" in wanted:
+        found |= shares_of_peak(cfg, runtime, found, step_images=global_batch // runtime.size)
+    metrics = {f"benchmark/{name}": value for name, value in found.items()}
+    if not runtime.is_leader:
+        return metrics
+    tracker.log(metrics, step=0, epoch=0)
+    device = device_name(runtime)
+    report = {
+        "device": device,
+        "environment": environment_tags(),
+        "metrics": metrics,
+        "seconds": seconds,
+        "config": cfg.model_dump(),
+    }
+    write_atomically(run_dir / "benchmark.json", json.dumps(report, indent=1).encode())
+    tracker.log_file(run_dir / "benchmark.json")
+    show(cfg, metrics, device=device, run_dir=run_dir)
+    return metrics
+
+
+def check_steps(cfg: Config, setup: Finetuning) -> None:
+    """The schedule must reach as far as the steps taken."""
+    needed = 2 * (1 + cfg.benchmark.warm_up + cfg.benchmark.repeats)
+    if needed > len(setup.trainer.schedule):
+        raise UserError(
+            f"benchmark.repeats = {cfg.benchmark.repeats}: {needed} training steps are taken, but train.epochs = "
+            f"{cfg.train.epochs} on these images are {len(setup.trainer.schedule)}; raise train.epochs"
+        )
+
+
+def measure_step(cfg: Config, runtime: Runtime, setup: Finetuning, seconds: Seconds) -> Metrics:
+    """The same micro-batches again and again: what the device does, apart from reading images."""
+    micro_batches = next(setup.batches(0, 1))
+    started = time.perf_counter()
+    setup.trainer(micro_batches)
+    first_s = time.perf_counter() - started
+    since_start = time.time() - psutil.Process().create_time()
+    seconds["step"] = timed(
+        lambda: setup.trainer(micro_batches), warm_up=cfg.benchmark.warm_up, repeats=cfg.benchmark.repeats
+    )
+    step_s = statistics.median(seconds["step"])
+    return {
+        "step_s": step_s,
+        "step_images_per_s": setup.stream.global_batch * cfg.train.accumulate_steps / step_s,
+        "compile_s": first_s - step_s,
+        "start_to_first_step_s": since_start,
+        "peak_memory_gb": peak_memory_gb(runtime),
+    }
+
+
+def measure_training(cfg: Config, setup: Finetuning, seconds: Seconds) -> Metrics:
+    """Steps on the batches that the input pipeline makes meanwhile, and the share of time spent waiting for them."""
+    first = setup.trainer.step
+    ready = first + 1 + cfg.benchmark.warm_up  # compiled, and the pipeline full
+    waits, totals = [], []
+    batches = setup.batches(first, ready + cfg.benchmark.repeats)
+    for step in range(first, ready + cfg.benchmark.repeats):
+        started = time.perf_counter()
+        micro_batches = next(batches)
+        waited_s = time.perf_counter() - started
+        setup.trainer(micro_batches)
+        if step >= ready:
+            waits.append(waited_s)
+            totals.append(time.perf_counter() - started)
+    seconds["training"], seconds["training_wait"] = totals, waits
+    images = setup.stream.global_batch * cfg.train.accumulate_steps
+    return {
+        "training_images_per_s": images / statistics.median(totals),
+        "data_wait_percent": 100 * sum(waits) / sum(totals),
+    }
+
+
+def shares_of_peak(cfg: Config, runtime: Runtime, found: Metrics, *, step_images: int) -> Metrics:
+    """Model FLOPs per second of one device, and their share of what its matrix products reach."""
+    kind = build_precision(cfg.hardware.amp_level, half=runtime.half).product
+    peak = product_flops_per_s(kind, repeats=cfg.benchmark.repeats)
+    forward = forward_flops(cfg.model, num_classes=cfg.dataset.num_classes)
+    shares: Metrics = {"forward_gflops_per_image": forward / 1e9, "product_peak_gflops_per_s": peak / 1e9}
+    if "step_s" in found:
+        speed = (1 + BACKWARD_FLOPS) * forward * step_images / found["step_s"]
+        shares |= {"step_gflops_per_s": speed / 1e9, "step_percent_of_peak": 100 * speed / peak}
+    if "inference_images_per_s" in found:
+        speed = forward * found["inference_images_per_s"] / runtime.size
+        shares["inference_percent_of_peak"] = 100 * speed / peak
+    return shares
+
+
+def product_flops_per_s(kind: ms.Type, *, repeats: int) -> float:
+    """The best of square matrix products of growing sides, until one takes long enough to be sure."""
+    best = 0.0
+    for side in PRODUCT_SIDES:
+        left = Tensor(np.random.default_rng(0).standard_normal((side, side), dtype=np.float32) / side**0.5).astype(kind)
+
+        def multiply(left: Tensor = left) -> None:
+            product = left
+            for _ in range(PRODUCTS_IN_A_ROW):
+                product = ops.matmul(product, left)
+            product[0, 0].asnumpy()  # waits for the device
+
+        took = statistics.median(timed(multiply, warm_up=1, repeats=repeats))
+        best = max(best, PRODUCTS_IN_A_ROW * 2 * side**3 / took)
+        if took > LONG_ENOUGH_S:
+            break
+    return best
+
+
+def peak_memory_gb(runtime: Runtime) -> float:
+    """The most that this process, or on a card its device, has held so far."""
+    if runtime.device_target == "Ascend":
+        return ms.runtime.max_memory_allocated() / 1e9
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9  # bytes there, KiB on Linux
+
+
+def timed(action: Callable[[], object], *, warm_up: int, repeats: int) -> list[float]:
+    """Seconds of each repeat, after the warm-up."""
+    for _ in range(warm_up):
+        action()
+    taken = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        action()
+        taken.append(time.perf_counter() - started)
+    return taken
+
+
+def exhaust(batches: Iterable[object]) -> None:
+    for _ in batches:
+        pass
+
+
+def show(cfg: Config, metrics: Metrics, *, device: str, run_dir: Path) -> None:
+    """The result as a table."""
+    title = (
+        f"{cfg.model.arch}, {cfg.model.image_size} px, batch {cfg.train.batch_size}, {cfg.hardware.amp_level}, {device}"
+    )
+    table = Table("metric", "median", title=title)
+    table.columns[1].justify = "right"
+    for name, value in metrics.items():
+        table.add_row(name, f"{value:.4g}")
+    console = Console(width=100)
+    with console.capture() as text:
+        console.print(table)
+    logger.info("%s", text.get())
+    logger.info("files     %s", run_dir)
