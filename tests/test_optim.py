@@ -151,4 +151,4 @@ def test_rates_of_the_groups_differ_by_layer_decay() -> None:
     parameters = [Parameter(Tensor(np.ones((2, 2), np.float32)), name=name) for name in names]
     cfg = make_config("optimizer.layer_decay=0.5", "optimizer=adam_weight_decay").optimizer
     rates = Optimizer(cfg, parameters, depth=2).rates(0.8, updates_done=0)
-    np.testing.assert_allclose(rates[:, 0], [0.1, 0.2, 0.4, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(rates[0], [0.1, 0.2, 0.4, 0.8], rtol=1e-6)

@@ -7,7 +7,7 @@ from mindspore import Tensor, nn, ops
 
 from beit_exp.model.gradients import Heads, Rows, WeightedSum
 from beit_exp.model.layers import Dense, make_parameter
-from beit_exp.model.precision import Precision
+from beit_exp.model.precision import Precision, cast
 
 # B batch · N tokens, the class token first · D width · H heads · K width per head
 
@@ -62,11 +62,11 @@ class Attention(nn.Cell):
 
     def construct(self, x_BND: Tensor, bias_HNN: Tensor | None) -> Tensor:
         shape = x_BND.shape
-        q_BHNK = self.heads.split(self.q(x_BND) * self.scale).astype(self.precision.product)
-        k_BHNK = self.heads.split(self.k(x_BND)).astype(self.precision.product)
-        v_BHNK = self.heads.split(self.v(x_BND)).astype(self.precision.product)
+        q_BHNK = cast(self.heads.split(self.q(x_BND) * self.scale), self.precision.product)
+        k_BHNK = cast(self.heads.split(self.k(x_BND)), self.precision.product)
+        v_BHNK = cast(self.heads.split(self.v(x_BND)), self.precision.product)
         kind = self.precision.statistics
         if bias_HNN is None:
             bias_HNN = ops.zeros((self.num_heads, shape[1], shape[1]), kind)
-        out_BHNK = self.weighted_sum(q_BHNK, k_BHNK, v_BHNK, bias_HNN.astype(kind))[0]
-        return self.proj(self.heads.merge(out_BHNK.astype(self.precision.activation)))
+        out_BHNK = self.weighted_sum(q_BHNK, k_BHNK, v_BHNK, cast(bias_HNN, kind))[0]
+        return self.proj(self.heads.merge(cast(out_BHNK, self.precision.activation)))

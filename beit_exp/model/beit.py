@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from beit_exp.model.attention import Attention, RelativePositionBias
-from beit_exp.model.gradients import ScaledAddition
+from beit_exp.model.gradients import ScaledAddition, ones
 from beit_exp.model.layers import Dense, LayerNorm, Mlp, PatchEmbed, make_parameter
-from beit_exp.model.precision import Precision
+from beit_exp.model.precision import Precision, cast
 
 # B batch · N tokens, the class token first · D width · H heads · L blocks · S image side · K classes
 
@@ -40,25 +41,27 @@ class Block(nn.Cell):
         self.gamma_1 = None if scale is None else make_parameter(width, fill=scale)
         self.gamma_2 = None if scale is None else make_parameter(width, fill=scale)
         self.add = ScaledAddition()
+        self.product = ops.MatMul()
 
-    def construct(self, x_BND: Tensor, shared_bias_HNN: Tensor | None, keep_2B: Tensor | None) -> Tensor:
-        bias_HNN = shared_bias_HNN if self.rel_pos is None else self.rel_pos()
-        x_BND = self.added(x_BND, self.attn(self.norm1(x_BND), bias_HNN), self.gamma_1, keep_2B, 0)
-        return self.added(x_BND, self.mlp(self.norm2(x_BND)), self.gamma_2, keep_2B, 1)
-
-    def added(
-        self, x_BND: Tensor, branch_BND: Tensor, gamma_D: Tensor | None, keep_2B: Tensor | None, row: int
+    def construct(
+        self, x_BND: Tensor, shared_bias_HNN: Tensor | None, keep1_B: Tensor | None, keep2_B: Tensor | None
     ) -> Tensor:
+        bias_HNN = shared_bias_HNN if self.rel_pos is None else self.rel_pos()
+        x_BND = self.added(x_BND, self.attn(self.norm1(x_BND), bias_HNN), self.gamma_1, keep1_B)
+        return self.added(x_BND, self.mlp(self.norm2(x_BND)), self.gamma_2, keep2_B)
+
+    def added(self, x_BND: Tensor, branch_BND: Tensor, gamma_D: Tensor | None, keep_B: Tensor | None) -> Tensor:
         """x and a branch, scaled and dropped where there is a scale and something to drop."""
         batch, tokens, width = x_BND.shape
         kind = branch_BND.dtype
-        if gamma_D is None and keep_2B is None:
+        if gamma_D is None and keep_B is None:
             return x_BND + branch_BND
-        scale_D = ops.ones((width,), kind) if gamma_D is None else gamma_D.astype(kind)
-        if keep_2B is None:
-            keep_R1 = ops.ones((batch * tokens, 1), kind)
+        scale_D = ops.reshape(ones(1, width, kind), (-1,)) if gamma_D is None else cast(gamma_D, kind)
+        if keep_B is None:
+            keep_R1 = ones(batch * tokens, 1, kind)
         else:
-            keep_R1 = ops.reshape(ops.tile(ops.reshape(keep_2B[row], (batch, 1)), (1, tokens)), (-1, 1)).astype(kind)
+            keep_B1 = cast(ops.reshape(keep_B, (batch, 1)), kind)
+            keep_R1 = ops.reshape(self.product(keep_B1, ones(1, tokens, kind)), (-1, 1))
         rows = ops.reshape(x_BND, (-1, width)), ops.reshape(branch_BND, (-1, width))
         return ops.reshape(self.add(*rows, scale_D, keep_R1), (-1, tokens, width))
 
@@ -106,6 +109,7 @@ class BEiT(nn.Cell):
         self.norm: Any = LayerNorm(embed_dim, precision=precision) if pooling == "cls" else None
         self.fc_norm: Any = LayerNorm(embed_dim, precision=precision) if pooling == "mean" else None
         self.head = Dense(embed_dim, num_classes, precision=precision)
+        self.unstack = ops.Unstack()
         self.precision = precision
 
     def construct(self, images_BCSS: Tensor, keep_L2B: Tensor | None = None) -> Tensor:
@@ -114,17 +118,22 @@ class BEiT(nn.Cell):
             pooled_BD = self.norm(x_BND)[:, 0]
         else:
             # The mean of the patch tokens, without the class token.
-            pooled_BD = self.fc_norm(x_BND[:, 1:].astype(self.precision.statistics).mean(axis=1))
-        return self.head(pooled_BD).astype("float32")
+            pooled_BD = self.fc_norm(cast(x_BND[:, 1:], self.precision.statistics).mean(axis=1))
+        return cast(self.head(pooled_BD), ms.float32)
 
     def features(self, images_BCSS: Tensor, keep_L2B: Tensor | None) -> Tensor:
         """(B, N, D) tokens after the last block; `keep_L2B` holds 0 or 1/(1 - rate) for each block's branches."""
         patches_BND = self.patch_embed(images_BCSS)
-        cls_B1D = ops.tile(self.cls_token.astype(patches_BND.dtype), (patches_BND.shape[0], 1, 1))
+        cls_B1D = ops.tile(cast(self.cls_token, patches_BND.dtype), (patches_BND.shape[0], 1, 1))
         x_BND = ops.concat((cls_B1D, patches_BND), axis=1)
         if self.pos_embed is not None:
-            x_BND = x_BND + self.pos_embed.astype(x_BND.dtype)
+            x_BND = x_BND + cast(self.pos_embed, x_BND.dtype)
         shared_bias_HNN = None if self.rel_pos_bias is None else self.rel_pos_bias()
+        if keep_L2B is None:
+            for block in self.blocks:
+                x_BND = block(x_BND, shared_bias_HNN, None, None)
+            return x_BND
+        keeps = self.unstack(ops.reshape(keep_L2B, (-1, keep_L2B.shape[2])))
         for index, block in enumerate(self.blocks):
-            x_BND = block(x_BND, shared_bias_HNN, None if keep_L2B is None else keep_L2B[index])
+            x_BND = block(x_BND, shared_bias_HNN, keeps[2 * index], keeps[2 * index + 1])
         return x_BND

@@ -1,6 +1,8 @@
 """Layers with gradients of their own: fewer operators than automatic differentiation makes, and fewer kept tensors.
 
-Two things are slow or large in MindSpore's operators for a CPU and are done by matrix products there (`Rows`).
+Two things are slow or large in MindSpore's operators for a CPU and are done by matrix products there (`Rows`). What a
+backward pass computes from the forward pass alone waits for the gradient (`ops.depend`): the executor would do it at
+once and keep it, 0.35 GB of a BEiT-base step.
 """
 
 from __future__ import annotations
@@ -11,9 +13,17 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from beit_exp.model.precision import cast
+
 # R rows · C columns · I width in · O width out · B batch · N tokens · D width · H heads · K width per head
 
 LAYER_NORM_EPS = 1e-6  # unilm/beit modeling_finetune.py; MindSpore's default is 1e-7, Hugging Face's 1e-12
+
+
+@ms.constexpr
+def ones(rows: int, columns: int, kind: Any) -> Tensor:
+    """A constant; `ops.ones` takes the compiler longer than all else in this file."""
+    return Tensor(np.ones((rows, columns), np.float32), kind)
 
 
 class Rows(nn.Cell):
@@ -33,23 +43,23 @@ class Rows(nn.Cell):
     def column_sums(self, x_RC: Tensor) -> Tensor:
         """-> (C,)."""
         if self.by_products:
-            return ops.reshape(self.product(ops.ones((1, x_RC.shape[0]), x_RC.dtype), x_RC), (-1,))
+            return ops.reshape(self.product(ones(1, x_RC.shape[0], x_RC.dtype), x_RC), (-1,))
         return x_RC.sum(axis=0)
 
     def row_sums(self, x_RC: Tensor) -> Tensor:
         """-> (R, 1)."""
         if self.by_products:
-            return self.product(x_RC, ops.ones((x_RC.shape[1], 1), x_RC.dtype))
+            return self.product(x_RC, ones(x_RC.shape[1], 1, x_RC.dtype))
         return x_RC.sum(axis=1, keepdims=True)
 
     def spread_column(self, x_R1: Tensor, columns: int) -> Tensor:
         """-> (R, C), or what broadcasts to it."""
-        return self.product(x_R1, ops.ones((1, columns), x_R1.dtype)) if self.by_products else x_R1
+        return self.product(x_R1, ones(1, columns, x_R1.dtype)) if self.by_products else x_R1
 
     def spread_row(self, x_C: Tensor, rows: int) -> Tensor:
         """-> (R, C), or what broadcasts to it."""
         row_1C = ops.reshape(x_C, (1, -1))
-        return self.product(ops.ones((rows, 1), x_C.dtype), row_1C) if self.by_products else row_1C
+        return self.product(ones(rows, 1, x_C.dtype), row_1C) if self.by_products else row_1C
 
     def transposed(self, x_RC: Tensor) -> Tensor:
         """-> (C, R), for few columns."""
@@ -173,7 +183,8 @@ class Normalisation(nn.Cell):
     ) -> tuple[Tensor, Tensor, Tensor]:
         rows, columns = x_RD.shape
         grad_RD, mean_R1 = grads[0], out[1]
-        scale_R1 = ops.rsqrt(out[2] + LAYER_NORM_EPS)
+        weight_D = ops.depend(weight_D, grad_RD)
+        scale_R1 = ops.rsqrt(ops.depend(out[2], grad_RD) + LAYER_NORM_EPS)
         scale_RD = self.rows.spread_column(scale_R1, columns)
         hat_RD = x_RD * scale_RD - self.rows.spread_column(mean_R1 * scale_R1, columns)
         weighted_RD = grad_RD * self.rows.spread_row(weight_D, rows)
@@ -198,6 +209,7 @@ class ScaledAddition(nn.Cell):
     def bprop(
         self, x_RD: Tensor, branch_RD: Tensor, scale_D: Tensor, keep_R1: Tensor, out: Tensor, grad_RD: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        keep_R1 = ops.depend(keep_R1, grad_RD)
         grad_scale_1D = self.product_of_transposed(keep_R1, grad_RD * branch_RD)
         grad_branch_RD = grad_RD * self.rows.outer(keep_R1, scale_D)
         return grad_RD, grad_branch_RD, ops.reshape(grad_scale_1D, (-1,)), ops.zeros_like(keep_R1)
@@ -222,9 +234,10 @@ class WeightedSum(nn.Cell):
     def construct(self, q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, bias_HNN: Tensor) -> tuple[Tensor, Tensor]:
         """-> (B, H, N, K) sums and (B, H, N, N) weights."""
         batch, heads, tokens, _ = q_BHNK.shape
-        scores_BHNN = self.product_with_transposed(q_BHNK, k_BHNK).astype(self.statistics)
+        scores_BHNN = cast(self.product_with_transposed(q_BHNK, k_BHNK), self.statistics)
+        bias_HNN = ops.depend(bias_HNN, scores_BHNN)
         bias = ops.reshape(self.rows.spread_row(ops.reshape(bias_HNN, (-1,)), batch), (-1, heads, tokens, tokens))
-        weights_BHNN = self.softmax(scores_BHNN + bias).astype(v_BHNK.dtype)
+        weights_BHNN = cast(self.softmax(scores_BHNN + bias), v_BHNK.dtype)
         return self.product(weights_BHNN, v_BHNK), weights_BHNN
 
     def bprop(
@@ -247,4 +260,4 @@ class WeightedSum(nn.Cell):
         grad_k_BHNK = self.product_of_transposed(grad_scores_BHNN, q_BHNK)
         images = ops.reshape(grad_scores_BHNN, (batch, heads * tokens * tokens))
         grad_bias_HNN = ops.reshape(self.rows.column_sums(images), (heads, tokens, tokens))
-        return grad_q_BHNK, grad_k_BHNK, grad_v_BHNK, grad_bias_HNN.astype(bias_HNN.dtype)
+        return grad_q_BHNK, grad_k_BHNK, grad_v_BHNK, cast(grad_bias_HNN, bias_HNN.dtype)

@@ -6,7 +6,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from beit_exp.model.gradients import Gelu, Normalisation, Product
-from beit_exp.model.precision import Precision
+from beit_exp.model.precision import Precision, cast
 
 # B batch · N tokens · D width · C channels · S image side · P patch side · G patches per side
 
@@ -30,9 +30,9 @@ class Dense(nn.Cell):
 
     def construct(self, x: Tensor) -> Tensor:
         kind = self.precision.product
-        rows, weight = ops.reshape(x, (-1, self.width_in)).astype(kind), self.weight.astype(kind)
-        out = self.product(rows, weight) if self.bias is None else self.product(rows, weight, self.bias.astype(kind))
-        return ops.reshape(out.astype(self.precision.activation), (*x.shape[:-1], self.width_out))
+        rows, weight = cast(ops.reshape(x, (-1, self.width_in)), kind), cast(self.weight, kind)
+        out = self.product(rows, weight) if self.bias is None else self.product(rows, weight, cast(self.bias, kind))
+        return ops.reshape(cast(out, self.precision.activation), (*x.shape[:-1], self.width_out))
 
 
 class LayerNorm(nn.Cell):
@@ -48,9 +48,9 @@ class LayerNorm(nn.Cell):
 
     def construct(self, x: Tensor) -> Tensor:
         kind = self.precision.statistics
-        rows = ops.reshape(x, (-1, self.width)).astype(kind)
-        out = self.normalise(rows, self.weight.astype(kind), self.bias.astype(kind))[0]
-        return ops.reshape(out, x.shape).astype(self.precision.activation)
+        rows = cast(ops.reshape(x, (-1, self.width)), kind)
+        out = self.normalise(rows, cast(self.weight, kind), cast(self.bias, kind))[0]
+        return cast(ops.reshape(out, x.shape), self.precision.activation)
 
 
 class PatchProjection(nn.Cell):
@@ -68,12 +68,12 @@ class PatchProjection(nn.Cell):
     def construct(self, images_BCSS: Tensor) -> Tensor:
         side = self.patch_size
         height, width = images_BCSS.shape[2] // side, images_BCSS.shape[3] // side
-        patches = ops.reshape(images_BCSS.astype(self.precision.product), (-1, 3, height, side, width, side))
+        patches = ops.reshape(cast(images_BCSS, self.precision.product), (-1, 3, height, side, width, side))
         patches = ops.transpose(patches, (0, 2, 4, 1, 3, 5))  # (B, G, G, C, P, P): the weight's own order
         rows = ops.reshape(patches, (-1, 3 * side * side))
-        weight = ops.reshape(self.weight, (self.width, -1)).astype(self.precision.product)
-        tokens = self.product(rows, weight, self.bias.astype(self.precision.product))
-        return ops.reshape(tokens.astype(self.precision.activation), (-1, height * width, self.width))
+        weight = cast(ops.reshape(self.weight, (self.width, -1)), self.precision.product)
+        tokens = self.product(rows, weight, cast(self.bias, self.precision.product))
+        return ops.reshape(cast(tokens, self.precision.activation), (-1, height * width, self.width))
 
 
 class PatchEmbed(nn.Cell):

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import mindspore as ms
+from mindspore import ops
 from typing_extensions import assert_never
+
+cast = ops.Cast()  # a Tensor's method is several functions to compile
 
 
 @dataclass(frozen=True)

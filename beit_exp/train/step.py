@@ -32,6 +32,7 @@ class GradientCell(nn.Cell):
         self.loss = loss
         self.weights = ParameterTuple(list(network.trainable_params()))
         self.sums: Any = _copies(self.weights, "gradient_sum", np.zeros_like) if accumulate_steps > 1 else None
+        self.map = ops.HyperMap()  # over all weights: a loop takes the compiler ten times as long
         self.ranks = ranks
         self.mean_over_ranks = nn.DistributedGradReducer(self.weights, mean=True, degree=ranks) if ranks > 1 else None
         self.sum_over_ranks = ops.AllReduce() if ranks > 1 else None
@@ -49,15 +50,16 @@ class GradientCell(nn.Cell):
         if self.sum_over_ranks is not None:
             loss = self.sum_over_ranks(loss) / self.ranks
         if self.sums is not None:
-            total: tuple[Tensor, ...] = ()
-            for index, gradient in enumerate(gradients):
-                total = (*total, ops.assign_add(self.sums[index], gradient))
-            gradients = total
+            gradients = self.map(self.accumulate, self.sums, gradients)
+            loss = ops.depend(loss, gradients)  # else the compiler drops sums that nobody uses yet
         if not is_last:
             return loss, ops.zeros_like(loss), ()
         if self.mean_over_ranks is not None:
             gradients = self.mean_over_ranks(gradients)
-        return loss, global_norm(gradients), gradients
+        return loss, ops.sqrt(ops.addn(self.map(squared_norm, gradients))), gradients
+
+    def accumulate(self, total: Parameter, gradient: Tensor) -> Tensor:
+        return ops.assign_add(total, gradient)
 
 
 class UpdateCell(nn.Cell):
@@ -67,20 +69,21 @@ class UpdateCell(nn.Cell):
         super().__init__(auto_prefix=False)
         self.weights = weights
         self.update = update
+        self.map = ops.HyperMap()
+        self.multiply = ops.Mul()
         self.ema_decay = ema_decay or 0.0
         self.averages: Any = _copies(weights, "ema", np.array) if ema_decay is not None else None
 
-    def construct(self, factor: Tensor | None, rates_G3: Tensor, *gradients: Tensor) -> None:
+    def construct(self, factor: Tensor | None, rates_3P: Tensor, *gradients: Tensor) -> None:
         # Not as one tuple: the compiler would take that for a constant, and compile at every step.
         if factor is not None:
-            scaled: tuple[Tensor, ...] = ()
-            for gradient in gradients:
-                scaled = (*scaled, gradient * factor)
-            gradients = scaled
-        self.update(gradients, rates_G3)
+            gradients = self.map(ops.partial(self.multiply, factor), gradients)
+        self.update(gradients, rates_3P)
         if self.averages is not None:
-            for index, average in enumerate(self.averages):
-                ops.assign(average, average * self.ema_decay + self.weights[index] * (1 - self.ema_decay))
+            self.map(self.follow, self.averages, self.weights)
+
+    def follow(self, average: Parameter, weight: Parameter) -> Tensor:
+        return ops.assign(average, average * self.ema_decay + weight * (1 - self.ema_decay))
 
 
 class ClearCell(nn.Cell):
@@ -89,18 +92,18 @@ class ClearCell(nn.Cell):
     def __init__(self, sums: ParameterTuple) -> None:
         super().__init__(auto_prefix=False)
         self.sums = sums
+        self.map = ops.HyperMap()
 
     def construct(self) -> None:
-        for total in self.sums:
-            ops.assign(total, ops.zeros_like(total))
+        self.map(self.clear, self.sums)
+
+    def clear(self, total: Parameter) -> Tensor:
+        return ops.assign(total, ops.zeros_like(total))
 
 
-def global_norm(gradients: tuple[Tensor, ...]) -> Tensor:
-    """√ of the sum of all squares; a tensor's own is a product of vectors, which is much faster than a sum on a CPU."""
-    squares: tuple[Tensor, ...] = ()
-    for gradient in gradients:
-        squares = (*squares, ops.matmul(ops.reshape(gradient, (1, -1)), ops.reshape(gradient, (-1, 1))))
-    return ops.sqrt(ops.reshape(ops.addn(squares), ()))
+def squared_norm(gradient: Tensor) -> Tensor:
+    """The sum of all squares, as a product of vectors: much faster than a sum on a CPU."""
+    return ops.reshape(ops.matmul(ops.reshape(gradient, (1, -1)), ops.reshape(gradient, (-1, 1))), ())
 
 
 def _copies(weights: ParameterTuple, prefix: str, make: Callable[[np.ndarray], np.ndarray]) -> ParameterTuple:
