@@ -31,7 +31,8 @@ def load_image(file: str | Path | BinaryIO) -> Image.Image:
                 return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB")
             if image.mode == "P" and "transparency" in image.info:
                 image = image.convert("RGBA")
-            return image.convert("RGB")
+            image.load()
+            return image if image.mode == "RGB" else image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{file} cannot be read as an image: {error}") from error
 
