@@ -160,6 +160,7 @@ class TrainConfig(Section):
     epochs: PositiveInt
     batch_size: PositiveInt
     accumulate_steps: PositiveInt
+    recompute: bool
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
     shuffle: bool
     log_every_steps: PositiveInt

@@ -106,6 +106,11 @@ RULES = (
         "must be 1 but for task=finetune, evaluate and benchmark",
     ),
     Rule(
+        ("train.recompute", "hardware.device_target"),
+        lambda recompute, target: not recompute or target == "ascend",
+        "must be false but for hardware.device_target=ascend: MindSpore recomputes at once on a CPU",
+    ),
+    Rule(
         ("train.checkpoint_url",),
         lambda url: url is None or url.startswith(("s3://", "obs://")),
         "must begin with s3:// or obs://",

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 Upload = Callable[[Any, str], None]  # of the client and the run id; may be done twice
 SEND_EVERY_S = 1.0
+FIRST_CONTACT_S = 15.0  # the store is met after the first record, or this late: its client takes long to import
 RETRY_S = (5.0, 60.0)  # first and longest pause after a failure of the store
 CLOSE_TIMEOUT_S = 60.0
 READ_BYTES = 1 << 20
@@ -56,6 +57,8 @@ class Tracker:
         self.file.write(json.dumps(record) + "\n")
         self.file.flush()
         self.records += 1
+        if self.sink:
+            self.sink.has_record.set()
 
     def log_file(self, path: Path, *, folder: str | None = None) -> None:
         """Copy a file to the tracking store."""
@@ -155,6 +158,7 @@ class MlflowSink:
         self.run_dir = run_dir
         self.uploads: deque[Upload] = deque()
         self.status: Status = "FAILED"
+        self.has_record = threading.Event()
         self.closing = threading.Event()
         self.reading = threading.Lock()
         self.offset = 0  # bytes of metrics.jsonl that have been read
@@ -171,6 +175,7 @@ class MlflowSink:
         """Send what is left and end the MLflow run; waits a bounded time for a slow store."""
         self.status = status
         self.closing.set()
+        self.has_record.set()
         self.thread.join(CLOSE_TIMEOUT_S)
         if self.thread.is_alive():
             logger.warning("the tracking store %s did not answer in time; %s", self.uri, self.way_out)
@@ -185,6 +190,7 @@ class MlflowSink:
 
     def _run(self) -> None:
         pause_s, has_failed = RETRY_S[0], False
+        self.has_record.wait(FIRST_CONTACT_S)
         while True:
             is_last_try = self.closing.is_set()
             try:

@@ -60,6 +60,10 @@ REFUSED = {
         "hardware.master_port = None: must be given, the same on every node",
     ),
     "privileged port": (("hardware.master_port=80",), "hardware.master_port = 80: must be a whole number > 1023"),
+    "nothing gained": (
+        ("train.recompute=true",),
+        "train.recompute = True: must be false but for hardware.device_target",
+    ),
     "copies to a web page": (("train.checkpoint_url=http://x",), "must begin with s3:// or obs://"),
     "change of no setting": (("allow_changes=[epochs]",), "allow_changes = ['epochs']: must be full names of settings"),
     "no layer scale": (("model.layer_scale_init_value=0",), "must be a number > 0 or null"),

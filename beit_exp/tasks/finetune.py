@@ -53,6 +53,9 @@ def build(cfg: Config, runtime: Runtime) -> Finetuning:
     network = build_model(cfg.model, num_classes=cfg.dataset.num_classes, precision=precision, seed=cfg.seed)
     if cfg.model.pretrained is not None:
         load_pretrained(network, cfg.model.pretrained)
+    if cfg.train.recompute:
+        for block in network.blocks:
+            block.recompute()
 
     trainer = Trainer(
         network,

@@ -82,7 +82,7 @@ def data(arguments: argparse.Namespace, *, half: bool) -> dict[str, float]:
         batch_size=arguments.batch,
         is_training=is_training,
         interpolation="bicubic",
-        crop_pct=0.9,
+        crop_pct=0.875,
         num_workers=arguments.workers,
         use_prefetcher=False,
         persistent_workers=True,
