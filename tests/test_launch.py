@@ -28,7 +28,7 @@ REFUSED = {
     "unknown choice": (("model.pooling=max",), "model.pooling = 'max': must be one of mean, cls"),
     "unknown task": (
         ("task=finetun",),
-        "must be one of finetune, evaluate, predict, export, check_data. Did you mean finetune?",
+        "must be one of finetune, evaluate, predict, export, check_data, benchmark. Did you mean finetune?",
     ),
     "text for a list": (("dataset.mean=0.5",), "dataset.mean = 0.5: must be a list of 3, each a number"),
     "null where a value is needed": (("model.depth=null",), "model.depth = None: must be a whole number > 0"),

@@ -11,7 +11,7 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from beit_exp.model.attention import Attention, RelativePositionBias
-from beit_exp.model.gradients import ScaledAddition, ones
+from beit_exp.model.gradients import Ones, ScaledAddition
 from beit_exp.model.layers import Dense, LayerNorm, Mlp, PatchEmbed, make_parameter
 from beit_exp.model.precision import Precision, cast
 
@@ -42,6 +42,7 @@ class Block(nn.Cell):
         self.gamma_2 = None if scale is None else make_parameter(width, fill=scale)
         self.add = ScaledAddition()
         self.product = ops.MatMul()
+        self.ones = Ones()
 
     def construct(
         self, x_BND: Tensor, shared_bias_HNN: Tensor | None, keep1_B: Tensor | None, keep2_B: Tensor | None
@@ -56,12 +57,12 @@ class Block(nn.Cell):
         kind = branch_BND.dtype
         if gamma_D is None and keep_B is None:
             return x_BND + branch_BND
-        scale_D = ops.reshape(ones(1, width, kind), (-1,)) if gamma_D is None else cast(gamma_D, kind)
+        scale_D = ops.reshape(self.ones(1, width, kind), (-1,)) if gamma_D is None else cast(gamma_D, kind)
         if keep_B is None:
-            keep_R1 = ones(batch * tokens, 1, kind)
+            keep_R1 = self.ones(batch * tokens, 1, kind)
         else:
             keep_B1 = cast(ops.reshape(keep_B, (batch, 1)), kind)
-            keep_R1 = ops.reshape(self.product(keep_B1, ones(1, tokens, kind)), (-1, 1))
+            keep_R1 = ops.reshape(self.product(keep_B1, self.ones(1, tokens, kind)), (-1, 1))
         rows = ops.reshape(x_BND, (-1, width)), ops.reshape(branch_BND, (-1, width))
         return ops.reshape(self.add(*rows, scale_D, keep_R1), (-1, tokens, width))
 

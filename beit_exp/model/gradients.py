@@ -21,9 +21,20 @@ LAYER_NORM_EPS = 1e-6  # unilm/beit modeling_finetune.py; MindSpore's default is
 
 
 @ms.constexpr
-def ones(rows: int, columns: int, kind: Any) -> Tensor:
-    """A constant; `ops.ones` takes the compiler longer than all else in this file."""
+def constant_ones(rows: int, columns: int, kind: Any) -> Tensor:
     return Tensor(np.ones((rows, columns), np.float32), kind)
+
+
+class Ones(nn.Cell):
+    """(rows, columns) ones: in training a constant, since `ops.ones` takes the compiler longer than all else here.
+
+    Outside of training the number of rows may be open, as in an exported graph for any batch size.
+    """
+
+    def construct(self, rows: int, columns: int, kind: Any) -> Tensor:
+        if self.training:
+            return constant_ones(rows, columns, kind)
+        return ops.ones((rows, columns), kind)
 
 
 class Rows(nn.Cell):
@@ -39,27 +50,28 @@ class Rows(nn.Cell):
         self.by_products = ms.get_context("device_target") == "CPU"
         self.product = ops.MatMul()
         self.product_with_transposed = ops.MatMul(transpose_b=True)
+        self.ones = Ones()
 
     def column_sums(self, x_RC: Tensor) -> Tensor:
         """-> (C,)."""
         if self.by_products:
-            return ops.reshape(self.product(ones(1, x_RC.shape[0], x_RC.dtype), x_RC), (-1,))
+            return ops.reshape(self.product(self.ones(1, x_RC.shape[0], x_RC.dtype), x_RC), (-1,))
         return x_RC.sum(axis=0)
 
     def row_sums(self, x_RC: Tensor) -> Tensor:
         """-> (R, 1)."""
         if self.by_products:
-            return self.product(x_RC, ones(x_RC.shape[1], 1, x_RC.dtype))
+            return self.product(x_RC, self.ones(x_RC.shape[1], 1, x_RC.dtype))
         return x_RC.sum(axis=1, keepdims=True)
 
     def spread_column(self, x_R1: Tensor, columns: int) -> Tensor:
         """-> (R, C), or what broadcasts to it."""
-        return self.product(x_R1, ones(1, columns, x_R1.dtype)) if self.by_products else x_R1
+        return self.product(x_R1, self.ones(1, columns, x_R1.dtype)) if self.by_products else x_R1
 
     def spread_row(self, x_C: Tensor, rows: int) -> Tensor:
         """-> (R, C), or what broadcasts to it."""
         row_1C = ops.reshape(x_C, (1, -1))
-        return self.product(ones(rows, 1, x_C.dtype), row_1C) if self.by_products else row_1C
+        return self.product(self.ones(rows, 1, x_C.dtype), row_1C) if self.by_products else row_1C
 
     def transposed(self, x_RC: Tensor) -> Tensor:
         """-> (C, R), for few columns."""
