@@ -23,7 +23,18 @@ MAX_BATCH = 1000  # metrics in one request, MLflow's limit
 PARAM_LENGTH = 6000  # MLflow's limit
 OWN_PLACE = ("tracking.run_name", "tracking.tags")  # MLflow shows them without being asked
 REASON_LENGTH = 160
-SERVED_WITH = ("mlflow", "mindspore", "numpy", "pillow", "pydantic", "pyyaml", "safetensors", "scipy", "omegaconf")
+SERVED_WITH = (
+    "mlflow",
+    "mindspore",
+    "numba",
+    "numpy",
+    "pillow",
+    "pydantic",
+    "pyyaml",
+    "safetensors",
+    "scipy",
+    "omegaconf",
+)
 FACTS_FILE = "facts.json"  # in a run directory
 MODEL_TAG = "beit_exp.model"
 PARENT_TAG = "mlflow.parentRunId"

@@ -15,7 +15,7 @@ from beit_exp.config import Config, UserError
 from beit_exp.cores import own_cores
 from beit_exp.data.mixup import mix_batch
 from beit_exp.data.sources import ImageList
-from beit_exp.data.transforms import Transform, load_image, make_eval_transform, make_train_transform
+from beit_exp.data.transforms import TrainTransform, load_image, make_eval_transform, make_train_transform
 from beit_exp.randomness import Stream, generator
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class TrainStream:
         self.global_batch = cfg.train.batch_size * shard.size
         self.steps_per_epoch = len(images) // (self.global_batch * cfg.train.accumulate_steps)
         self.batches_per_epoch = self.steps_per_epoch * cfg.train.accumulate_steps
-        self.transform: Transform = make_train_transform(cfg.augment, cfg.dataset, image_size=cfg.model.image_size)
+        self.transform: TrainTransform = make_train_transform(cfg.augment, cfg.dataset, image_size=cfg.model.image_size)
         self.replaces_bad = cfg.dataset.bad_images == "replace"
         self.bad_images: set[str] = set()
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
@@ -71,14 +71,18 @@ class TrainStream:
             self._order = (epoch, order)
         return order
 
-    def sample(self, batch_number: int, place: int) -> tuple[np.ndarray, np.int32]:
-        """(3, S, S) image and label at a place of this process's share of a batch, counted from the run's start."""
+    def sample(self, batch_number: int, place: int, out: np.ndarray) -> np.int32:
+        """Label of the image at a place of this process's share of a batch, counted from the run's start.
+
+        The image goes to `out`, (3, S, S).
+        """
         epoch, batch_in_epoch = divmod(batch_number, self.batches_per_epoch)
         slot = self.shard.rank * self.batch_size + place
         index = self.order(epoch)[batch_in_epoch * self.global_batch + slot]
         rng = generator(self.seed, Stream.sample, batch_number, slot)
         image, index = self.load(int(index))
-        return self.transform(image, rng), self.images.labels[index]
+        self.transform(image, rng, out)
+        return self.images.labels[index]
 
     def load(self, index: int) -> tuple[Image.Image, int]:
         """An image and its number: the next readable one's in path order, if bad images are to be replaced."""
@@ -99,8 +103,8 @@ def train_batches(stream: TrainStream, cfg: Config, *, first: int, last: int) ->
     """Batches number `first` to `last` - 1 of the run: images and (B, K) soft targets, mixed as configured."""
 
     def make(number: int) -> Batch:
-        samples = [stream.sample(number, place) for place in range(stream.batch_size)]
-        images, labels = np.stack([image for image, _ in samples]), np.array([label for _, label in samples])
+        images = np.empty((stream.batch_size, 3, cfg.model.image_size, cfg.model.image_size), np.float32)
+        labels = np.array([stream.sample(number, place, images[place]) for place in range(stream.batch_size)])
         rng = generator(cfg.seed, Stream.mixup, number, stream.shard.rank)
         return mix_batch(images, labels, cfg.augment, num_classes=cfg.dataset.num_classes, rng=rng)
 
@@ -114,7 +118,10 @@ def eval_batches(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Batch
 
     def make(begin: int) -> Batch:
         numbers = mine[begin : begin + cfg.train.batch_size]
-        return np.stack([transform(load_image(images.paths[number])) for number in numbers]), images.labels[numbers]
+        batch = np.empty((len(numbers), 3, cfg.model.image_size, cfg.model.image_size), np.float32)
+        for number, place in zip(numbers, batch, strict=True):
+            transform(load_image(images.paths[number]), place)
+        return batch, images.labels[numbers]
 
     return make_ahead(make, range(0, len(mine), cfg.train.batch_size), workers=cfg.hardware.num_parallel_workers)
 

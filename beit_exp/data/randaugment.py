@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from beit_exp.augment_policy import MAX_LEVEL, Policy
+from beit_exp.data.resample import slide
 
 APPLY_PROBABILITY = 0.5
 Color = tuple[int, int, int]
@@ -64,6 +65,8 @@ def apply_operation(
     level = magnitude / MAX_LEVEL
 
     def affine(*matrix: float) -> Image.Image:
+        if interpolation == Image.Resampling.BICUBIC:
+            return slide(image, matrix, fill=fill)
         return image.transform(image.size, Image.Transform.AFFINE, matrix, resample=interpolation, fillcolor=fill)
 
     match name:

@@ -5,21 +5,21 @@ The evaluation transform and the random resized crop follow torchvision, on whic
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
+from numba import njit
 from PIL import Image
 
 from beit_exp.augment_policy import parse_policy
 from beit_exp.config import AugmentConfig, DatasetConfig, UserError
 from beit_exp.data.erasing import random_erasing
 from beit_exp.data.randaugment import rand_augment
+from beit_exp.data.resample import resize
 
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 CROP_TRIES = 10
-Transform = Callable[[Image.Image, np.random.Generator], np.ndarray]
 
 
 def load_image(file: str | Path | BinaryIO) -> Image.Image:
@@ -37,34 +37,45 @@ def load_image(file: str | Path | BinaryIO) -> Image.Image:
         raise UserError(f"{file} cannot be read as an image: {error}") from error
 
 
-def make_eval_transform(cfg: DatasetConfig, *, image_size: int) -> Callable[[Image.Image], np.ndarray]:
-    """Image -> (3, S, S) float32: short side to S / crop_pct, centre crop, normalisation."""
+class EvalTransform(Protocol):
+    def __call__(self, image: Image.Image, out: np.ndarray | None = None) -> np.ndarray: ...
 
-    def transform(image: Image.Image) -> np.ndarray:
+
+class TrainTransform(Protocol):
+    def __call__(self, image: Image.Image, rng: np.random.Generator, out: np.ndarray | None = None) -> np.ndarray: ...
+
+
+def make_eval_transform(cfg: DatasetConfig, *, image_size: int) -> EvalTransform:
+    """Image -> (3, S, S) float32, in `out` if given: short side to S / crop_pct, centre crop, normalisation."""
+
+    def transform(image: Image.Image, out: np.ndarray | None = None) -> np.ndarray:
         resample = RESAMPLING[cfg.interpolation]
-        return normalise(center_crop(image, image_size, cfg.crop_pct, resample), cfg.mean, cfg.std)
+        return normalise(center_crop(image, image_size, cfg.crop_pct, resample), cfg.mean, cfg.std, out)
 
     return transform
 
 
-def make_train_transform(cfg: AugmentConfig, dataset: DatasetConfig, *, image_size: int) -> Transform:
-    """(image, generator) -> (3, S, S) float32: crop, flip, RandAugment, normalisation, erasing, in that order."""
+def make_train_transform(cfg: AugmentConfig, dataset: DatasetConfig, *, image_size: int) -> TrainTransform:
+    """(image, generator) -> (3, S, S) float32, in `out` if given.
+
+    Crop, flip, RandAugment, normalisation, erasing, in that order.
+    """
     policy = None if cfg.auto_augment is None else parse_policy(cfg.auto_augment)
     red, green, blue = (min(255, round(255 * mean)) for mean in dataset.mean)
 
-    def transform(image: Image.Image, rng: np.random.Generator) -> np.ndarray:
+    def transform(image: Image.Image, rng: np.random.Generator, out: np.ndarray | None = None) -> np.ndarray:
         name = cfg.interpolation if cfg.interpolation != "random" else str(rng.choice(["bilinear", "bicubic"]))
         resample = RESAMPLING[name]
         if cfg.crop_scale is None:
             image = center_crop(image, image_size, dataset.crop_pct, RESAMPLING[dataset.interpolation])
         else:
             box = draw_crop(image.width, image.height, cfg.crop_scale, cfg.crop_ratio, rng=rng)
-            image = image.crop(box).resize((image_size, image_size), resample)
+            image = resize(image.crop(box), (image_size, image_size), resample)
         if rng.random() < cfg.hflip:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if policy is not None:
             image = rand_augment(image, policy, rng=rng, fill=(red, green, blue), interpolation=resample)
-        array = normalise(image, dataset.mean, dataset.std)
+        array = normalise(image, dataset.mean, dataset.std, out)
         return random_erasing(array, rng=rng, probability=cfg.re_prob, mode=cfg.re_mode, count=cfg.re_count)
 
     return transform
@@ -76,10 +87,10 @@ def center_crop(image: Image.Image, image_size: int, crop_pct: float, resample: 
     width, height = image.size
     is_tall = width <= height
     size = (short, int(short * height / width)) if is_tall else (int(short * width / height), short)
-    if size != image.size:
-        image = image.resize(size, resample)
     left, top = round((size[0] - image_size) / 2), round((size[1] - image_size) / 2)
-    return image.crop((left, top, left + image_size, top + image_size))
+    if size == image.size:
+        return image.crop((left, top, left + image_size, top + image_size))
+    return resize(image, size, resample, window=(left, top, image_size, image_size))
 
 
 def draw_crop(
@@ -104,12 +115,22 @@ def draw_crop(
     return left, top, left + crop_width, top + crop_height
 
 
-def normalise(image: Image.Image, mean: list[float], std: list[float]) -> np.ndarray:
-    """(S, S) RGB -> (3, S, S) float32: (pixel / 255 - mean) / std per channel."""
+def normalise(image: Image.Image, mean: list[float], std: list[float], out: np.ndarray | None = None) -> np.ndarray:
+    """(S, S) RGB -> (3, S, S) float32: (pixel / 255 - mean) / std per channel; in `out` if given."""
     scale = 1 / (255 * np.array(std, dtype=np.float32))
     offset = np.array(mean, dtype=np.float32) / np.array(std, dtype=np.float32)
-    pixels = np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)
-    array = pixels.astype(np.float32, order="C")
-    array *= scale[:, None, None]
-    array -= offset[:, None, None]
-    return array
+    pixels_HWC = np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, 3)
+    if out is None:
+        out = np.empty((3, image.height, image.width), np.float32)
+    _scale_and_shift(pixels_HWC, scale, offset, out)
+    return out
+
+
+@njit(nogil=True, cache=True)
+def _scale_and_shift(pixels_HWC: np.ndarray, scale_C: np.ndarray, offset_C: np.ndarray, out_CHW: np.ndarray) -> None:
+    height, width, channels = pixels_HWC.shape
+    for y in range(height):
+        for channel in range(channels):
+            scale, offset = scale_C[channel], offset_C[channel]
+            for x in range(width):
+                out_CHW[channel, y, x] = np.float32(pixels_HWC[y, x, channel]) * scale - offset

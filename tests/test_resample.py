@@ -1,0 +1,62 @@
+"""Resizing and sliding against Pillow, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from beit_exp.data.resample import resize, slide
+
+FILTERS = [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC]
+FILL = (124, 116, 104)
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    """An image with edges as hard as they come, so that overshoot is cut off too."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3))
+    return Image.fromarray(np.where(pixels > 128, 255, pixels).astype(np.uint8))
+
+
+def pillows(image: Image.Image, size: tuple[int, int], resample: Image.Resampling) -> np.ndarray:
+    """The two passes in the order of all Pillows before 13, whichever is installed."""
+    return np.asarray(image.resize((size[0], image.height), resample).resize(size, resample))
+
+
+@pytest.mark.parametrize("resample", FILTERS)
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [((97, 61), (32, 40)), ((20, 33), (64, 48)), ((50, 20), (20, 50)), ((8, 8), (32, 32)), ((3, 1), (7, 5))],
+)
+def test_a_resized_image_is_pillows(old: tuple[int, int], new: tuple[int, int], resample: Image.Resampling) -> None:
+    image = noise(*old)
+    np.testing.assert_array_equal(np.asarray(resize(image, new, resample)), pillows(image, new, resample))
+
+
+@pytest.mark.parametrize("resample", FILTERS)
+def test_a_window_is_cut_out_of_the_whole(resample: Image.Resampling) -> None:
+    image = noise(90, 70)
+    found = resize(image, (45, 37), resample, window=(5, 3, 32, 30))
+    np.testing.assert_array_equal(np.asarray(found), pillows(image, (45, 37), resample)[3:33, 5:37])
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        (1, 0.27, 0, 0, 1, 0),
+        (1, -0.3, 0, 0, 1, 0),
+        (1, 0, 33.37, 0, 1, 0),
+        (1, 0, -20.25, 0, 1, 0),
+        (1, 0, 0, 0.2, 1, 0),
+        (1, 0, 0, -0.27, 1, 0),
+        (1, 0, 0, 0, 1, 17.7),
+        (1, 0, 0, 0, 1, 200),
+        (1, 0, 0, 0, 1, 0),
+    ],
+)
+def test_a_slid_image_is_pillows(matrix: tuple[float, ...]) -> None:
+    image = noise(61, 48)
+    expected = image.transform(
+        image.size, Image.Transform.AFFINE, matrix, resample=Image.Resampling.BICUBIC, fillcolor=FILL
+    )
+    np.testing.assert_array_equal(np.asarray(slide(image, matrix, fill=FILL)), np.asarray(expected))
