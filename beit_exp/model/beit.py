@@ -12,8 +12,6 @@ from mindspore import Tensor, nn, ops
 
 from beit_exp.config import ModelConfig
 from beit_exp.model.attention import Attention, RelativePositionBias
-from beit_exp.config import ModelConfig
-from beit_exp.model.attention import Attention, RelativePositionBias
 from beit_exp.model.gradients import Ones, Rows, ScaledAddition
 from beit_exp.model.layers import Dense, LayerNorm, Mlp, PatchEmbed, make_parameter
 from beit_exp.model.precision import Precision, cast
