@@ -18,7 +18,7 @@ from beit_exp.model.precision import build_precision
 from beit_exp.optim.schedule import build_schedule
 from beit_exp.optim.update import build_optimizer
 from beit_exp.train.loss_scale import LossScale
-from beit_exp.train.losses import soft_cross_entropy
+from beit_exp.train.losses import Classification, soft_cross_entropy
 from beit_exp.train.step import Trainer
 
 VARIANTS = ["rel_pos", "shared_rel_pos", "abs_pos", "cls_token"]
@@ -108,9 +108,8 @@ def test_thirty_training_steps_are_those_of_torch(mode: int) -> None:
     )
     agree("learning rates of 30 steps", schedule, reference["lr"], within=1e-12)
     trainer = Trainer(
-        network,
+        Classification(network),
         build_optimizer(cfg.optimizer, network, depth=cfg.model.depth),
-        loss=soft_cross_entropy,
         schedule=schedule,
         loss_scale=LossScale(1024.0, True, 1000),
         clip_norm=cfg.optimizer.clip_global_norm_value,

@@ -21,7 +21,7 @@ from beit_exp.train.checkpoint import CheckpointFolder, load_checkpoint, restore
 from beit_exp.train.evaluate import Outcomes, batch_sums, evaluate
 from beit_exp.train.loop import due, is_better
 from beit_exp.train.loss_scale import LossScale
-from beit_exp.train.losses import soft_cross_entropy
+from beit_exp.train.losses import Classification
 from beit_exp.train.step import Trainer
 from beit_exp.train.stop import listening
 
@@ -40,9 +40,8 @@ def make_trainer(
     cfg = make_config(*TINY, *overrides)
     network = build_model(cfg.model, num_classes=10, precision=precision, seed=0)
     return Trainer(
-        network,
+        Classification(network),
         build_optimizer(cfg.optimizer, network, depth=cfg.model.depth),
-        loss=soft_cross_entropy,
         schedule=np.linspace(1e-3, 2e-3, 20),
         loss_scale=loss_scale or LossScale(1.0, False, 1000),
         clip_norm=cfg.optimizer.clip_global_norm_value,
@@ -58,7 +57,7 @@ def batch(size: int = 8, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def weights_of(trainer: Trainer) -> dict[str, np.ndarray]:
-    return {parameter.name: parameter.asnumpy().copy() for parameter in trainer.network.get_parameters()}
+    return {parameter.name: parameter.asnumpy().copy() for parameter in trainer.objective.network.get_parameters()}
 
 
 # --- the step
@@ -143,14 +142,14 @@ def test_averaged_weights_follow_their_formula_and_leave_the_network_as_it_was(m
         average = {name: 0.9 * average[name] + 0.1 * value for name, value in weights_of(trainer).items()}
     raw = weights_of(trainer)
     images = Tensor(batch()[0])
-    trainer.network.set_train(False)
-    raw_logits = trainer.network(images).asnumpy()
+    trainer.objective.network.set_train(False)
+    raw_logits = trainer.objective.network(images).asnumpy()
     with trainer.averaged_weights():
         for name, value in weights_of(trainer).items():
             np.testing.assert_allclose(value, average[name], atol=1e-6, err_msg=name)
-        assert np.abs(trainer.network(images).asnumpy() - raw_logits).max() > 1e-6
+        assert np.abs(trainer.objective.network(images).asnumpy() - raw_logits).max() > 1e-6
     assert all((value == raw[name]).all() for name, value in weights_of(trainer).items())
-    assert (trainer.network(images).asnumpy() == raw_logits).all()
+    assert (trainer.objective.network(images).asnumpy() == raw_logits).all()
 
 
 def test_clipping_bounds_the_update_and_the_logged_norm_is_the_one_before() -> None:
@@ -214,7 +213,7 @@ def test_logits_that_are_not_numbers_are_never_right() -> None:
 @pytest.mark.parametrize("size", [7, 16, 50])
 def test_accuracy_does_not_depend_on_the_batch_size(size: int) -> None:
     ms.set_context(mode=ms.GRAPH_MODE)
-    network = make_trainer().network
+    network = make_trainer().objective.network
     rng = np.random.default_rng(0)
     images, labels = rng.standard_normal((50, 3, 32, 32), np.float32), rng.integers(0, 10, 50)
 
@@ -234,7 +233,7 @@ def test_accuracy_does_not_depend_on_the_batch_size(size: int) -> None:
 
 def test_outcomes_of_several_ranks_stand_in_the_order_of_the_set(tmp_path: Path) -> None:
     ms.set_context(mode=ms.GRAPH_MODE)
-    network, rng = make_trainer().network, np.random.default_rng(0)
+    network, rng = make_trainer().objective.network, np.random.default_rng(0)
     images, labels = rng.standard_normal((7, 3, 32, 32), np.float32), rng.integers(0, 10, 7)
     sent: list[list[np.ndarray]] = []
 

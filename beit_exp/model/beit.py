@@ -10,12 +10,14 @@ from typing import Any
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
+from beit_exp.config import ModelConfig
 from beit_exp.model.attention import Attention, RelativePositionBias
-from beit_exp.model.gradients import Ones, ScaledAddition
+from beit_exp.model.gradients import Ones, Rows, ScaledAddition
 from beit_exp.model.layers import Dense, LayerNorm, Mlp, PatchEmbed, make_parameter
 from beit_exp.model.precision import Precision, cast
 
-# B batch · N tokens, the class token first · D width · H heads · L blocks · S image side · K classes
+# B batch · N tokens, the class token first · P patches · R patches of a batch · M hidden ones of them · D width
+# H heads · L blocks · S image side · K classes · V vocabulary
 
 
 class Block(nn.Cell):
@@ -67,64 +69,37 @@ class Block(nn.Cell):
         return ops.reshape(self.add(*rows, scale_D, keep_R1), (-1, tokens, width))
 
 
-class BEiT(nn.Cell):
-    """Vision transformer of BEiT: (B, 3, S, S) normalised images -> (B, K) float32 logits."""
+class Backbone(nn.Cell):
+    """Images to tokens: what fine-tuning and pre-training share."""
 
-    def __init__(
-        self,
-        *,
-        image_size: int,
-        patch_size: int,
-        embed_dim: int,
-        depth: int,
-        num_heads: int,
-        mlp_ratio: float,
-        rel_pos_bias: bool,
-        shared_rel_pos_bias: bool,
-        abs_pos_emb: bool,
-        layer_scale_init_value: float | None,
-        pooling: str,
-        num_classes: int,
-        precision: Precision,
-    ) -> None:
+    def __init__(self, cfg: ModelConfig, *, precision: Precision) -> None:
         super().__init__()
-        grid = image_size // patch_size
-        self.patch_embed = PatchEmbed(patch_size, embed_dim, precision=precision)
-        self.cls_token = make_parameter(1, 1, embed_dim)
-        self.pos_embed = make_parameter(1, grid * grid + 1, embed_dim) if abs_pos_emb else None
-        self.rel_pos_bias = RelativePositionBias(grid, num_heads) if shared_rel_pos_bias else None
+        width, grid = cfg.embed_dim, cfg.image_size // cfg.patch_size
+        self.patch_embed = PatchEmbed(cfg.patch_size, width, precision=precision)
+        self.cls_token = make_parameter(1, 1, width)
+        self.pos_embed = make_parameter(1, grid * grid + 1, width) if cfg.abs_pos_emb else None
+        self.rel_pos_bias = RelativePositionBias(grid, cfg.num_heads) if cfg.shared_rel_pos_bias else None
         self.blocks = nn.CellList(
             [
                 Block(
-                    embed_dim,
-                    num_heads=num_heads,
-                    mlp_ratio=mlp_ratio,
-                    layer_scale_init_value=layer_scale_init_value,
-                    rel_pos_grid=grid if rel_pos_bias else None,
+                    width,
+                    num_heads=cfg.num_heads,
+                    mlp_ratio=cfg.mlp_ratio,
+                    layer_scale_init_value=cfg.layer_scale_init_value,
+                    rel_pos_grid=grid if cfg.rel_pos_bias else None,
                     precision=precision,
                 )
-                for _ in range(depth)
+                for _ in range(cfg.depth)
             ]
         )
-        # The published models pool by the mean and normalise after it; `cls` normalises all tokens first.
-        self.norm: Any = LayerNorm(embed_dim, precision=precision) if pooling == "cls" else None
-        self.fc_norm: Any = LayerNorm(embed_dim, precision=precision) if pooling == "mean" else None
-        self.head = Dense(embed_dim, num_classes, precision=precision)
         self.unstack = ops.Unstack()
         self.precision = precision
 
-    def construct(self, images_BCSS: Tensor, keep_L2B: Tensor | None = None) -> Tensor:
-        x_BND = self.features(images_BCSS, keep_L2B)
-        if self.norm is not None:
-            pooled_BD = self.norm(x_BND)[:, 0]
-        else:
-            # The mean of the patch tokens, without the class token.
-            pooled_BD = self.fc_norm(cast(x_BND[:, 1:], self.precision.statistics).mean(axis=1))
-        return cast(self.head(pooled_BD), ms.float32)
+    def features(self, patches_BND: Tensor, keep_L2B: Tensor | None) -> Tensor:
+        """Embedded patches -> (B, N, D) tokens after the last block.
 
-    def features(self, images_BCSS: Tensor, keep_L2B: Tensor | None) -> Tensor:
-        """(B, N, D) tokens after the last block; `keep_L2B` holds 0 or 1/(1 - rate) for each block's branches."""
-        patches_BND = self.patch_embed(images_BCSS)
+        `keep_L2B` holds 0 or 1/(1 - rate) for each block's branches.
+        """
         cls_B1D = ops.tile(cast(self.cls_token, patches_BND.dtype), (patches_BND.shape[0], 1, 1))
         x_BND = ops.concat((cls_B1D, patches_BND), axis=1)
         if self.pos_embed is not None:
@@ -138,3 +113,51 @@ class BEiT(nn.Cell):
         for index, block in enumerate(self.blocks):
             x_BND = block(x_BND, shared_bias_HNN, keeps[2 * index], keeps[2 * index + 1])
         return x_BND
+
+
+class BEiT(Backbone):
+    """Vision transformer of BEiT: (B, 3, S, S) normalised images -> (B, K) float32 logits."""
+
+    def __init__(self, cfg: ModelConfig, *, num_classes: int, precision: Precision) -> None:
+        super().__init__(cfg, precision=precision)
+        # The published models pool by the mean and normalise after it; `cls` normalises all tokens first.
+        self.norm: Any = LayerNorm(cfg.embed_dim, precision=precision) if cfg.pooling == "cls" else None
+        self.fc_norm: Any = LayerNorm(cfg.embed_dim, precision=precision) if cfg.pooling == "mean" else None
+        self.head = Dense(cfg.embed_dim, num_classes, precision=precision)
+
+    def construct(self, images_BCSS: Tensor, keep_L2B: Tensor | None = None) -> Tensor:
+        x_BND = self.features(self.patch_embed(images_BCSS), keep_L2B)
+        if self.norm is not None:
+            pooled_BD = self.norm(x_BND)[:, 0]
+        else:
+            # The mean of the patch tokens, without the class token.
+            pooled_BD = self.fc_norm(cast(x_BND[:, 1:], self.precision.statistics).mean(axis=1))
+        return cast(self.head(pooled_BD), ms.float32)
+
+
+class MaskedBEiT(Backbone):
+    """BEiT in pre-training: images of which some patches are hidden -> the hidden patches' visual tokens."""
+
+    def __init__(self, cfg: ModelConfig, *, vocabulary: int, precision: Precision) -> None:
+        super().__init__(cfg, precision=precision)
+        self.mask_token = make_parameter(1, 1, cfg.embed_dim)
+        self.norm = LayerNorm(cfg.embed_dim, precision=precision)
+        self.lm_head = Dense(cfg.embed_dim, vocabulary, precision=precision)
+        self.rows = Rows()
+
+    def construct(
+        self, images_BCSS: Tensor, hidden_BP: Tensor, places_M: Tensor, keep_L2B: Tensor | None = None
+    ) -> Tensor:
+        """(M, V) float32 logits of the patches at `places_M`, numbered through the batch.
+
+        `hidden_BP` is 1 where a patch is hidden and 0 elsewhere.
+        """
+        patches_BPD = self.patch_embed(images_BCSS)
+        batch, patches, width = patches_BPD.shape
+        hidden_R1 = cast(ops.reshape(hidden_BP, (-1, 1)), patches_BPD.dtype)
+        shown_RD = ops.reshape(patches_BPD, (-1, width)) * self.rows.spread_column(1 - hidden_R1, width)
+        token_D = cast(ops.reshape(self.mask_token, (-1,)), patches_BPD.dtype)
+        x_RD = shown_RD + self.rows.outer(hidden_R1, token_D)
+        x_BND = self.features(ops.reshape(x_RD, (batch, patches, width)), keep_L2B)
+        found_MD = ops.gather(ops.reshape(x_BND[:, 1:], (-1, width)), places_M, 0)
+        return cast(self.lm_head(self.norm(found_MD)), ms.float32)

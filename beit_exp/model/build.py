@@ -15,21 +15,7 @@ INIT_STD = 0.02
 
 def build_model(cfg: ModelConfig, *, num_classes: int, precision: Precision, seed: int) -> BEiT:
     """The network of `cfg`, initialised from `seed`."""
-    network = BEiT(
-        image_size=cfg.image_size,
-        patch_size=cfg.patch_size,
-        embed_dim=cfg.embed_dim,
-        depth=cfg.depth,
-        num_heads=cfg.num_heads,
-        mlp_ratio=cfg.mlp_ratio,
-        rel_pos_bias=cfg.rel_pos_bias,
-        shared_rel_pos_bias=cfg.shared_rel_pos_bias,
-        abs_pos_emb=cfg.abs_pos_emb,
-        layer_scale_init_value=cfg.layer_scale_init_value,
-        pooling=cfg.pooling,
-        num_classes=num_classes,
-        precision=precision,
-    )
+    network = BEiT(cfg, num_classes=num_classes, precision=precision)
     initialise(network, seed=seed, head_init_scale=cfg.head_init_scale)
     return network
 

@@ -26,7 +26,7 @@ from beit_exp.tracking import Tracker, read_records
 from beit_exp.train.evaluate import OUTCOMES_FILE, Outcomes, evaluate
 from beit_exp.train.loop import fit
 from beit_exp.train.loss_scale import build_loss_scale
-from beit_exp.train.losses import soft_cross_entropy
+from beit_exp.train.losses import Classification
 from beit_exp.train.step import MicroBatch, Trainer
 from beit_exp.weights import load_pretrained
 
@@ -58,9 +58,8 @@ def build(cfg: Config, runtime: Runtime) -> Finetuning:
             block.recompute()
 
     trainer = Trainer(
-        network,
+        Classification(network),
         build_optimizer(cfg.optimizer, network, depth=cfg.model.depth),
-        loss=soft_cross_entropy,
         schedule=build_schedule(
             cfg.scheduler,
             peak_lr=cfg.optimizer.base_lr,

@@ -113,6 +113,7 @@ def fit(
                     tracker.log(
                         {
                             "train/loss": result.loss,
+                            **{f"train/{name}": value for name, value in result.measures.items()},
                             "train/grad_norm": result.grad_norm,
                             "train/skipped_steps": trainer.skipped_steps,
                             "optim/lr": result.lr,

@@ -14,49 +14,45 @@ from beit_exp.optim.update import Optimizer
 from beit_exp.train.loss_scale import LossScale
 
 CLIP_EPS = 1e-6  # torch.nn.utils.clip_grad_norm_
-MicroBatch = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # images, targets, drop-path factors
+MicroBatch = tuple[np.ndarray | None, ...]  # what the objective takes, in its order
 
 
 class GradientCell(nn.Cell):
     """Forward and backward: the loss, the gradients of all weights and their norm, as one compiled graph.
 
-    `inputs` go to the network, `target` to the loss. Whether the gradients are used is decided outside, so that this
-    graph branches nowhere.
+    Whether the gradients are used is decided outside, so that this graph branches nowhere.
     """
 
-    def __init__(
-        self, network: nn.Cell, loss: Callable[[Tensor, Tensor], Tensor], *, accumulate_steps: int, ranks: int
-    ) -> None:
+    def __init__(self, objective: nn.Cell, *, accumulate_steps: int, ranks: int) -> None:
         super().__init__(auto_prefix=False)
-        self.network = network
-        self.loss = loss
-        self.weights = ParameterTuple(list(network.trainable_params()))
+        self.objective = objective
+        self.weights = ParameterTuple(list(objective.trainable_params()))
         self.sums: Any = _copies(self.weights, "gradient_sum", np.zeros_like) if accumulate_steps > 1 else None
         self.map = ops.HyperMap()  # over all weights: a loop takes the compiler ten times as long
         self.ranks = ranks
         self.mean_over_ranks = nn.DistributedGradReducer(self.weights, mean=True, degree=ranks) if ranks > 1 else None
         self.sum_over_ranks = ops.AllReduce() if ranks > 1 else None
-        self.value_and_grad = ops.value_and_grad(self.scaled_loss, None, self.weights)
+        self.value_and_grad = ops.value_and_grad(self.scaled_loss, None, self.weights, has_aux=True)
 
-    def scaled_loss(self, images: Tensor, targets: Tensor, keep: Tensor | None, loss_scale: Tensor) -> Tensor:
-        return self.loss(self.network(images, keep), targets) * loss_scale
+    def scaled_loss(self, loss_scale: Tensor, *batch: Tensor | None) -> tuple[Tensor, Tensor]:
+        found = self.objective(*batch)
+        return found[0] * loss_scale, ops.stack(found)
 
     def construct(
-        self, images: Tensor, targets: Tensor, keep: Tensor | None, loss_scale: Tensor, is_last: bool
+        self, loss_scale: Tensor, is_last: bool, *batch: Tensor | None
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """-> (unscaled loss, global norm of the scaled gradients, these); the latter two after the last micro-batch."""
-        loss, gradients = self.value_and_grad(images, targets, keep, loss_scale)
-        loss = loss / loss_scale
+        """-> (loss and measures, global norm of the scaled gradients, these); the latter two after the last batch."""
+        (_, found), gradients = self.value_and_grad(loss_scale, *batch)
         if self.sum_over_ranks is not None:
-            loss = self.sum_over_ranks(loss) / self.ranks
+            found = self.sum_over_ranks(found) / self.ranks
         if self.sums is not None:
             gradients = self.map(self.accumulate, self.sums, gradients)
-            loss = ops.depend(loss, gradients)  # else the compiler drops sums that nobody uses yet
+            found = ops.depend(found, gradients)  # else the compiler drops sums that nobody uses yet
         if not is_last:
-            return loss, ops.zeros_like(loss), ()
+            return found, ops.zeros_like(loss_scale), ()
         if self.mean_over_ranks is not None:
             gradients = self.mean_over_ranks(gradients)
-        return loss, ops.sqrt(ops.addn(self.map(squared_norm, gradients))), gradients
+        return found, ops.sqrt(ops.addn(self.map(squared_norm, gradients))), gradients
 
     def accumulate(self, total: Parameter, gradient: Tensor) -> Tensor:
         return ops.assign_add(total, gradient)
@@ -117,9 +113,10 @@ def _copies(weights: ParameterTuple, prefix: str, make: Callable[[np.ndarray], n
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step found; `lr` and `loss_scale` are those it used."""
+    """What one step found; `lr` and `loss_scale` are those it used, `measures` what the objective names besides."""
 
     loss: float
+    measures: dict[str, float]
     grad_norm: float
     finite: bool
     lr: float
@@ -135,10 +132,9 @@ class Trainer:
 
     def __init__(
         self,
-        network: nn.Cell,
+        objective: nn.Cell,
         optimizer: Optimizer,
         *,
-        loss: Callable[[Tensor, Tensor], Tensor],
         schedule: np.ndarray,
         loss_scale: LossScale,
         clip_norm: float | None,
@@ -146,7 +142,7 @@ class Trainer:
         ema_decay: float | None,
         ranks: int = 1,
     ) -> None:
-        self.network = network
+        self.objective = objective
         self.optimizer = optimizer
         self.schedule = schedule
         self.loss_scale = loss_scale
@@ -154,7 +150,7 @@ class Trainer:
         self.updates_done = 0
         self.clip_norm = clip_norm
         self.accumulate_steps = accumulate_steps
-        self.gradients = GradientCell(network, loss, accumulate_steps=accumulate_steps, ranks=ranks)
+        self.gradients = GradientCell(objective, accumulate_steps=accumulate_steps, ranks=ranks)
         self.update = UpdateCell(self.gradients.weights, optimizer.update, ema_decay=ema_decay)
         self.clear = ClearCell(self.gradients.sums) if accumulate_steps > 1 else None
         self.set_train()
@@ -168,18 +164,17 @@ class Trainer:
         self.gradients.set_train()
 
     def __call__(self, micro_batches: list[MicroBatch]) -> StepResult:
-        """Take one step over (images, targets, keep) micro-batches.
+        """Take one step over micro-batches.
 
         Nothing is updated, neither parameters nor moments nor averaged weights, unless all gradients are finite.
         """
         lr, scale = float(self.schedule[self.updates_done]), self.loss_scale.value
         scale_tensor = Tensor(np.float32(scale))
-        losses = []
-        for number, (images, targets, keep) in enumerate(micro_batches, start=1):
-            keep_tensor = None if keep is None else Tensor(keep)
-            is_last = number == len(micro_batches)
-            loss, norm, gradients = self.gradients(Tensor(images), Tensor(targets), keep_tensor, scale_tensor, is_last)
-            losses.append(float(loss.asnumpy()))
+        found = []
+        for number, batch in enumerate(micro_batches, start=1):
+            tensors = [None if array is None else Tensor(array) for array in batch]
+            values, norm, gradients = self.gradients(scale_tensor, number == len(micro_batches), *tensors)
+            found.append(values.asnumpy())
         grad_norm = float(norm.asnumpy()) / (scale * self.accumulate_steps)
         finite = bool(np.isfinite(grad_norm))
         if finite:
@@ -190,7 +185,8 @@ class Trainer:
         self.step += 1
         self.updates_done += finite
         self.loss_scale.update(finite=finite)
-        return StepResult(sum(losses) / len(losses), grad_norm, finite, lr, scale)
+        loss, *others = np.mean(found, axis=0, dtype=np.float64).tolist()
+        return StepResult(loss, dict(zip(self.objective.measures, others, strict=True)), grad_norm, finite, lr, scale)
 
     def factor(self, grad_norm: float, scale: float) -> Tensor | None:
         """What the gradients are to be multiplied by: unscaled, averaged and clipped; None for one."""
@@ -221,6 +217,6 @@ class Trainer:
 
     def tensors(self) -> dict[str, Parameter]:
         """Every parameter that a checkpoint must hold."""
-        kept = {f"model/{parameter.name}": parameter for parameter in self.network.get_parameters()}
+        kept = {f"model/{parameter.name}": parameter for parameter in self.objective.get_parameters()}
         kept |= {f"optimizer/{parameter.name}": parameter for parameter in self.optimizer.update.state()}
         return kept | {parameter.name: parameter for parameter in self.update.averages or ()}

@@ -1,0 +1,117 @@
+"""Masked image modelling against the public originals (tests/golden/README.md)."""
+
+from __future__ import annotations
+
+import json
+
+import mindspore as ms
+import numpy as np
+import pytest
+from conftest import GOLDEN, agree, make_config
+from mindspore import ParameterTuple, Tensor, nn, ops
+
+from beit_exp import weights
+from beit_exp.data.masking import block_mask
+from beit_exp.model.beit import MaskedBEiT
+from beit_exp.model.precision import build_precision
+from beit_exp.model.visual_tokenizer import DalleEncoder, map_pixels, our_name
+from beit_exp.torch_file import read_torch_file
+from beit_exp.train.losses import soft_cross_entropy
+
+MIM = GOLDEN / "mim"
+GOLDEN_CONFIG = json.loads((MIM / "config.json").read_text())
+MODES = [pytest.param(ms.PYNATIVE_MODE, id="eager"), pytest.param(ms.GRAPH_MODE, id="compiled")]
+
+
+class Gradients(nn.Cell):
+    """Logits, loss and the gradient of every parameter."""
+
+    def __init__(self, network: nn.Cell) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+        self.weights = ParameterTuple(list(network.trainable_params()))
+        self.gradients = ops.value_and_grad(self.losses, None, self.weights, has_aux=True)
+
+    def losses(self, images, hidden, places, targets):
+        logits = self.network(images, hidden, places)
+        return soft_cross_entropy(logits, targets), logits
+
+    def construct(self, images, hidden, places, targets):
+        return self.gradients(images, hidden, places, targets)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_masked_logits_loss_and_every_gradient_are_the_official_ones(mode: int) -> None:
+    ms.set_context(mode=mode)
+    golden = GOLDEN_CONFIG["model"]
+    reference = np.load(MIM / "reference.npz")
+    cfg = make_config(
+        f"model.image_size={golden['img_size']}",
+        f"model.patch_size={golden['patch_size']}",
+        f"model.embed_dim={golden['embed_dim']}",
+        f"model.depth={golden['depth']}",
+        f"model.num_heads={golden['num_heads']}",
+        "model.rel_pos_bias=false",
+        "model.abs_pos_emb=false",
+        "model.shared_rel_pos_bias=true",
+        f"model.layer_scale_init_value={golden['init_values']}",
+    )
+    precision = build_precision("O0", half=ms.float32)
+    network = MaskedBEiT(cfg.model, vocabulary=golden["vocab_size"], precision=precision)
+    weights.load_trained(network, str(MIM / "official.pth"))
+    hidden = reference["mask"]
+    targets = np.eye(golden["vocab_size"], dtype=np.float32)[reference["tokens"][hidden]]
+    cell = Gradients(network)
+    (loss, logits), gradients = cell(
+        Tensor(reference["images"]),
+        Tensor(hidden.astype(np.float32)),
+        Tensor(np.flatnonzero(hidden).astype(np.int32)),
+        Tensor(targets),
+    )
+    agree("masked image modelling: logits", logits.asnumpy(), reference["logits_masked"], within=1e-4)
+    agree("masked image modelling: loss", loss.asnumpy(), reference["loss"], within=1e-4)
+    named = {weight.name: gradient.asnumpy() for weight, gradient in zip(cell.weights, gradients, strict=True)}
+    found = weights.to_official(named)
+    expected = {name.removeprefix("grad/"): reference[name] for name in reference.files if name.startswith("grad/")}
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        agree("masked image modelling: gradients", found[name], gradient, within=1e-4, relative=True)
+
+
+def test_visual_tokens_are_those_of_dalles_encoder() -> None:
+    ms.set_context(mode=ms.GRAPH_MODE)
+    golden = GOLDEN_CONFIG["encoder"]
+    reference = np.load(MIM / "reference.npz")
+    encoder = DalleEncoder(
+        hidden=golden["n_hid"], blocks_per_group=golden["n_blk_per_group"], vocabulary=golden["vocab_size"]
+    )
+    arrays = {our_name(name): array for name, array in read_torch_file(MIM / "dalle_encoder_state_dict.pth").items()}
+    parameters = {parameter.name: parameter for parameter in encoder.get_parameters()}
+    assert parameters.keys() == arrays.keys()
+    for name, array in arrays.items():
+        parameters[name].set_data(Tensor(array))
+    logits = encoder(map_pixels(Tensor(reference["tokenizer_images_0_1"]))).asnumpy()
+    agree("visual tokenizer: logits", logits, reference["token_logits"], within=1e-3)
+    np.testing.assert_array_equal(logits.argmax(axis=1).reshape(len(logits), -1), reference["tokens"])
+
+
+def test_masks_are_distributed_as_the_official_ones() -> None:
+    golden = json.loads((GOLDEN / "masking.json").read_text())
+    rng = np.random.default_rng(0)
+    grid, count = golden["grid"][0], golden["num_masking_patches"]
+    counts = np.array(
+        [
+            block_mask(grid, count=count, min_block=golden["min_num_patches"], is_exact=False, rng=rng).sum()
+            for _ in range(golden["draws"])
+        ]
+    )
+    agree("masks: mean number of hidden patches", counts.mean(), golden["mean"], within=0.5)
+    agree("masks: share with the full number", (counts == count).mean(), golden["share_exactly_75"], within=0.05)
+    assert counts.max() == golden["maximum"]
+    assert counts.min() >= golden["minimum"] - 5
+
+
+def test_an_exact_mask_hides_just_as_many_as_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    masks = [block_mask(14, count=75, min_block=16, is_exact=True, rng=rng) for _ in range(200)]
+    assert {int(mask.sum()) for mask in masks} == {75}
