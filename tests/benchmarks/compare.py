@@ -1,7 +1,7 @@
 """Both sides at the same work, one after the other, as a table in Markdown.
 
     python tests/benchmarks/make_photographs.py /tmp/photographs
-    python tests/benchmarks/compare.py OTHER_PYTHON /tmp/photographs [--rounds 1]
+    python tests/benchmarks/compare.py OTHER_PYTHON /tmp/photographs [--rounds 1] [--only pipeline]
 
 OTHER_PYTHON is that of an environment with torch, torchvision, timm 1.0.31 and Pillow 12 (timm fails on Pillow 13).
 Numbers are medians of five in each round, and medians of the rounds.
@@ -95,9 +95,10 @@ def main() -> None:
     parser.add_argument("python")
     parser.add_argument("photographs", type=Path)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--only", default="", help="part of the names of the works wanted")
     arguments = parser.parse_args()
     print("| work | images/s | timm | ratio | peak memory | timm |\n|---|---|---|---|---|---|", flush=True)
-    for work in WORKS:
+    for work in (work for work in WORKS if arguments.only in work.name):
         ours, theirs = [], []
         for _ in range(arguments.rounds):
             ours.append(measure_ours(work, arguments.photographs.resolve()))
