@@ -26,15 +26,16 @@ def constant_ones(rows: int, columns: int, kind: Any) -> Tensor:
 
 
 class Ones(nn.Cell):
-    """(rows, columns) ones: in training a constant, since `ops.ones` takes the compiler longer than all else here.
+    """(rows, columns) ones: a constant, since `ops.ones` takes the compiler longer than all else here."""
 
-    Outside of training the number of rows may be open, as in an exported graph for any batch size.
-    """
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_open_batch = False
 
     def construct(self, rows: int, columns: int, kind: Any) -> Tensor:
-        if self.training:
-            return constant_ones(rows, columns, kind)
-        return ops.ones((rows, columns), kind)
+        if self.has_open_batch:
+            return ops.ones((rows, columns), kind)
+        return constant_ones(rows, columns, kind)
 
 
 class Rows(nn.Cell):
@@ -85,8 +86,15 @@ class Rows(nn.Cell):
         return self.product(x_R1, row_1C) if self.by_products else x_R1 * row_1C
 
 
+def open_batch(network: nn.Cell) -> None:
+    """Let a network's batch size be any, as an exported graph's: without constants that hold it."""
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, Ones | Heads):
+            cell.has_open_batch = True
+
+
 class Heads(nn.Cell):
-    """(B, N, D) -> (B, H, N, K) and back, the operator `Transpose` on other devices than a CPU and in evaluation.
+    """(B, N, D) -> (B, H, N, K) and back, by the operator `Transpose` on other devices than a CPU.
 
     On a CPU that keeps 8 bytes an element for good, 1.6 GB of a BEiT-base step; rows of K numbers are gathered instead.
     """
@@ -95,12 +103,13 @@ class Heads(nn.Cell):
         super().__init__()
         self.num_heads = num_heads
         self.by_rows = ms.get_context("device_target") == "CPU"
+        self.has_open_batch = False
         self.permute = Permutation()
 
     def split(self, x_BND: Tensor) -> Tensor:
         batch, tokens, width = x_BND.shape
         size = width // self.num_heads
-        if self.by_rows and self.training:
+        if self.by_rows and not self.has_open_batch:
             places = head_places(batch, tokens, self.num_heads)
             rows = self.permute(ops.reshape(x_BND, (-1, size)), *places)
             return ops.reshape(rows, (batch, self.num_heads, tokens, size))
@@ -108,7 +117,7 @@ class Heads(nn.Cell):
 
     def merge(self, x_BHNK: Tensor) -> Tensor:
         batch, heads, tokens, size = x_BHNK.shape
-        if self.by_rows and self.training:
+        if self.by_rows and not self.has_open_batch:
             to_heads, from_heads = head_places(batch, tokens, heads)
             rows = self.permute(ops.reshape(x_BHNK, (-1, size)), from_heads, to_heads)
             return ops.reshape(rows, (batch, tokens, heads * size))

@@ -13,6 +13,7 @@ from mindspore import Tensor, nn
 from beit_exp.config import Config
 from beit_exp.files import replacing, write_atomically
 from beit_exp.hardware import Runtime
+from beit_exp.model.gradients import open_batch
 from beit_exp.randomness import Stream, generator
 from beit_exp.tracking import Tracker
 from beit_exp.trained import class_names, load_network
@@ -25,6 +26,7 @@ TRIED_BATCHES = (1, 3)
 def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[str, float]:
     """Write `<arch>.mindir` (any batch size) and `preprocess.json` into the run directory."""
     network = load_network(cfg, runtime)
+    open_batch(network)
     path = run_dir / f"{cfg.model.arch}.mindir"
     side = cfg.model.image_size
     with replacing(path) as temporary:
