@@ -177,8 +177,10 @@ def test_a_run_stopped_after_two_epochs_and_resumed_equals_one_never_stopped(
     whole = launch(*settings, "hydra.run.dir=whole")
     assert whole.returncode == 0, whole.stdout
     stop_after(launch.start(*settings, "hydra.run.dir=halved"), tmp_path / "halved", epochs=2, number=number)
-    status = launch.runs()[-1].info.status
-    assert status == ("RUNNING" if number == signal.SIGKILL else "KILLED")
+    if number == signal.SIGKILL:  # perhaps before the store was met
+        assert {run.info.status for run in launch.runs()} <= {"FINISHED", "RUNNING"}
+    else:
+        assert launch.runs()[-1].info.status == "KILLED"
     assert not (tmp_path / "halved" / "metrics.json").exists()
     assert launch(*settings, "hydra.run.dir=halved").returncode == 0
     assert without_times(tmp_path / "halved") == without_times(tmp_path / "whole")
