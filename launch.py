@@ -27,7 +27,7 @@ from hydra.errors import CompactHydraException, HydraException, OverrideParseExc
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from beit_exp import complaints, config, hardware, sweep
+from beit_exp import complaints, config, hardware, stages, sweep
 from beit_exp.config import Config, DivergedError, UserError
 from beit_exp.cores import share_of_machine
 from beit_exp.data.sources import check_folders
@@ -97,6 +97,8 @@ def compose_and_run(raw: DictConfig) -> float:
             sweep.place_under_parent(values, sweep_dir, name=run_dir.name)
         cfg = config.from_mapping(values)
         check_files(cfg)
+        if stages.trains_tokenizer_first(cfg):
+            stages.tokenizer_run(cfg, run_dir)  # refuses wrong settings
         is_done = prepare(cfg, run_dir)
     except UserError as error:
         if is_sweep and not (run_dir / "config.yaml").exists():
@@ -184,7 +186,7 @@ def check_overrides(arguments: list[str]) -> None:
                 hint = complaints.nearest(str(override.value()), options)
                 problems.append(f"{key} = {override.value()!r}: must be one of {', '.join(options)}.{hint}")
                 continue
-        elif not key.startswith(("hydra.", "hydra/", "tracking.tags.")) and key not in known:
+        elif not key.startswith(("hydra.", "hydra/", "tracking.tags.", "tokenizer.training.")) and key not in known:
             problems.append(complaints.unknown_key(key, config.known_keys()))
             continue
         sound.append(word)
@@ -231,12 +233,16 @@ def adopt_run(raw: DictConfig, overrides: list[str]) -> dict[str, Any]:
 
 def check_files(cfg: Config) -> None:
     """Refuse missing files before anything heavy starts."""
-    for key, place in (("checkpoint", cfg.checkpoint), ("model.pretrained", cfg.model.pretrained)):
+    for key, place in (
+        ("checkpoint", cfg.checkpoint),
+        ("model.pretrained", cfg.model.pretrained),
+        ("tokenizer.weights", cfg.tokenizer.weights),
+    ):
         if place is not None and not is_remote(place) and not Path(place).exists():
             raise UserError(f"{key} = {place!r}: there is no such file or run directory")
     if cfg.images is not None and not Path(cfg.images).exists():
         raise UserError(f"images = {cfg.images!r}: there is no such folder or file")
-    if cfg.task in ("finetune", "evaluate", "check_data"):
+    if cfg.task in ("finetune", "pretrain", "train_tokenizer", "evaluate", "check_data"):
         check_folders(cfg.dataset)
 
 

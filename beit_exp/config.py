@@ -94,6 +94,7 @@ class DatasetConfig(Section):
     num_classes: Annotated[int, Field(ge=2)]
     crop_pct: ShareAboveZero
     interpolation: Literal["bilinear", "bicubic"]
+    images_per_class: PositiveInt | None
     mean: Triple
     std: Annotated[list[PositiveFloat], Field(min_length=3, max_length=3)]
     bad_images: Literal["stop", "replace"]
@@ -105,6 +106,7 @@ class AugmentConfig(Section):
     crop_scale: Interval | None
     crop_ratio: Interval
     hflip: Probability
+    color_jitter: NonNegativeFloat
     re_prob: Probability
     re_mode: Literal["pixel", "rand", "const"]
     re_count: PositiveInt
@@ -131,6 +133,7 @@ class OptimizerConfig(Section):
 class SchedulerConfig(Section):
     name: Literal["cosine_lr", "constant_lr", "exponential_lr", "multistep_lr"]
     warmup_length: NonNegativeInt
+    warmup_steps: PositiveInt | None
     warmup_lr: NonNegativeFloat
     min_lr: NonNegativeFloat
     cooldown_epochs: NonNegativeInt
@@ -161,6 +164,7 @@ class TrainConfig(Section):
     batch_size: PositiveInt
     accumulate_steps: PositiveInt
     recompute: bool
+    freeze: Literal["backbone"] | None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
     shuffle: bool
     log_every_steps: PositiveInt
@@ -180,6 +184,25 @@ class TrackingConfig(Section):
     system_metrics: bool
 
 
+class MaskConfig(Section):
+    num_mask_patches: PositiveInt
+    min_mask_patches_per_block: PositiveInt
+    exact: bool
+
+
+class TokenizerConfig(Section):
+    weights: Text | None
+    training: dict[str, Any]
+    vocabulary: Annotated[int, Field(ge=2)]
+    hidden: PositiveInt
+    blocks_per_group: PositiveInt
+    decoder_input: PositiveInt
+    interpolation: Literal["bilinear", "bicubic", "lanczos"]
+    straight_through: bool
+    temperature: Interval
+    kl_weight: NonNegativeFloat
+
+
 class BenchmarkConfig(Section):
     parts: Annotated[list[Literal["step", "training", "inference", "train_data", "eval_data"]], Field(min_length=1)]
     warm_up: NonNegativeInt
@@ -188,9 +211,9 @@ class BenchmarkConfig(Section):
 
 
 class Config(Section):
-    task: Literal["finetune", "evaluate", "predict", "export", "check_data", "benchmark"]
+    task: Literal["finetune", "pretrain", "train_tokenizer", "evaluate", "predict", "export", "check_data", "benchmark"]
     seed: NonNegativeInt
-    objective: Literal["val/top1", "val/top5", "val/loss", "best/val/top1"]
+    objective: Literal["val/top1", "val/top5", "val/loss", "best/val/top1", "val/masked_accuracy"]
     checkpoint: Text | None
     images: Text | None
     allow_changes: SettingNames
@@ -202,6 +225,8 @@ class Config(Section):
     hardware: HardwareConfig
     train: TrainConfig
     tracking: TrackingConfig
+    mask: MaskConfig
+    tokenizer: TokenizerConfig
     benchmark: BenchmarkConfig
 
 

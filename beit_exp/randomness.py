@@ -15,6 +15,10 @@ class Stream(IntEnum):
     mixup = 3
     drop_path = 4
     weights = 5
+    mask = 6
+    eval_mask = 7
+    gumbel = 8
+    subset = 9
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

@@ -15,6 +15,14 @@ class Rule:
     allowed: str
 
 
+TRAINING = ("finetune", "pretrain", "train_tokenizer")
+WITHOUT_LABELS = ("pretrain", "train_tokenizer")
+OBJECTIVES = {
+    "finetune": ("val/top1", "val/top5", "val/loss", "best/val/top1"),
+    "pretrain": ("val/loss", "val/masked_accuracy"),
+    "train_tokenizer": ("val/loss",),
+}
+
 RULES = (
     Rule(
         ("model.image_size", "model.patch_size"),
@@ -86,9 +94,9 @@ RULES = (
     ),
     Rule(
         ("checkpoint", "task"),
-        lambda checkpoint, task: (checkpoint is None) == (task in ("finetune", "check_data", "benchmark")),
-        "must name a run directory or a weights file for task=evaluate, predict or export, and be null for "
-        "task=finetune (which starts from model.pretrained), check_data and benchmark",
+        lambda checkpoint, task: (checkpoint is not None) == (task in ("evaluate", "predict", "export")),
+        "must name a run directory or a weights file for task=evaluate, predict or export, and be null for any other "
+        "(task=finetune starts from model.pretrained)",
     ),
     Rule(
         ("hardware.node_rank", "hardware.node_num"),
@@ -102,13 +110,103 @@ RULES = (
     ),
     Rule(
         ("hardware.device_num", "task"),
-        lambda devices, task: devices == 1 or task in ("finetune", "evaluate", "benchmark"),
-        "must be 1 but for task=finetune, evaluate and benchmark",
+        lambda devices, task: devices == 1 or task in (*TRAINING, "evaluate", "benchmark"),
+        "must be 1 but for tasks that train, task=evaluate and task=benchmark",
     ),
     Rule(
         ("train.recompute", "hardware.device_target"),
         lambda recompute, target: not recompute or target == "ascend",
         "must be false but for hardware.device_target=ascend: MindSpore recomputes at once on a CPU",
+    ),
+    Rule(
+        ("train.recompute", "task"),
+        lambda recompute, task: not recompute or task != "train_tokenizer",
+        "must be false for task=train_tokenizer, whose network has no transformer blocks",
+    ),
+    Rule(
+        ("train.freeze", "task"),
+        lambda freeze, task: freeze is None or task not in WITHOUT_LABELS,
+        "must be null for task=pretrain and task=train_tokenizer",
+    ),
+    Rule(
+        ("scheduler.warmup_steps", "scheduler.warmup_length"),
+        lambda steps, epochs: steps is None or epochs == 0,
+        "must be null unless scheduler.warmup_length is 0: the warm-up is given in steps or in epochs",
+    ),
+    Rule(
+        ("augment.color_jitter", "augment.auto_augment"),
+        lambda jitter, policy: jitter == 0 or policy is None,
+        "must be 0 while augment.auto_augment is set, which changes colours itself",
+    ),
+    *(
+        Rule(
+            (key, "task"),
+            lambda value, task: not value or task not in WITHOUT_LABELS,
+            f"must be {off} for task=pretrain and task=train_tokenizer, which show the network what the tokenizer sees",
+        )
+        for key, off in (
+            ("augment.auto_augment", "null"),
+            ("augment.re_prob", "0"),
+            ("augment.mix_up", "0"),
+            ("augment.cutmix", "0"),
+            ("augment.label_smoothing", "0"),
+        )
+    ),
+    Rule(
+        ("objective", "task"),
+        lambda objective, task: task not in OBJECTIVES or objective in OBJECTIVES[task],
+        f"must be one that the task measures: {OBJECTIVES}",
+    ),
+    Rule(
+        ("model.pretrained", "task"),
+        lambda pretrained, task: pretrained is None or task not in WITHOUT_LABELS,
+        "must be null for task=pretrain and task=train_tokenizer, which start from nothing",
+    ),
+    Rule(
+        ("mask.num_mask_patches", "model.image_size", "model.patch_size", "task"),
+        lambda count, size, patch, task: task != "pretrain" or count < (size // patch) ** 2,
+        "must be less than the number of patches, (model.image_size / model.patch_size)²",
+    ),
+    Rule(
+        ("mask.min_mask_patches_per_block", "mask.num_mask_patches", "task"),
+        lambda least, count, task: task != "pretrain" or least <= count,
+        "must be at most mask.num_mask_patches",
+    ),
+    Rule(
+        ("tokenizer.hidden",),
+        lambda hidden: hidden % 4 == 0,
+        "must be a multiple of 4: a block's inner layers are a quarter as wide",
+    ),
+    Rule(
+        ("tokenizer.weights", "task"),
+        lambda weights, task: weights is None or task != "train_tokenizer",
+        "must be null for task=train_tokenizer, which makes them",
+    ),
+    Rule(
+        ("tokenizer.weights", "tokenizer.training", "task"),
+        lambda weights, training, task: task != "pretrain" or weights is not None or bool(training),
+        "must name the weights of a tokenizer for task=pretrain (README: Pre-training), unless tokenizer.training says "
+        "how to train one first",
+    ),
+    Rule(
+        ("tokenizer.weights", "hardware.node_num", "task"),
+        lambda weights, nodes, task: task != "pretrain" or weights is not None or nodes == 1,
+        "must be given for task=pretrain on several nodes: train the tokenizer first, by task=train_tokenizer",
+    ),
+    Rule(
+        ("tokenizer.temperature",),
+        lambda temperature: temperature[0] >= temperature[1],
+        "must fall, from the first step's to the last one's",
+    ),
+    Rule(
+        ("hardware.amp_level", "task"),
+        lambda level, task: level == "O0" or task != "train_tokenizer",
+        "must be O0 for task=train_tokenizer: the likelihood of pixels needs float32",
+    ),
+    Rule(
+        ("optimizer.layer_decay", "task"),
+        lambda decay, task: decay == 1 or task != "train_tokenizer",
+        "must be 1 for task=train_tokenizer, whose network has no transformer blocks",
     ),
     Rule(
         ("train.checkpoint_url",),

@@ -16,7 +16,7 @@ from typing import TextIO
 
 from typing_extensions import assert_never
 
-from beit_exp import cluster, config, hardware, tracking
+from beit_exp import cluster, config, hardware, stages, tracking
 from beit_exp.config import Config, UserError
 from beit_exp.files import write_atomically
 from beit_exp.tracking import Interrupted, Tracker
@@ -40,6 +40,10 @@ def main(arguments: list[str]) -> int:
     if hardware.LAUNCHER not in os.environ:  # started by hand: once more, in the environment that libraries need
         os.execve(sys.executable, hardware.worker_command(run_dir), hardware.worker_environment(cfg.hardware))
     stop_with_parent()
+    if stages.trains_tokenizer_first(cfg) and not cluster.is_member():
+        status = stages.train_tokenizer(cfg, run_dir)
+        if status != 0:
+            return status
     if cluster.is_scheduler():
         cluster.join()
         return 0
@@ -78,6 +82,10 @@ def run_task(cfg: Config, run_dir: Path, tracker: Tracker) -> dict[str, float]:
     match cfg.task:
         case "finetune":
             from beit_exp.tasks import finetune as task
+        case "pretrain":
+            from beit_exp.tasks import pretrain as task  # type: ignore[no-redef]
+        case "train_tokenizer":
+            from beit_exp.tasks import train_tokenizer as task  # type: ignore[no-redef]
         case "evaluate":
             from beit_exp.tasks import evaluate as task  # type: ignore[no-redef]
         case "predict":

@@ -59,7 +59,32 @@ SEED_TABLE = {
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_to_a_valid_configuration(group: str, option: str) -> None:
     extra = NEEDED if group == "dataset" and option == "image_folder" else ()
+    is_with_tokenizer = group == "experiment" and option.startswith(("pretrain_base", "pretrain_large"))
+    extra += ("tokenizer.weights=somewhere",) if is_with_tokenizer else ()
     assert make_config(f"{group}={option}", *extra).seed == 42
+
+
+PUBLISHED = {  # global batch, base_lr, warm-up epochs or steps, epochs, layer_decay, drop_path, weight_decay, clip
+    "pretrain_base": (2048, 1.5e-3, 10000, 150, 1.0, 0.1, 0.05, 3.0),
+    "pretrain_base_1k": (2048, 1.5e-3, 10, 800, 1.0, 0.1, 0.05, 3.0),
+    "intermediate_base": (4096, 3e-3, 5, 90, 0.65, 0.2, 0.05, 3.0),
+    "intermediate_large": (2048, 2e-3, 5, 90, 0.75, 0.2, 0.05, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_an_experiment_is_the_published_command(name: str) -> None:
+    cfg = make_config(f"experiment={name}", "tokenizer.weights=x")
+    assert (
+        cfg.train.batch_size * cfg.train.accumulate_steps * cfg.hardware.device_num,
+        cfg.optimizer.base_lr,
+        cfg.scheduler.warmup_steps or cfg.scheduler.warmup_length,
+        cfg.train.epochs,
+        cfg.optimizer.layer_decay,
+        cfg.model.drop_path_rate,
+        cfg.optimizer.weight_decay,
+        cfg.optimizer.clip_global_norm_value,
+    ) == PUBLISHED[name]
 
 
 def test_imagenet_base_is_the_seed_documents_table() -> None:

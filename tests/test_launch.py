@@ -20,7 +20,10 @@ REFUSED = {
         ("optimizer=adamx",),
         "optimizer = 'adamx': must be one of adam_weight_decay, adamw, momentum. Did",
     ),
-    "unknown experiment": (("experiment=imagenet_bse",), "must be one of imagenet_base. Did you mean imagenet_base?"),
+    "unknown experiment": (
+        ("experiment=imagenet_bse",),
+        "must be one of few_digits, imagenet_base, ",
+    ),
     "wrong type": (("seed=abc",), "seed = 'abc': must be a whole number >= 0"),
     "fraction for a count": (("train.epochs=1.5",), "train.epochs = 1.5: must be a whole number > 0"),
     "not a number": (("optimizer.base_lr=nan",), "optimizer.base_lr = nan: must be a number > 0"),
@@ -28,7 +31,8 @@ REFUSED = {
     "unknown choice": (("model.pooling=max",), "model.pooling = 'max': must be one of mean, cls"),
     "unknown task": (
         ("task=finetun",),
-        "must be one of finetune, evaluate, predict, export, check_data, benchmark. Did you mean finetune?",
+        "must be one of finetune, pretrain, train_tokenizer, evaluate, predict, export, check_data, benchmark. Did you "
+        "mean finetune?",
     ),
     "text for a list": (("dataset.mean=0.5",), "dataset.mean = 0.5: must be a list of 3, each a number"),
     "null where a value is needed": (("model.depth=null",), "model.depth = None: must be a whole number > 0"),
@@ -71,12 +75,51 @@ REFUSED = {
     "two kinds of tables": (("model.shared_rel_pos_bias=true",), "one of the two may be true"),
     "lowest rate above the peak": (("scheduler.min_lr=1",), "scheduler.min_lr = 1: must be at most optimizer.base_lr"),
     "objective": (("objective=val/acc",), "must be one of val/top1, val/top5, val/loss, best/val/top1"),
+    "accuracy without labels": (
+        ("experiment=pretrain_digits", "objective=val/top1"),
+        "objective = 'val/top1': must be one that the task measures",
+    ),
+    "masked accuracy with labels": (("objective=val/masked_accuracy",), "must be one that the task measures"),
+    "no tokenizer": (("experiment=pretrain_base",), "tokenizer.weights = None: must name the weights of a tokenizer"),
+    "missing tokenizer": (
+        ("experiment=pretrain_base", "tokenizer.weights=no.pth"),
+        "tokenizer.weights = 'no.pth': there is no such file",
+    ),
+    "all hidden": (
+        ("experiment=pretrain_digits", "mask.num_mask_patches=64"),
+        "mask.num_mask_patches = 64: must be less than the number of patches",
+    ),
+    "mixup without labels": (
+        ("experiment=pretrain_digits", "augment.mix_up=0.8"),
+        "augment.mix_up = 0.8: must be 0 for task=pretrain and task=train_tokenizer",
+    ),
+    "two warm-ups": (("scheduler.warmup_steps=10",), "scheduler.warmup_steps = 10: must be null unless"),
+    "colours changed twice": (
+        ("augment.color_jitter=0.4", "augment.auto_augment=rand-m9"),
+        "augment.color_jitter = 0.4: must be 0 while augment.auto_augment is set",
+    ),
+    "frozen pre-training": (
+        ("experiment=pretrain_digits", "train.freeze=backbone"),
+        "train.freeze = 'backbone': must be null for task=pretrain",
+    ),
+    "unknown setting of the tokenizer's run": (
+        ("experiment=pretrain_digits", "+tokenizer.training.train.epoch=1"),
+        "train.epoch: there is no such setting. Did you mean train.epochs?",
+    ),
+    "wrong setting of the tokenizer's run": (
+        ("experiment=pretrain_digits", "tokenizer.training.train.epochs=0"),
+        "tokenizer.training: with it, of the tokenizer's run, 1 setting is wrong",
+    ),
+    "tokenizer in half precision": (
+        ("task=train_tokenizer", "objective=val/loss", "augment=pretrain", "hardware.amp_level=O1"),
+        "hardware.amp_level = 'O1': must be O0 for task=train_tokenizer",
+    ),
     "average of nothing": (("train.ema_decay=1.0",), "train.ema_decay = 1.0: must be a number > 0 and < 1 or null"),
     "no spread": (("dataset.std=[0,1,1]",), "dataset.std.0 = 0: must be a number > 0"),
     "unknown hardware": (("hardware=tpu",), "hardware = 'tpu': must be one of ascend, ascend_8p, auto, cpu"),
     "processes for one folder": (
         ("task=predict", f"checkpoint={GOLDEN}", "hardware.device_num=2"),
-        "hardware.device_num = 2: must be 1 but for task=finetune, evaluate and benchmark",
+        "hardware.device_num = 2: must be 1 but for tasks that train, task=evaluate and task=benchmark",
     ),
     "malformed override": (("optimizer.beta=[0.9",), "optimizer.beta=[0.9 is no override: no viable"),
 }

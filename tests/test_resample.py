@@ -8,7 +8,7 @@ from PIL import Image
 
 from beit_exp.data.resample import resize, slide
 
-FILTERS = [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC]
+FILTERS = [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS]
 FILL = (124, 116, 104)
 
 

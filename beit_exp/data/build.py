@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -15,12 +16,13 @@ from beit_exp.config import Config, UserError
 from beit_exp.cores import own_cores
 from beit_exp.data.mixup import mix_batch
 from beit_exp.data.sources import ImageList
-from beit_exp.data.transforms import TrainTransform, load_image, make_eval_transform, make_train_transform
+from beit_exp.data.transforms import load_image, make_eval_transform, make_train_transform
 from beit_exp.randomness import Stream, generator
 
 logger = logging.getLogger(__name__)
 
 Batch = tuple[np.ndarray, np.ndarray]  # images (B, 3, S, S) float32, and targets
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,6 @@ class TrainStream:
         self.global_batch = cfg.train.batch_size * shard.size
         self.steps_per_epoch = len(images) // (self.global_batch * cfg.train.accumulate_steps)
         self.batches_per_epoch = self.steps_per_epoch * cfg.train.accumulate_steps
-        self.transform: TrainTransform = make_train_transform(cfg.augment, cfg.dataset, image_size=cfg.model.image_size)
         self.replaces_bad = cfg.dataset.bad_images == "replace"
         self.bad_images: set[str] = set()
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
@@ -71,18 +72,14 @@ class TrainStream:
             self._order = (epoch, order)
         return order
 
-    def sample(self, batch_number: int, place: int, out: np.ndarray) -> np.int32:
-        """Label of the image at a place of this process's share of a batch, counted from the run's start.
-
-        The image goes to `out`, (3, S, S).
-        """
+    def draw(self, batch_number: int, place: int) -> tuple[Image.Image, np.int32, np.random.Generator]:
+        """Image, label and generator at a place of this process's share of a batch, counted from the run's start."""
         epoch, batch_in_epoch = divmod(batch_number, self.batches_per_epoch)
         slot = self.shard.rank * self.batch_size + place
         index = self.order(epoch)[batch_in_epoch * self.global_batch + slot]
         rng = generator(self.seed, Stream.sample, batch_number, slot)
         image, index = self.load(int(index))
-        self.transform(image, rng, out)
-        return self.images.labels[index]
+        return image, self.images.labels[index], rng
 
     def load(self, index: int) -> tuple[Image.Image, int]:
         """An image and its number: the next readable one's in path order, if bad images are to be replaced."""
@@ -102,9 +99,14 @@ class TrainStream:
 def train_batches(stream: TrainStream, cfg: Config, *, first: int, last: int) -> Iterator[Batch]:
     """Batches number `first` to `last` - 1 of the run: images and (B, K) soft targets, mixed as configured."""
 
+    transform = make_train_transform(cfg.augment, cfg.dataset, image_size=cfg.model.image_size)
+
     def make(number: int) -> Batch:
         images = np.empty((stream.batch_size, 3, cfg.model.image_size, cfg.model.image_size), np.float32)
-        labels = np.array([stream.sample(number, place, images[place]) for place in range(stream.batch_size)])
+        labels = np.empty(stream.batch_size, np.int32)
+        for place in range(stream.batch_size):
+            image, labels[place], rng = stream.draw(number, place)
+            transform(image, rng, images[place])
         rng = generator(cfg.seed, Stream.mixup, number, stream.shard.rank)
         return mix_batch(images, labels, cfg.augment, num_classes=cfg.dataset.num_classes, rng=rng)
 
@@ -126,7 +128,7 @@ def eval_batches(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Batch
     return make_ahead(make, range(0, len(mine), cfg.train.batch_size), workers=cfg.hardware.num_parallel_workers)
 
 
-def make_ahead(make: Callable[[int], Batch], numbers: range, *, workers: int) -> Iterator[Batch]:
+def make_ahead(make: Callable[[int], T], numbers: range, *, workers: int) -> Iterator[T]:
     """make(number) for each number, in order, made by at most `workers` threads and never more than the cores.
 
     Threads suffice: Pillow and NumPy let go of the interpreter lock while they work on pixels. One batch more than
@@ -134,7 +136,7 @@ def make_ahead(make: Callable[[int], Batch], numbers: range, *, workers: int) ->
     """
     threads = min(workers, len(own_cores()))
     with ThreadPoolExecutor(threads, thread_name_prefix="data") as pool:
-        waiting: deque[Future[Batch]] = deque()
+        waiting: deque[Future[T]] = deque()
         try:
             for number in numbers:
                 waiting.append(pool.submit(make, number))

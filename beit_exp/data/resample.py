@@ -21,7 +21,11 @@ HALF = 1 << (BITS - 1)
 CUBIC = -0.5  # the parameter of Keys' kernel
 Color = tuple[int, int, int]
 Window = tuple[int, int, int, int]  # left, top, width, height
-REACH = {Image.Resampling.BICUBIC: 2.0, Image.Resampling.BILINEAR: 1.0}  # of a filter, in pixels
+REACH = {  # of a filter, in pixels
+    Image.Resampling.BILINEAR: 1.0,
+    Image.Resampling.BICUBIC: 2.0,
+    Image.Resampling.LANCZOS: 3.0,
+}
 
 
 def resize(
@@ -66,10 +70,17 @@ def _image(pixels_HW: np.ndarray) -> Image.Image:
 
 
 @njit(nogil=True, cache=True)
+def _sinc(x: float) -> float:
+    return math.sin(x * math.pi) / (x * math.pi) if x != 0.0 else 1.0
+
+
+@njit(nogil=True, cache=True)
 def _filter(x: float, reach: float) -> float:
     x = abs(x)
     if reach == 1.0:  # bilinear
         return 1.0 - x if x < 1.0 else 0.0
+    if reach == 3.0:  # Lanczos
+        return _sinc(x) * _sinc(x / 3) if x < 3.0 else 0.0
     a = CUBIC
     if x < 1.0:
         return ((a + 2.0) * x - (a + 3.0)) * x * x + 1

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from beit_exp.config import DatasetConfig, UserError
+from beit_exp.config import Config, DatasetConfig, UserError
 from beit_exp.data.digits import write_digits
+from beit_exp.randomness import Stream, generator
 from beit_exp.storage import is_remote, local_copy
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -48,6 +49,21 @@ def open_split(cfg: DatasetConfig, split: str) -> ImageList:
     else:
         _check_classes(cfg, root)
     return list_classes(root / split)
+
+
+def training_images(cfg: Config) -> ImageList:
+    """The images to train on: all of `train`, or as many of each class as `dataset.images_per_class` says."""
+    images, count = open_split(cfg.dataset, "train"), cfg.dataset.images_per_class
+    if count is None:
+        return images
+    chosen: list[int] = []
+    for label, name in enumerate(images.classes):
+        numbers = np.flatnonzero(images.labels == label)
+        if len(numbers) < count:
+            raise UserError(f"dataset.images_per_class = {count}: the class {name} holds {len(numbers)} images")
+        rng = generator(cfg.seed, Stream.subset, label)
+        chosen += sorted(rng.choice(numbers, count, replace=False).tolist())
+    return ImageList([images.paths[number] for number in chosen], images.labels[chosen], images.classes)
 
 
 def _check_classes(cfg: DatasetConfig, root: Path) -> None:

@@ -10,7 +10,7 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 from numba import njit
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from beit_exp.augment_policy import parse_policy
 from beit_exp.config import AugmentConfig, DatasetConfig, UserError
@@ -18,7 +18,12 @@ from beit_exp.data.erasing import random_erasing
 from beit_exp.data.randaugment import rand_augment
 from beit_exp.data.resample import resize
 
-RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+RESAMPLING = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+UNIT = ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])  # mean and std that leave pixels in [0, 1]
 CROP_TRIES = 10
 
 
@@ -58,14 +63,13 @@ def make_eval_transform(cfg: DatasetConfig, *, image_size: int) -> EvalTransform
 def make_train_transform(cfg: AugmentConfig, dataset: DatasetConfig, *, image_size: int) -> TrainTransform:
     """(image, generator) -> (3, S, S) float32, in `out` if given.
 
-    Crop, flip, RandAugment, normalisation, erasing, in that order.
+    Crop, flip, colour jitter, RandAugment, normalisation, erasing, in that order.
     """
     policy = None if cfg.auto_augment is None else parse_policy(cfg.auto_augment)
     red, green, blue = (min(255, round(255 * mean)) for mean in dataset.mean)
 
     def transform(image: Image.Image, rng: np.random.Generator, out: np.ndarray | None = None) -> np.ndarray:
-        name = cfg.interpolation if cfg.interpolation != "random" else str(rng.choice(["bilinear", "bicubic"]))
-        resample = RESAMPLING[name]
+        resample = draw_resampling(cfg.interpolation, rng=rng)
         if cfg.crop_scale is None:
             image = center_crop(image, image_size, dataset.crop_pct, RESAMPLING[dataset.interpolation])
         else:
@@ -73,12 +77,68 @@ def make_train_transform(cfg: AugmentConfig, dataset: DatasetConfig, *, image_si
             image = resize(image.crop(box), (image_size, image_size), resample)
         if rng.random() < cfg.hflip:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        image = color_jitter(image, cfg.color_jitter, rng=rng)
         if policy is not None:
             image = rand_augment(image, policy, rng=rng, fill=(red, green, blue), interpolation=resample)
         array = normalise(image, dataset.mean, dataset.std, out)
         return random_erasing(array, rng=rng, probability=cfg.re_prob, mode=cfg.re_mode, count=cfg.re_count)
 
     return transform
+
+
+class ViewsTransform(Protocol):
+    def __call__(
+        self, image: Image.Image, rng: np.random.Generator | None, view: np.ndarray, tokenizer_view: np.ndarray
+    ) -> None: ...
+
+
+def make_views_transform(
+    cfg: AugmentConfig, dataset: DatasetConfig, *, image_size: int, tokenizer_size: int, interpolation: str
+) -> ViewsTransform:
+    """(image, generator) -> two views of one crop: (3, S, S) normalised, and (3, T, T) in [0, 1] for a tokenizer.
+
+    Colour jitter of the whole image, flip, crop, in that order; without a generator the evaluation's crop alone.
+    Source: unilm/beit datasets.py, `DataAugmentationForBEiT`.
+    """
+    own, other = RESAMPLING[dataset.interpolation], RESAMPLING[interpolation]
+
+    def transform(
+        image: Image.Image, rng: np.random.Generator | None, view: np.ndarray, tokenizer_view: np.ndarray
+    ) -> None:
+        if rng is not None:
+            image = color_jitter(image, cfg.color_jitter, rng=rng)
+            if rng.random() < cfg.hflip:
+                image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if rng is None or cfg.crop_scale is None:
+            first = center_crop(image, image_size, dataset.crop_pct, own)
+            second = center_crop(image, tokenizer_size, dataset.crop_pct, other)
+        else:
+            image = image.crop(draw_crop(image.width, image.height, cfg.crop_scale, cfg.crop_ratio, rng=rng))
+            first = resize(image, (image_size, image_size), draw_resampling(cfg.interpolation, rng=rng))
+            second = resize(image, (tokenizer_size, tokenizer_size), other)
+        normalise(first, dataset.mean, dataset.std, view)
+        normalise(second, *UNIT, tokenizer_view)
+
+    return transform
+
+
+def draw_resampling(interpolation: str, *, rng: np.random.Generator) -> Image.Resampling:
+    """The filter that a setting names; `random` draws one of two."""
+    return RESAMPLING[interpolation if interpolation != "random" else str(rng.choice(["bilinear", "bicubic"]))]
+
+
+def color_jitter(image: Image.Image, strength: float, *, rng: np.random.Generator) -> Image.Image:
+    """Brightness, contrast and saturation, in random order, each times a factor within 1 ± strength.
+
+    Source: torchvision, `ColorJitter(strength, strength, strength)`.
+    """
+    if strength == 0:
+        return image
+    factors = rng.uniform(max(0.0, 1 - strength), 1 + strength, 3)
+    for number in rng.permutation(3):
+        enhance = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)[number]
+        image = enhance(image).enhance(factors[number])
+    return image
 
 
 def center_crop(image: Image.Image, image_size: int, crop_pct: float, resample: Image.Resampling) -> Image.Image:

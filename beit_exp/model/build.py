@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from mindspore import Tensor, nn
+from scipy.special import ndtr, ndtri
 
 from beit_exp.config import ModelConfig
-from beit_exp.model.beit import BEiT
+from beit_exp.model.beit import BEiT, MaskedBEiT
 from beit_exp.model.precision import Precision
 from beit_exp.randomness import Stream, generator
 
@@ -18,6 +19,33 @@ def build_model(cfg: ModelConfig, *, num_classes: int, precision: Precision, see
     network = BEiT(cfg, num_classes=num_classes, precision=precision)
     initialise(network, seed=seed, head_init_scale=cfg.head_init_scale)
     return network
+
+
+def build_masked_model(cfg: ModelConfig, *, vocabulary: int, precision: Precision, seed: int) -> MaskedBEiT:
+    """The network of `cfg` for pre-training, initialised from `seed`: truncated at ±0.02, the patch projection too.
+
+    Source: unilm/beit modeling_pretrain.py.
+    """
+    network = MaskedBEiT(cfg, vocabulary=vocabulary, precision=precision)
+    low, high = ndtr(-1.0), ndtr(1.0)
+    for number, parameter in enumerate(network.get_parameters()):
+        if not is_drawn(parameter.name, parameter.ndim):
+            continue
+        rng = generator(seed, Stream.weights, number)
+        value = INIT_STD * ndtri(rng.uniform(low, high, parameter.shape)) / depth_divisor(parameter.name)
+        parameter.set_data(Tensor(value.astype(np.float32)))
+    return network
+
+
+def is_drawn(name: str, ndim: int) -> bool:
+    """Whether a parameter starts at random: matrices, tokens and position embeddings."""
+    return name in {"cls_token", "mask_token", "pos_embed"} or (name.endswith(".weight") and ndim >= 2)
+
+
+def depth_divisor(name: str) -> float:
+    """√(2 · (block + 1)) for the projections that end a block's branches, else 1."""
+    is_output = name.endswith(("attn.proj.weight", "mlp.fc2.weight"))
+    return float(np.sqrt(2.0 * (int(name.split(".")[1]) + 1))) if is_output else 1.0
 
 
 def initialise(network: nn.Cell, *, seed: int, head_init_scale: float) -> None:
@@ -34,10 +62,8 @@ def initialise(network: nn.Cell, *, seed: int, head_init_scale: float) -> None:
         if name.startswith("patch_embed."):
             bound = network.patch_embed.proj.weight[0].size ** -0.5
             value = rng.uniform(-bound, bound, shape)
-        elif name in {"cls_token", "pos_embed"} or (name.endswith(".weight") and len(shape) == 2):
-            value = np.clip(INIT_STD * rng.standard_normal(shape, dtype=np.float32), -2, 2)
-            if name.endswith(("attn.proj.weight", "mlp.fc2.weight")):
-                value /= np.sqrt(2.0 * (int(name.split(".")[1]) + 1))
+        elif is_drawn(name, len(shape)):
+            value = np.clip(INIT_STD * rng.standard_normal(shape, dtype=np.float32), -2, 2) / depth_divisor(name)
             if name == "head.weight":
                 value *= head_init_scale
         else:

@@ -14,6 +14,12 @@ from beit_exp.optim.groups import Group
 
 MANY_CLASSES = 40  # a matrix of more cannot be read
 CONFUSIONS = 25
+THIRD_CURVES = (  # the first that a run measures
+    ("val/top1", "validation top-1", "percent"),
+    ("val/masked_accuracy", "validation: hidden tokens found", "percent"),
+    ("val/reconstruction_mse", "validation: squared error of pixels", "mean square"),
+)
+HIDDEN_COLOR = 0.5
 
 
 def plot_schedule(schedule: np.ndarray, groups: list[Group], *, steps_per_epoch: int, path: Path) -> None:
@@ -30,20 +36,20 @@ def plot_schedule(schedule: np.ndarray, groups: list[Group], *, steps_per_epoch:
 
 
 def plot_curves(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """Training loss, validation loss and accuracy over the epochs, a colour a run."""
+    """Training loss, validation loss and what else the validation measures over the epochs, a colour a run."""
+    measured = {name for records in runs.values() for record in records for name in record}
+    third, title, unit = next((entry for entry in THIRD_CURVES if entry[0] in measured), THIRD_CURVES[0])
     figure, axes = _new_figure(columns=3, width=12)
     for (name, records), color in zip(runs.items(), _colors(len(runs)), strict=True):
-        for part, metric in zip(axes, ("train/loss", "val/loss", "val/top1"), strict=True):
+        for part, metric in zip(axes, ("train/loss", "val/loss", third), strict=True):
             marker = None if metric.startswith("train") else "."
             part.plot(*_series(records, metric), color=color, label=name, marker=marker)
-        if len(runs) == 1:
+        if len(runs) == 1 and third == "val/top1":
             axes[2].plot(*_series(records, "val/top5"), color=color, label="val/top5", linestyle="dotted")
-    for part, (title, unit) in zip(
-        axes,
-        (("training loss", "cross-entropy"), ("validation loss", "cross-entropy"), ("validation top-1", "percent")),
-        strict=True,
+    for part, (heading, label) in zip(
+        axes, (("training loss", "loss"), ("validation loss", "loss"), (title, unit)), strict=True
     ):
-        part.set(xlabel="epoch", ylabel=unit, title=title)
+        part.set(xlabel="epoch", ylabel=label, title=heading)
     axes[2].legend(fontsize="x-small")
     _save(figure, path)
 
@@ -82,6 +88,39 @@ def plot_batch(images: np.ndarray, *, mean: list[float], std: list[float], path:
         part.axis("off")
     for part, picture in zip(axes.flat, pixels, strict=False):
         part.imshow(np.clip(picture, 0, 1))
+    _save(figure, path)
+
+
+def plot_rows(rows: dict[str, np.ndarray], path: Path) -> None:
+    """Images (B, 3, S, S) in [0, 1] under each other, a column an image and a titled row a kind."""
+    count = min(8, *(len(images) for images in rows.values()))
+    figure, axes = _new_figure(columns=count, rows=len(rows), width=1.3 * count + 0.6, height=1.5 * len(rows))
+    for line, (title, images) in zip(np.reshape(axes, (len(rows), count)), rows.items(), strict=True):
+        for part, image in zip(line, images, strict=False):
+            part.set_xticks([])
+            part.set_yticks([])
+            part.imshow(np.clip(image.transpose(1, 2, 0), 0, 1))
+        line[0].set_ylabel(title, fontsize="small")
+    _save(figure, path)
+
+
+def hide(images: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """(B, 3, S, S) images with the patches of (B, G, G) masks in grey."""
+    side = images.shape[2] // hidden.shape[1]
+    pixels = hidden.repeat(side, axis=1).repeat(side, axis=2)[:, None]
+    return np.where(pixels, HIDDEN_COLOR, images)
+
+
+def plot_usage(counts: np.ndarray, path: Path) -> None:
+    """How often each visual token occurs, from the most frequent on."""
+    figure, axes = _new_figure()
+    shares = 100 * np.sort(counts)[::-1] / max(1, counts.sum())
+    axes.plot(np.arange(1, len(counts) + 1), shares, drawstyle="steps-mid")
+    axes.axhline(100 / len(counts), color="grey", linestyle="dotted", label="all equally")
+    used = int((counts > 0).sum())
+    axes.set(xlabel="visual token, by frequency", ylabel="percent of all tokens")
+    axes.set_title(f"{used} of {len(counts)} visual tokens are used")
+    axes.legend(fontsize="small")
     _save(figure, path)
 
 

@@ -10,9 +10,9 @@ from beit_exp.report.runs import images_per_s
 
 
 def summary(
-    metrics: dict[str, float], records: list[dict[str, Any]], *, run_dir: Path, uri: str, is_quickstart: bool
+    metrics: dict[str, float], records: list[dict[str, Any]], *, run_dir: Path, uri: str, following: tuple[str, ...]
 ) -> str:
-    """The result, beside the best on the way; where it is, and what to do next."""
+    """The result, beside the best on the way; where it is, and the `following` lines: what to do next."""
     names = [name for name in metrics if name.startswith("val/")]
     best_epoch = metrics.get("best/epoch", 0.0)
     lines = [f"{'result':10}{'last':>10}{f'epoch {best_epoch:g} (best)':>20}"]
@@ -25,8 +25,6 @@ def summary(
         f"files     {run_dir}",
         f"report    python -m beit_exp.report {run_dir}",
         f"compare   mlflow ui --backend-store-uri {uri}",
-        f"evaluate  python launch.py task=evaluate checkpoint={run_dir}",
+        *following,
     ]
-    if is_quickstart:
-        lines.append("ImageNet  python launch.py experiment=imagenet_base dataset.data_url=/path/to/imagenet")
     return "\n".join(lines)

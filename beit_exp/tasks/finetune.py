@@ -11,21 +11,19 @@ import numpy as np
 
 from beit_exp.config import Config
 from beit_exp.data.build import Shard, TrainStream, eval_batches, train_batches
-from beit_exp.data.sources import ImageList, describe, open_split
+from beit_exp.data.sources import ImageList, describe, open_split, training_images
 from beit_exp.hardware import Runtime
 from beit_exp.model.beit import BEiT
 from beit_exp.model.build import build_model, drop_path_keep
 from beit_exp.model.precision import build_precision
-from beit_exp.optim.schedule import build_schedule
-from beit_exp.optim.update import build_optimizer
 from beit_exp.report.mistakes import plot_outcomes
 from beit_exp.report.plots import plot_batch, plot_curves, plot_schedule
 from beit_exp.report.summary import summary
 from beit_exp.store import log_model
 from beit_exp.tracking import Tracker, read_records
+from beit_exp.train.build import build_trainer
 from beit_exp.train.evaluate import OUTCOMES_FILE, Outcomes, evaluate
 from beit_exp.train.loop import fit
-from beit_exp.train.loss_scale import build_loss_scale
 from beit_exp.train.losses import Classification
 from beit_exp.train.step import MicroBatch, Trainer
 from beit_exp.weights import load_pretrained
@@ -46,7 +44,7 @@ class Finetuning:
 
 def build(cfg: Config, runtime: Runtime) -> Finetuning:
     """Everything that training needs, from data to optimizer; the benchmark measures the same."""
-    train_images = open_split(cfg.dataset, "train")
+    train_images = training_images(cfg)
     stream = TrainStream(train_images, cfg, Shard(runtime.rank, runtime.size))
 
     precision = build_precision(cfg.hardware.amp_level, half=runtime.half)
@@ -57,21 +55,11 @@ def build(cfg: Config, runtime: Runtime) -> Finetuning:
         for block in network.blocks:
             block.recompute()
 
-    trainer = Trainer(
-        Classification(network),
-        build_optimizer(cfg.optimizer, network, depth=cfg.model.depth),
-        schedule=build_schedule(
-            cfg.scheduler,
-            peak_lr=cfg.optimizer.base_lr,
-            epochs=cfg.train.epochs,
-            steps_per_epoch=stream.steps_per_epoch,
-        ),
-        loss_scale=build_loss_scale(cfg.hardware),
-        clip_norm=cfg.optimizer.clip_global_norm_value,
-        accumulate_steps=cfg.train.accumulate_steps,
-        ema_decay=cfg.train.ema_decay,
-        ranks=runtime.size,
-    )
+    if cfg.train.freeze == "backbone":
+        for parameter in network.get_parameters():
+            parameter.requires_grad = parameter.name.startswith("head.")
+
+    trainer = build_trainer(cfg, Classification(network), steps_per_epoch=stream.steps_per_epoch, ranks=runtime.size)
 
     def draw_keep(micro_step: int) -> np.ndarray | None:
         rate, depth = cfg.model.drop_path_rate, cfg.model.depth
@@ -146,7 +134,8 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         tracker.log_file(run_dir / "checkpoints" / "best.safetensors", folder="checkpoints")
     if cfg.tracking.log_model is not None:
         tracker.upload(lambda client, run_id: log_model(client, run_id, cfg, run_dir))
-    is_quickstart = cfg.dataset.name == "digits"
-    uri = str(cfg.tracking.uri)
-    logger.info("%s", summary(metrics, records, run_dir=run_dir, uri=uri, is_quickstart=is_quickstart))
+    following = [f"evaluate  python launch.py task=evaluate checkpoint={run_dir}"]
+    if cfg.dataset.name == "digits":
+        following.append("ImageNet  python launch.py experiment=imagenet_base dataset.data_url=/path/to/imagenet")
+    logger.info("%s", summary(metrics, records, run_dir=run_dir, uri=str(cfg.tracking.uri), following=tuple(following)))
     return metrics

@@ -18,9 +18,7 @@ def predict_batches(
     """(n, K) logits and (n,) labels of each batch; a smaller last batch is filled up, so that nothing recompiles."""
     network.set_train(False)
     for images, labels in batches:
-        missing = batch_size - len(images)
-        filled = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)]) if missing else images
-        yield network(Tensor(filled)).asnumpy()[: len(images)], labels
+        yield network(Tensor(fill_up(images, batch_size))).asnumpy()[: len(images)], labels
 
 
 OUTCOMES_FILE = "val_outcomes.npz"  # in a run directory: of the last evaluation
@@ -54,17 +52,14 @@ def evaluate(
 ) -> tuple[dict[str, float], Outcomes]:
     """`loss` (cross-entropy without smoothing), `top1` and `top5` (percent) over every image of all ranks' batches.
 
-    `gather` brings the ranks' rows together (`Runtime.gather`), rank r's being every size-th image from r on; sums
-    travel as two float32 each, so none is rounded.
+    `gather` brings the ranks' rows together (`Runtime.gather`), rank r's being every size-th image from r on.
     """
     sums, rows = np.zeros(4), []
     for logits, labels in predict_batches(network, batches, batch_size=batch_size):
         sums += batch_sums(logits, labels)
         rows.append(image_rows(logits, labels))
         check_stop()
-    coarse = sums.astype(np.float32)
-    halves = gather(np.concatenate([coarse, (sums - coarse).astype(np.float32)])).astype(np.float64)
-    totals = halves[:, :4] + halves[:, 4:]
+    totals = gather_exactly(sums, gather)
     count, loss, top1, top5 = (float(value) for value in totals.sum(axis=0))
     if count == 0:
         raise ValueError("no image to evaluate")
@@ -74,6 +69,19 @@ def evaluate(
     of_ranks = gather(mine.ravel()).reshape(-1, longest, 4)
     found = of_ranks.swapaxes(0, 1).reshape(-1, 4)[: int(count)]
     return metrics, Outcomes(found[:, 0].astype(np.int32), found[:, 1].astype(np.int32), found[:, 2], found[:, 3])
+
+
+def gather_exactly(sums: np.ndarray, gather: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """(ranks, n) float64 of each rank's (n,) sums, which travel as two float32 each, so that none is rounded."""
+    coarse = sums.astype(np.float32)
+    halves = gather(np.concatenate([coarse, (sums - coarse).astype(np.float32)])).astype(np.float64)
+    return halves[:, : len(sums)] + halves[:, len(sums) :]
+
+
+def fill_up(array: np.ndarray, length: int) -> np.ndarray:
+    """An array with zeros behind, so that a smaller last batch compiles nothing anew."""
+    missing = length - len(array)
+    return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)]) if missing else array
 
 
 def image_rows(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

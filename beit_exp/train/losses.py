@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from beit_exp.model.beit import BEiT, MaskedBEiT
+from beit_exp.model.visual_tokenizer import VisualTokenizer, map_pixels, unmap_pixels
 
 # B batch · K classes · L blocks · P patches · M hidden patches of the batch, filled up to a fixed number · V vocabulary
+# C colours · S image side · G tokens per side
+
+MIN_LN_B = -3.0
 
 
 def soft_cross_entropy(logits_BK: Tensor, targets_BK: Tensor) -> Tensor:
@@ -29,7 +35,7 @@ class Classification(nn.Cell):
 
 
 class MaskedPrediction(nn.Cell):
-    """Images with hidden patches and these patches' visual tokens -> (cross-entropy, share of tokens found).
+    """Images with hidden patches and these patches' visual tokens -> (cross-entropy, percent of tokens found).
 
     `weights_M` is 1 for a hidden patch and 0 for what fills up: masks differ in their number, shapes may not.
     """
@@ -54,4 +60,72 @@ class MaskedPrediction(nn.Cell):
         count = weights_M.sum()
         loss = -(ops.reshape(found_M1, (-1,)) * weights_M).sum() / count
         is_right_M = (ops.argmax(logits_MV, 1).astype(ms.int32) == tokens_M).astype(ms.float32)
-        return loss, (ops.stop_gradient(is_right_M) * weights_M).sum() / count
+        return loss, 100 * (ops.stop_gradient(is_right_M) * weights_M).sum() / count
+
+
+class Autoencoding(nn.Cell):
+    """Images in [0, 1] -> (what their description by visual tokens costs, mean squared error of the pixels).
+
+    Tokens are drawn by the Gumbel-softmax relaxation: softmax((logits + noise) / temperature). With `straight_through`
+    the decoder sees the drawn tokens themselves, and the gradient passes as if it had seen the softmax.
+    Source: Ramesh et al. (arXiv 2102.12092), section 2.1 and appendix A; the divergence is from the uniform
+    distribution, in nats per token, and the likelihood in nats per colour of a pixel.
+    """
+
+    measures = ("reconstruction_mse",)
+
+    def __init__(self, tokenizer: VisualTokenizer, *, straight_through: bool, kl_weight: float) -> None:
+        super().__init__(auto_prefix=False)
+        self.tokenizer = tokenizer
+        self.straight_through = straight_through
+        self.kl_weight = kl_weight
+
+    def construct(self, images_BCSS: Tensor, gumbel_BVGG: Tensor, temperature: Tensor) -> tuple[Tensor, ...]:
+        images_BCSS = map_pixels(images_BCSS)
+        logits_BVGG = self.tokenizer.encoder(images_BCSS)
+        vocabulary = logits_BVGG.shape[1]
+        drawn_BVGG = (logits_BVGG + gumbel_BVGG) / temperature
+        shares_BVGG = ops.softmax(drawn_BVGG, 1)
+        if self.straight_through:
+            hard_BVGG = ops.one_hot(ops.argmax(drawn_BVGG, 1), vocabulary, Tensor(1.0), Tensor(0.0), axis=1)
+            shares_BVGG = shares_BVGG + ops.stop_gradient(hard_BVGG - shares_BVGG)
+        laws_B6SS = self.tokenizer.decoder(shares_BVGG)
+        cost_B, error_B = reconstruction(laws_B6SS, images_BCSS)
+        loss = cost_B.mean()
+        if self.kl_weight > 0:
+            log_q_BVGG = ops.log_softmax(logits_BVGG, 1)
+            divergence = (ops.exp(log_q_BVGG) * (log_q_BVGG + math.log(vocabulary))).sum(axis=1).mean()
+            loss = loss + self.kl_weight * divergence
+        return loss, error_B.mean()
+
+
+class Reconstruction(nn.Cell):
+    """(B, 3, S, S) images in [0, 1] -> (B, P) tokens, the images made of them, and (B,) costs and squared errors."""
+
+    def __init__(self, tokenizer: VisualTokenizer) -> None:
+        super().__init__(auto_prefix=False)
+        self.tokenizer = tokenizer
+
+    def construct(self, images_BCSS: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        tokens_BP = self.tokenizer(images_BCSS)
+        laws_B6SS = self.tokenizer.decode(tokens_BP)
+        cost_B, error_B = reconstruction(laws_B6SS, map_pixels(images_BCSS))
+        return tokens_BP, unmap_pixels(ops.sigmoid(laws_B6SS[:, :3])), cost_B, error_B
+
+
+def reconstruction(laws_B6SS: Tensor, mapped_BCSS: Tensor) -> tuple[Tensor, Tensor]:
+    """(B,) mean negative log likelihoods of mapped pixels, and (B,) mean squared errors of pixels in [0, 1].
+
+    The logit-Laplace density of x is exp(-|logit(x) - μ| / b) / (2 b x (1 - x)). b is at least e⁻³: the likelihood of
+    an even area would have no bound.
+    """
+    mean_BCSS, ln_b_BCSS = laws_B6SS[:, :3], ops.maximum(laws_B6SS[:, 3:], MIN_LN_B)
+    logits_BCSS = ops.log(mapped_BCSS / (1 - mapped_BCSS))
+    cost_BCSS = (
+        ops.abs(logits_BCSS - mean_BCSS) * ops.exp(-ln_b_BCSS)
+        + ln_b_BCSS
+        + ops.log(2 * mapped_BCSS * (1 - mapped_BCSS))
+    )
+    error_BCSS = unmap_pixels(ops.sigmoid(mean_BCSS)) - unmap_pixels(mapped_BCSS)
+    size = (cost_BCSS.shape[0], -1)
+    return ops.reshape(cost_BCSS, size).mean(axis=1), ops.reshape(error_BCSS * error_BCSS, size).mean(axis=1)

@@ -10,6 +10,7 @@ from types import TracebackType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 logger = logging.getLogger(__name__)
+SCORES = {"val/top1": "top-1", "val/masked_accuracy": "hidden tokens found"}  # the first that an evaluation has
 
 
 class ProgressLine(AbstractContextManager["ProgressLine"]):
@@ -18,7 +19,7 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
     def __init__(self, *, first_step: int, total_steps: int, epochs: int) -> None:
         self.total_steps = total_steps
         self.epochs = epochs
-        self.top1 = ""
+        self.score = ""
         self.line = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -39,7 +40,7 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
 
     def show_step(self, *, step: int, epoch: float, loss: float, lr: float, images_per_s: float, log: bool) -> None:
         """After a step; `log` says whether a plain line is due."""
-        text = f"epoch {epoch:.1f}/{self.epochs}  step {step}/{self.total_steps}  loss {loss:.4f}{self.top1}"
+        text = f"epoch {epoch:.1f}/{self.epochs}  step {step}/{self.total_steps}  loss {loss:.4f}{self.score}"
         speed = f"{images_per_s:.0f} images/s" if images_per_s >= 10 else f"{images_per_s:.2f} images/s"
         self.line.update(self.task, completed=step, description=f"{text}  {speed}")
         if log and self.line.disable:
@@ -49,6 +50,7 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
 
     def show_evaluation(self, *, epoch: float, metrics: dict[str, float], is_best: bool) -> None:
         """After an evaluation: a line that stays."""
-        self.top1 = f"  top-1 {metrics['val/top1']:.2f}" if "val/top1" in metrics else ""
+        shown = [(text, metrics[name]) for name, text in SCORES.items() if name in metrics]
+        self.score = f"  {shown[0][0]} {shown[0][1]:.2f}" if shown else ""
         values = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         logger.info("epoch %g/%d  %s%s", epoch, self.epochs, values, "  (best)" if is_best else "")
