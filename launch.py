@@ -240,6 +240,8 @@ def check_files(cfg: Config) -> None:
     ):
         if place is not None and not is_remote(place) and not Path(place).exists():
             raise UserError(f"{key} = {place!r}: there is no such file or run directory")
+    if cfg.task == "export" and "onnx" in cfg.export.formats and not all(map(find_spec, ("onnx", "onnxruntime"))):
+        raise UserError("export.formats: onnx needs other packages: pip install -c .ci/constraints.txt -e '.[onnx]'")
     if cfg.images is not None and not Path(cfg.images).exists():
         raise UserError(f"images = {cfg.images!r}: there is no such folder or file")
     if cfg.task in ("finetune", "pretrain", "train_tokenizer", "evaluate", "check_data"):
@@ -274,7 +276,7 @@ def run_worker(cfg: Config, run_dir: Path) -> int:
 
     Returns the worker's exit status; a signal to this process ends it too, and with it a whole sweep.
     """
-    process = subprocess.Popen(hardware.worker_command(run_dir), env=hardware.worker_environment(cfg.hardware))
+    process = subprocess.Popen(hardware.worker_command(run_dir), env=hardware.worker_environment(cfg))
     interrupts = []
 
     def pass_on(number: int, _: Any) -> None:

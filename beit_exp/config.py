@@ -210,6 +210,10 @@ class BenchmarkConfig(Section):
     data_batches: PositiveInt
 
 
+class ExportConfig(Section):
+    formats: Annotated[list[Literal["mindir", "onnx", "safetensors", "air"]], Field(min_length=1)]
+
+
 class Config(Section):
     task: Literal["finetune", "pretrain", "train_tokenizer", "evaluate", "predict", "export", "check_data", "benchmark"]
     seed: NonNegativeInt
@@ -228,6 +232,7 @@ class Config(Section):
     mask: MaskConfig
     tokenizer: TokenizerConfig
     benchmark: BenchmarkConfig
+    export: ExportConfig
 
 
 def from_mapping(raw: dict[str, Any]) -> Config:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from beit_exp import cluster
-from beit_exp.config import HardwareConfig, UserError
+from beit_exp.config import Config, HardwareConfig, UserError
 from beit_exp.cores import own_cores
 
 LOG_LEVEL = "GLOG_v"
@@ -44,7 +44,7 @@ def worker_command(run_dir: Path) -> list[str]:
     return [sys.executable, "-m", "beit_exp.worker", str(run_dir)]
 
 
-def worker_environment(cfg: HardwareConfig) -> dict[str, str]:
+def worker_environment(cfg: Config) -> dict[str, str]:
     """Environment of a worker: what libraries read when they load, and where it finds this package."""
     environment = {**os.environ, **library_environment(cfg)}
     environment[LAUNCHER] = str(os.getpid())
@@ -55,13 +55,15 @@ def worker_environment(cfg: HardwareConfig) -> dict[str, str]:
     return environment
 
 
-def library_environment(cfg: HardwareConfig) -> dict[str, str]:
+def library_environment(cfg: Config) -> dict[str, str]:
     """What libraries read when they load, before any of our code can say it.
 
-    oneDNN, which multiplies matrices on a CPU, rounds their operands to bfloat16 at O1 to O3 and not at O0.
+    oneDNN, which multiplies matrices on a CPU, rounds their operands to bfloat16 at O1 to O3 and not at O0, nor for
+    task=export.
     """
+    is_float32 = cfg.hardware.amp_level == "O0" or cfg.task == "export"
     return {
-        "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT" if cfg.amp_level == "O0" else "BF16",
+        "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT" if is_float32 else "BF16",
         LOG_LEVEL: os.environ.get(LOG_LEVEL, "3"),  # MindSpore's errors, not its warnings
     }
 

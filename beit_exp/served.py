@@ -18,6 +18,7 @@ from pandas import DataFrame
 
 from beit_exp import config, hardware
 from beit_exp.data.transforms import load_image, make_eval_transform
+from beit_exp.model.precision import build_precision
 from beit_exp.tasks.predict import columns, rank_classes
 from beit_exp.train.evaluate import predict_batches
 from beit_exp.trained import class_names, load_network
@@ -31,10 +32,11 @@ class ServedModel(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         saved = config.load(Path(context.artifacts["config"]))
         cfg = saved.model_copy(update={"checkpoint": context.artifacts["checkpoint"], "task": "predict"})
-        for name, value in hardware.library_environment(cfg.hardware).items():
+        for name, value in hardware.library_environment(cfg).items():
             os.environ.setdefault(name, value)
         single = cfg.hardware.model_copy(update={"device_target": "auto", "device_num": 1})
-        self.network = load_network(cfg, hardware.start(single, seed=cfg.seed))
+        runtime = hardware.start(single, seed=cfg.seed)
+        self.network = load_network(cfg, build_precision(cfg.hardware.amp_level, half=runtime.half))
         self.classes = class_names(cfg)
         self.transform = make_eval_transform(cfg.dataset, image_size=cfg.model.image_size)
         self.one_at_a_time = threading.Lock()  # servers call from several threads

@@ -34,7 +34,7 @@ def tokenizer_place(cfg: Config, run_dir: Path) -> str:
 def tokenizer_run(cfg: Config, run_dir: Path) -> Config:
     """The settings of the tokenizer's run: those of `cfg`, and over them `tokenizer.training`."""
     values = merge(merge(cfg.model_dump(), FIXED), cfg.tokenizer.training)
-    values["tracking"]["run_name"] = f"{cfg.tracking.run_name or run_dir.name}_{FOLDER}"
+    values["tracking"]["run_name"] = f"{FOLDER} {cfg.tracking.run_name or run_dir.name}"
     values["tokenizer"]["training"] = {}
     try:
         return config.from_mapping(values)
@@ -50,7 +50,7 @@ def train_tokenizer(cfg: Config, run_dir: Path) -> int:
     if not (folder / "config.yaml").exists():
         config.save(tokenizer_run(cfg, run_dir), folder / "config.yaml")
     print(f"first the tokenizer, in {folder}", flush=True)
-    environment = hardware.worker_environment(config.load(folder / "config.yaml").hardware)
+    environment = hardware.worker_environment(config.load(folder / "config.yaml"))
     processes: dict[str, subprocess.Popen[bytes]] = {}
     with cluster.forwarding_signals(processes):
         processes["tokenizer"] = subprocess.Popen(hardware.worker_command(folder), env=environment)

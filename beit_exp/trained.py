@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from beit_exp.config import Config
-from beit_exp.hardware import Runtime
 from beit_exp.model.beit import BEiT
 from beit_exp.model.build import build_model
-from beit_exp.model.precision import build_precision
+from beit_exp.model.precision import Precision
 from beit_exp.weights import load_trained, saved_classes
 
 
-def load_network(cfg: Config, runtime: Runtime) -> BEiT:
+def load_network(cfg: Config, precision: Precision) -> BEiT:
     """The network of `cfg.model` with the weights of `cfg.checkpoint`, ready for inference."""
-    precision = build_precision(cfg.hardware.amp_level, half=runtime.half)
     network = build_model(cfg.model, num_classes=cfg.dataset.num_classes, precision=precision, seed=cfg.seed)
     load_trained(network, str(cfg.checkpoint))
     network.set_train(False)

@@ -96,12 +96,17 @@ def test_prediction_lists_every_image_in_path_order(finished: tuple[Command, Pat
     assert 100 * hits == pytest.approx(metrics_of(run_dir)["val/top1"])
 
 
-def test_export_gives_a_graph_with_the_networks_logits(finished: tuple[Command, Path]) -> None:
+def test_exports_give_the_networks_logits_read_back(finished: tuple[Command, Path]) -> None:
     command, run_dir = finished
-    done = command("task=export", f"checkpoint={run_dir}", "hydra.run.dir=exported")
+    formats = ("mindir", "onnx", "safetensors")
+    chosen = f"export.formats=[{','.join(formats)}]"
+    done = command("task=export", f"checkpoint={run_dir}", chosen, "hydra.run.dir=exported")
     assert done.returncode == 0, done.stdout
-    assert metrics_of(command.folder / "exported")["export/largest_difference"] <= 1e-5
-    assert (command.folder / "exported" / "beit_micro.mindir").stat().st_size > 10_000
+    differences = {name: value for name, value in metrics_of(command.folder / "exported").items() if "export/" in name}
+    assert differences.keys() == {f"export/{form}_difference" for form in formats}
+    assert max(differences.values()) <= 1e-5
+    for form in formats:
+        assert (command.folder / "exported" / f"beit_micro.{form}").stat().st_size > 10_000
     preprocess = json.loads((command.folder / "exported" / "preprocess.json").read_text())
     assert preprocess["classes"] == [str(digit) for digit in range(10)]
 

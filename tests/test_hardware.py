@@ -18,14 +18,14 @@ def hardware_of(*overrides: str):
 
 @pytest.mark.parametrize(("level", "mode"), [("O0", "STRICT"), ("O1", "BF16"), ("O2", "BF16"), ("O3", "BF16")])
 def test_amp_level_sets_the_rounding_of_products_on_a_cpu(level: str, mode: str) -> None:
-    cfg = make_config(f"hardware.amp_level={level}").hardware
+    cfg = make_config(f"hardware.amp_level={level}")
     assert hardware.worker_environment(cfg)["ONEDNN_DEFAULT_FPMATH_MODE"] == mode
 
 
 def test_worker_runs_with_this_interpreter_and_finds_the_package_from_anywhere(monkeypatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)
     assert hardware.worker_command(Path("run")) == [sys.executable, "-m", "beit_exp.worker", "run"]
-    environment = hardware.worker_environment(hardware_of())
+    environment = hardware.worker_environment(make_config())
     assert environment["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT)
 
 

@@ -341,7 +341,7 @@ def test_the_tokenizers_run_has_the_runs_settings_but_for_its_own(few_digits, tm
     assert (run.task, run.objective, run.hardware.amp_level) == ("train_tokenizer", "val/loss", "O0")
     assert (run.seed, run.dataset, run.tokenizer.vocabulary) == (3, cfg.dataset, 16)
     assert run.optimizer.base_lr == cfg.tokenizer.training["optimizer"]["base_lr"]
-    assert run.tracking.run_name == "run_tokenizer"
+    assert run.tracking.run_name == "tokenizer run"
 
 
 def test_wrong_settings_of_the_tokenizers_run_are_named(few_digits, tmp_path) -> None:

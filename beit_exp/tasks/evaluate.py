@@ -9,6 +9,7 @@ from beit_exp.config import Config
 from beit_exp.data.build import Shard, eval_batches
 from beit_exp.data.sources import open_split
 from beit_exp.hardware import Runtime
+from beit_exp.model.precision import build_precision
 from beit_exp.report.mistakes import plot_outcomes
 from beit_exp.tracking import Tracker
 from beit_exp.train.evaluate import OUTCOMES_FILE, evaluate
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[str, float]:
     """-> `val/top1`, `val/top5` (percent) and `val/loss` of the network in `cfg.checkpoint`."""
     images = open_split(cfg.dataset, "val")
-    network = load_network(cfg, runtime)
+    network = load_network(cfg, build_precision(cfg.hardware.amp_level, half=runtime.half))
     with listening() as stop:
         data = eval_batches(images, cfg, Shard(runtime.rank, runtime.size))
         found, outcomes = evaluate(

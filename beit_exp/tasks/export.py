@@ -1,49 +1,78 @@
-"""Export of a checkpoint as MindIR, reloaded and compared before it is called done."""
+"""Export of a checkpoint for other programs; each file is read back and compared before it is called done."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
+from safetensors.numpy import save_file
+from typing_extensions import assert_never
 
-from beit_exp.config import Config
+from beit_exp.config import Config, UserError
 from beit_exp.files import replacing, write_atomically
 from beit_exp.hardware import Runtime
+from beit_exp.model.beit import BEiT
+from beit_exp.model.build import build_model
 from beit_exp.model.gradients import open_batch
+from beit_exp.model.precision import Precision, build_precision
 from beit_exp.randomness import Stream, generator
 from beit_exp.tracking import Tracker
 from beit_exp.trained import class_names, load_network
+from beit_exp.weights import load_trained, to_official
 
 logger = logging.getLogger(__name__)
 TOLERANCE = 1e-5
-TRIED_BATCHES = (1, 3)
+TRIED_BATCHES = (1, 7)
+
+Network = Callable[[np.ndarray], np.ndarray]  # images -> logits
 
 
 def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[str, float]:
-    """Write `<arch>.mindir` (any batch size) and `preprocess.json` into the run directory."""
-    network = load_network(cfg, runtime)
+    """Write the network in each of `export.formats`, and `preprocess.json`, into the run directory."""
+    network = load_network(cfg, float32(runtime))
     open_batch(network)
-    path = run_dir / f"{cfg.model.arch}.mindir"
-    side = cfg.model.image_size
-    with replacing(path) as temporary:
-        stem = temporary.with_name(f"{temporary.name}.mindir")  # the exporter insists on the ending
-        ms.export(
-            network, Tensor(shape=[None, 3, side, side], dtype=ms.float32), file_name=str(stem), file_format="MINDIR"
-        )
-        stem.replace(temporary)
-    reloaded = nn.GraphCell(ms.load(str(path)))
-    worst = 0.0
-    for batch in TRIED_BATCHES:
-        images = Tensor(generator(cfg.seed, Stream.sample, batch).standard_normal((batch, 3, side, side), np.float32))
-        worst = max(worst, float(np.abs(reloaded(images).asnumpy() - network(images).asnumpy()).max()))
-    if not worst <= TOLERANCE:
-        raise RuntimeError(f"{path} is wrong: its logits differ from the network's by {worst:.2g}")
-    preprocess = {
-        "input": ["batch", 3, side, side],
+    metrics: dict[str, float] = {}
+    for form in cfg.export.formats:
+        path = run_dir / f"{cfg.model.arch}.{form}"
+        match form:
+            case "mindir":
+                reloaded = export_mindir(network, cfg, path)
+            case "onnx":
+                reloaded = export_onnx(network, cfg, path)
+            case "safetensors":
+                reloaded = export_safetensors(network, cfg, path, runtime)
+            case "air":
+                export_air(network, cfg, path, runtime)
+                logger.info("%s written; nothing here can read it back, so it is not compared", path)
+                continue
+            case _:
+                assert_never(form)
+        metrics[f"export/{form}_difference"] = worst = largest_difference(network, reloaded, cfg)
+        if not worst <= TOLERANCE:
+            path.unlink()
+            raise RuntimeError(f"the {form} export is wrong: its logits differ from the network's by {worst:.2g}")
+        logger.info("%s written; largest difference of its logits, read back: %.2g", path, worst)
+        tracker.log_file(path)
+    write_atomically(run_dir / "preprocess.json", json.dumps(preprocessing(cfg), indent=1).encode())
+    tracker.log_file(run_dir / "preprocess.json")
+    tracker.log(metrics, step=0, epoch=0)
+    return metrics
+
+
+def float32(runtime: Runtime) -> Precision:
+    """Exports hold float32 whatever `hardware.amp_level` the network was trained with."""
+    return build_precision("O0", half=runtime.half)
+
+
+def preprocessing(cfg: Config) -> dict[str, object]:
+    """What happens to an image before the network, and what the classes behind it are called."""
+    return {
+        "input": ["batch", 3, cfg.model.image_size, cfg.model.image_size],
         "colour": "RGB, divided by 255",
         "crop_pct": cfg.dataset.crop_pct,
         "interpolation": cfg.dataset.interpolation,
@@ -51,8 +80,63 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         "std": cfg.dataset.std,
         "classes": class_names(cfg),
     }
-    write_atomically(run_dir / "preprocess.json", json.dumps(preprocess, indent=1).encode())
-    for name in (path.name, "preprocess.json"):
-        tracker.log_file(run_dir / name)
-    logger.info("%s written; largest difference of its logits, reloaded: %.2g", path, worst)
-    return {"export/largest_difference": worst}
+
+
+def largest_difference(network: BEiT, other: Network, cfg: Config) -> float:
+    """Of the logits of two networks on random images, in several batch sizes."""
+    found = []
+    for batch in TRIED_BATCHES:
+        shape = (batch, 3, cfg.model.image_size, cfg.model.image_size)
+        images = generator(cfg.seed, Stream.sample, batch).standard_normal(shape, np.float32)
+        found.append(float(np.abs(other(images) - network(Tensor(images)).asnumpy()).max()))
+    return max(found)
+
+
+def export_mindir(network: BEiT, cfg: Config, path: Path) -> Network:
+    """MindSpore's own format, for any batch size."""
+    _export(network, cfg, path, "MINDIR")
+    cell = nn.GraphCell(ms.load(str(path)))
+    return lambda images: cell(Tensor(images)).asnumpy()
+
+
+def export_onnx(network: BEiT, cfg: Config, path: Path) -> Network:
+    """ONNX, for any batch size, read back by onnxruntime."""
+    from onnxruntime import InferenceSession
+
+    from beit_exp.onnx_graph import build_onnx
+
+    model = build_onnx(cfg.model, _arrays(network))
+    write_atomically(path, model.SerializeToString())
+    session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: np.asarray(session.run(["logits"], {"images": images})[0])
+
+
+def export_safetensors(network: BEiT, cfg: Config, path: Path, runtime: Runtime) -> Network:
+    """The weights under the official names, which are timm's too."""
+    with replacing(path) as temporary:
+        save_file(to_official(_arrays(network)), temporary, metadata={"format": "pt"})
+    reloaded = build_model(cfg.model, num_classes=cfg.dataset.num_classes, precision=float32(runtime), seed=cfg.seed)
+    load_trained(reloaded, str(path))
+    reloaded.set_train(False)
+    open_batch(reloaded)
+    return lambda images: reloaded(Tensor(images)).asnumpy()
+
+
+def export_air(network: BEiT, cfg: Config, path: Path, runtime: Runtime) -> None:
+    """Ascend's offline format, which MindSpore writes on an Ascend card alone."""
+    if runtime.device_target != "Ascend":
+        raise UserError("export.formats: air is written on an Ascend card alone; mindir and onnx run anywhere")
+    _export(network, cfg, path, "AIR")
+
+
+def _arrays(network: BEiT) -> dict[str, np.ndarray]:
+    return {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
+
+
+def _export(network: BEiT, cfg: Config, path: Path, form: str) -> None:
+    side = cfg.model.image_size
+    with replacing(path) as temporary:
+        stem = temporary.with_name(f"{temporary.name}{path.suffix}")  # the exporter insists on the ending
+        images = Tensor(shape=[None, 3, side, side], dtype=ms.float32)
+        ms.export(network, images, file_name=str(stem), file_format=form)
+        stem.replace(temporary)

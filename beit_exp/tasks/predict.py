@@ -14,6 +14,7 @@ from beit_exp.data.build import Shard, eval_batches
 from beit_exp.data.sources import ImageList, list_images, open_split
 from beit_exp.files import replacing, write_atomically
 from beit_exp.hardware import Runtime
+from beit_exp.model.precision import build_precision
 from beit_exp.tracking import Tracker
 from beit_exp.train.evaluate import predict_batches
 from beit_exp.trained import class_names, load_network
@@ -25,7 +26,7 @@ TOP = 5
 def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[str, float]:
     """Predict `cfg.images` (a folder, a file, or by default the validation set) in sorted path order."""
     images = find_images(cfg)
-    network = load_network(cfg, runtime)
+    network = load_network(cfg, build_precision(cfg.hardware.amp_level, half=runtime.half))
     data = eval_batches(images, cfg, Shard(0, 1))
     logits = np.concatenate(
         [found for found, _ in predict_batches(network, data, batch_size=min(cfg.train.batch_size, len(images)))]
