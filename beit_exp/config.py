@@ -92,6 +92,7 @@ class DatasetConfig(Section):
     name: Literal["imagenet", "image_folder", "digits"]
     data_url: Text
     num_classes: Annotated[int, Field(ge=2)]
+    val_labels: Text | None
     crop_pct: ShareAboveZero
     interpolation: Literal["bilinear", "bicubic"]
     images_per_class: PositiveInt | None
@@ -210,6 +211,10 @@ class BenchmarkConfig(Section):
     data_batches: PositiveInt
 
 
+class EvaluationConfig(Section):
+    flip: bool
+
+
 class ExportConfig(Section):
     formats: Annotated[list[Literal["mindir", "onnx", "safetensors", "air"]], Field(min_length=1)]
 
@@ -232,6 +237,7 @@ class Config(Section):
     mask: MaskConfig
     tokenizer: TokenizerConfig
     benchmark: BenchmarkConfig
+    evaluation: EvaluationConfig
     export: ExportConfig
 
 

@@ -213,5 +213,15 @@ RULES = (
         lambda url: url is None or url.startswith(("s3://", "obs://")),
         "must begin with s3:// or obs://",
     ),
+    Rule(
+        ("dataset.val_labels", "dataset.name"),
+        lambda labels, name: labels is None or name != "digits",
+        "must be null for dataset.name=digits",
+    ),
+    Rule(
+        ("evaluation.flip", "task"),
+        lambda flip, task: not flip or task in ("evaluate", "predict"),
+        "must be false but for task=evaluate and task=predict",
+    ),
     Rule(("images", "task"), lambda images, task: images is None or task == "predict", "belongs to task=predict"),
 )

@@ -6,6 +6,8 @@ import pytest
 from conftest import ROOT, compose, make_config
 
 from beit_exp import config
+from beit_exp.optim.groups import lr_scale
+from beit_exp.optim.schedule import build_schedule
 
 OPTIONS = [
     (folder.name, path.stem)
@@ -58,10 +60,48 @@ SEED_TABLE = {
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_to_a_valid_configuration(group: str, option: str) -> None:
-    extra = NEEDED if group == "dataset" and option == "image_folder" else ()
+    is_without_data = option in ("image_folder", "cifar10", "cifar100", "flowers")
+    extra = NEEDED if is_without_data else ()
     is_with_tokenizer = group == "experiment" and option.startswith(("pretrain_base", "pretrain_large"))
     extra += ("tokenizer.weights=somewhere",) if is_with_tokenizer else ()
     assert make_config(f"{group}={option}", *extra).seed == 42
+
+
+IMAGENET = 1_281_167  # training images
+# top-1; steps an epoch, of the warm-up and in all; peak rates of the first block, the last one and the head
+FINE_TUNING = {
+    "imagenet_base": (85.27, 2502, 12510, 75060, 2.8447e-6, 1.7e-5, 2e-5),
+    "imagenet_base_384": (86.82, 2502, 12510, 75060, 2.8447e-6, 1.7e-5, 2e-5),
+    "imagenet_large": (87.40, 2502, 12510, 75060, 1.5953e-6, 1.8e-5, 2e-5),
+    "imagenet_large_384": (88.41, 2502, 12510, 75060, 1.5953e-6, 1.8e-5, 2e-5),
+    "imagenet_large_512": (88.60, 2502, 12510, 75060, 1.5953e-6, 1.8e-5, 2e-5),
+    "imagenet_base_pt22k": (83.7, 1251, 25020, 125100, 2.2752e-5, 2.6e-3, 4e-3),
+    "imagenet_large_pt22k": (86.0, 1251, 6255, 62550, 1.0034e-6, 7.5e-4, 1e-3),
+    "beitv2_base": (86.46, 1251, 25020, 37530, 1.5838e-6, 3.75e-5, 5e-5),
+    "beitv2_large": (88.37, 1251, 6255, 25020, 3.3057e-7, 5.6e-5, 7e-5),
+    "beitv2_base_pt1k": (85.5, 1251, 25020, 125100, 1.0884e-6, 3e-4, 5e-4),
+    "beitv2_large_pt1k": (87.3, 1251, 6255, 62550, 9.4447e-7, 1.6e-4, 2e-4),
+}
+
+
+@pytest.mark.parametrize("name", FINE_TUNING)
+def test_a_fine_tuning_experiment_has_the_published_steps_and_rates(name: str) -> None:
+    hardware = ("hardware.device_num=8",) if name == "imagenet_base" else ()
+    cfg = make_config(f"experiment={name}", *hardware)
+    top1, per_epoch, warmup, total, first, last, head = FINE_TUNING[name]
+    images = cfg.train.batch_size * cfg.train.accumulate_steps * cfg.hardware.device_num
+    assert IMAGENET // images == per_epoch
+    schedule = build_schedule(
+        cfg.scheduler, peak_lr=cfg.optimizer.base_lr, epochs=cfg.train.epochs, steps_per_epoch=per_epoch
+    )
+    assert (len(schedule), int(schedule.argmax())) == (total, warmup - 1)
+    scales = [
+        lr_scale(part, depth=cfg.model.depth, decay=cfg.optimizer.layer_decay)
+        for part in ("blocks.0.norm1.weight", f"blocks.{cfg.model.depth - 1}.norm1.weight", "head.weight")
+    ]
+    assert [schedule.max() * scale for scale in scales] == pytest.approx([first, last, head], rel=1e-3)
+    text = (ROOT / "conf" / "experiment" / f"{name}.yaml").read_text()
+    assert f"top-1 {top1:g}" in text or f"top-1 {top1:.2f}" in text
 
 
 PUBLISHED = {  # global batch, base_lr, warm-up epochs or steps, epochs, layer_decay, drop_path, weight_decay, clip

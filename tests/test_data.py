@@ -12,7 +12,7 @@ from beit_exp.data import mixup, transforms
 from beit_exp.data.build import Shard, TrainStream, eval_batches, make_ahead, train_batches
 from beit_exp.data.erasing import draw_box, random_erasing
 from beit_exp.data.mixup import mix_batch, soft_targets
-from beit_exp.data.sources import list_classes, list_images, open_split
+from beit_exp.data.sources import list_classes, list_images, list_labelled, open_split
 
 
 def rng_of(seed: int = 0) -> np.random.Generator:
@@ -372,3 +372,43 @@ def test_work_ahead_is_bounded_and_in_order() -> None:
         found.append(int(value))
         assert len(started) <= len(found) + 3
     assert found == list(range(50))
+
+
+LABELLED = {
+    "a class no folder has": ("a.png 0\nb.png 1\nc.png 7\n", "has the class '7'; dataset.num_classes = 2"),
+    "an image without a class": ("a.png 0\nb.png 1\n", r"names no class for .*c\.png \(1 such images\)"),
+    "a line without a class": ("a.png 0\nb.png\nc.png 1\n", "must hold one line `<image> <class>` for each image"),
+    "too few classes": ("a.png cat\nb.png cat\nc.png cat\n", "has 1 classes; dataset.num_classes = 2"),
+}
+
+
+def flat_folder(folder: Path) -> Path:
+    for name in "abc":
+        Image.new("RGB", (8, 8)).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.mark.parametrize("problem", LABELLED)
+def test_a_wrong_label_list_is_told(tmp_path: Path, problem: str) -> None:
+    text, complaint = LABELLED[problem]
+    labels = tmp_path / "labels.txt"
+    labels.write_text(text)
+    with pytest.raises(UserError, match=complaint):
+        list_labelled(flat_folder(tmp_path), labels, 2, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "classes", "expected"),
+    [
+        ("b.png 0\na.png 1\nc.png 1\n", [], ([1, 0, 1], ["0", "1"])),
+        ("a.png,dog\nb.png,cat\nc.png,dog\n", [], ([1, 0, 1], ["cat", "dog"])),
+        ("val/a.png 1\nval/b.png 1\nval/c.png 0\n", ["n01", "n02"], ([1, 1, 0], ["n01", "n02"])),
+        ("a.png n02\nb.png n01\nc.png n02\n", ["n01", "n02"], ([1, 0, 1], ["n01", "n02"])),
+    ],
+)
+def test_labels_are_names_or_numbers(tmp_path: Path, text: str, classes: list[str], expected: tuple) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text(text)
+    found = list_labelled(flat_folder(tmp_path), labels, 2, classes)
+    assert (found.labels.tolist(), found.classes) == expected
+    assert [Path(path).name for path in found.paths] == ["a.png", "b.png", "c.png"]

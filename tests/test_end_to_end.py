@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import signal
+import tarfile
 import time
 from pathlib import Path
 
@@ -94,6 +95,53 @@ def test_prediction_lists_every_image_in_path_order(finished: tuple[Command, Pat
     assert float(rows[0]["probability1"]) == pytest.approx(probabilities.max(), abs=1e-5)
     hits = np.mean([row["class1"] == Path(row["path"]).parent.name for row in rows])
     assert 100 * hits == pytest.approx(metrics_of(run_dir)["val/top1"])
+
+
+def test_a_flat_validation_folder_with_labels_is_evaluated_as_class_folders_are(
+    finished: tuple[Command, Path], few_digits: Path, tmp_path: Path
+) -> None:
+    command, run_dir = finished
+    (tmp_path / "val").mkdir()
+    lines = []
+    for path in sorted((few_digits / "val").rglob("*.png")):
+        (tmp_path / "val" / path.name).write_bytes(path.read_bytes())
+        lines.append(f"{path.name} {path.parent.name}\n")
+    labels = tmp_path / "labels.txt"
+    labels.write_text("".join(sorted(lines)))
+    flat = ("dataset.name=image_folder", f"dataset.data_url={tmp_path}", f"dataset.val_labels={labels}")
+    done = command("task=evaluate", f"checkpoint={run_dir}", *flat, "hydra.run.dir=flat")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found, expected = metrics_of(command.folder / "flat"), metrics_of(run_dir)
+    assert (found["val/top1"], found["val/top5"]) == (expected["val/top1"], expected["val/top5"])
+    assert found["val/loss"] == pytest.approx(expected["val/loss"], rel=1e-6)  # summed in another order
+    with (command.folder / "flat" / "per_class.csv").open() as file:
+        classes = list(csv.DictReader(file))
+    assert [row["class"] for row in classes] == [str(digit) for digit in range(10)]
+    assert [row["images"] for row in classes] == ["5"] * 10
+    assert np.mean([float(row["top1"]) for row in classes]) == pytest.approx(expected["val/top1"])
+    with (command.folder / "flat" / "confusion.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert sum(int(rows[number + 1][number + 1]) for number in range(10)) == round(expected["val/top1"] / 2)
+
+
+def test_a_tar_of_images_is_predicted_as_its_folder(
+    finished: tuple[Command, Path], few_digits: Path, tmp_path: Path
+) -> None:
+    command, run_dir = finished
+    folder, archive_path = few_digits / "val" / "3", tmp_path / "images.tar.gz"
+    with tarfile.open(archive_path, "w:gz") as archive:
+        archive.add(folder, "some/3")
+    works = {"tar": (archive_path, ()), "dir": (folder, ()), "flip": (folder, ("evaluation.flip=true",))}
+    for name, (images, more) in works.items():
+        done = command("task=predict", f"checkpoint={run_dir}", f"images={images}", *more, f"hydra.run.dir={name}")
+        assert done.returncode == 0, done.stdout + done.stderr
+    logits = {name: np.load(command.folder / name / "logits.npy") for name in works}
+    np.testing.assert_array_equal(logits["tar"], logits["dir"])
+    assert np.abs(logits["flip"] - logits["dir"]).max() > 1e-3
+    with (command.folder / "tar" / "predictions.csv").open() as file:
+        names = [row["path"] for row in csv.DictReader(file)]
+    assert names == [f"some/3/{path.name}" for path in sorted(folder.iterdir())]
+    assert [path.name for path in (command.folder / "tar").iterdir() if path.name.startswith(".images")] == []
 
 
 def test_exports_give_the_networks_logits_read_back(finished: tuple[Command, Path]) -> None:

@@ -48,6 +48,8 @@ def open_split(cfg: DatasetConfig, split: str) -> ImageList:
         write_digits(root)
     else:
         _check_classes(cfg, root)
+    if split == "val" and cfg.val_labels is not None:
+        return list_labelled(root / split, Path(local_copy(cfg.val_labels)), cfg.num_classes, class_names(root))
     return list_classes(root / split)
 
 
@@ -67,20 +69,22 @@ def training_images(cfg: Config) -> ImageList:
 
 
 def _check_classes(cfg: DatasetConfig, root: Path) -> None:
-    class_names = {}
-    for split in ("train", "val"):
+    names = {}
+    for split in ("train", "val") if cfg.val_labels is None else ("val",):
         folder = root / split
         if not folder.is_dir():
             raise UserError(
                 f"dataset.data_url = {cfg.data_url!r}: the folder {folder} is missing. It must hold "
                 f"train/<class>/* and val/<class>/* with one folder per class. {QUICKSTART_HINT}"
             )
-        class_names[split] = _class_folders(folder)
-        if len(class_names[split]) != cfg.num_classes:
+        if split == "val" and cfg.val_labels is not None:
+            return
+        names[split] = _class_folders(folder)
+        if len(names[split]) != cfg.num_classes:
             raise UserError(
-                f"dataset.num_classes = {cfg.num_classes}: {folder} holds {len(class_names[split])} class folders"
+                f"dataset.num_classes = {cfg.num_classes}: {folder} holds {len(names[split])} class folders"
             )
-    if unlike := set(class_names["train"]) ^ set(class_names["val"]):
+    if unlike := set(names["train"]) ^ set(names["val"]):
         raise UserError(
             f"dataset.data_url = {cfg.data_url!r}: train/ and val/ must hold the same classes; "
             f"only one of them has {', '.join(sorted(unlike)[:5])}"
@@ -99,6 +103,38 @@ def list_classes(folder: Path) -> ImageList:
         paths += found
         labels += [label] * len(found)
     return ImageList(paths, np.array(labels, dtype=np.int32), classes)
+
+
+def class_names(root: Path) -> list[str]:
+    """The class folders of `train/`; none where there is no such folder."""
+    return _class_folders(root / "train") if (root / "train").is_dir() else []
+
+
+def list_labelled(folder: Path, labels: Path, num_classes: int, classes: list[str]) -> ImageList:
+    """Every image of a flat folder, sorted by path, with its class from lines `<image> <class>`.
+
+    A class is a name or, counted from 0, a number. Without `classes` the names of the lines, sorted, are the classes.
+    """
+    lines = [line.replace(",", " ").split() for line in labels.read_text().splitlines()]
+    pairs = [(Path(words[0]).name, words[1]) for words in lines if len(words) >= 2]
+    class_of = dict(pairs)
+    if len(class_of) != len(lines):
+        raise UserError(f"dataset.val_labels: {labels} must hold one line `<image> <class>` for each image")
+    paths = list_images(folder)
+    if unnamed := [path for path in paths if Path(path).name not in class_of]:
+        raise UserError(f"dataset.val_labels: {labels} names no class for {unnamed[0]} ({len(unnamed)} such images)")
+    found = [class_of[Path(path).name] for path in paths]
+    are_numbers = all(name.isdecimal() for name in found) and not set(found) <= set(classes)
+    if are_numbers:
+        classes = classes or [str(number) for number in range(num_classes)]
+        numbers = {str(number): number for number in range(num_classes)}
+    else:
+        classes = classes or sorted(set(found))
+        numbers = {name: number for number, name in enumerate(classes)}
+    if len(classes) != num_classes or (unknown := sorted(set(found) - numbers.keys())):
+        what = f"has the class {unknown[0]!r}" if len(classes) == num_classes else f"has {len(classes)} classes"
+        raise UserError(f"dataset.val_labels: {labels} {what}; dataset.num_classes = {num_classes}")
+    return ImageList(paths, np.array([numbers[name] for name in found], np.int32), classes)
 
 
 def describe(images: ImageList, *, name: str, source: str, context: str) -> dict[str, Any]:

@@ -13,12 +13,19 @@ from beit_exp.files import replacing
 
 
 def predict_batches(
-    network: nn.Cell, batches: Iterable[tuple[np.ndarray, np.ndarray]], *, batch_size: int
+    network: nn.Cell, batches: Iterable[tuple[np.ndarray, np.ndarray]], *, batch_size: int, flip: bool = False
 ) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-    """(n, K) logits and (n,) labels of each batch; a smaller last batch is filled up, so that nothing recompiles."""
+    """(n, K) logits and (n,) labels of each batch; a smaller last batch is filled up, so that nothing recompiles.
+
+    With `flip` the logits are the mean of those of an image and of its mirror image.
+    """
     network.set_train(False)
     for images, labels in batches:
-        yield network(Tensor(fill_up(images, batch_size))).asnumpy()[: len(images)], labels
+        filled = fill_up(images, batch_size)
+        logits = network(Tensor(filled)).asnumpy()
+        if flip:
+            logits = (logits + network(Tensor(np.ascontiguousarray(filled[..., ::-1]))).asnumpy()) / 2
+        yield logits[: len(images)], labels
 
 
 OUTCOMES_FILE = "val_outcomes.npz"  # in a run directory: of the last evaluation
@@ -49,13 +56,14 @@ def evaluate(
     batch_size: int,
     gather: Callable[[np.ndarray], np.ndarray],
     check_stop: Callable[[], None],
+    flip: bool = False,
 ) -> tuple[dict[str, float], Outcomes]:
     """`loss` (cross-entropy without smoothing), `top1` and `top5` (percent) over every image of all ranks' batches.
 
     `gather` brings the ranks' rows together (`Runtime.gather`), rank r's being every size-th image from r on.
     """
     sums, rows = np.zeros(4), []
-    for logits, labels in predict_batches(network, batches, batch_size=batch_size):
+    for logits, labels in predict_batches(network, batches, batch_size=batch_size, flip=flip):
         sums += batch_sums(logits, labels)
         rows.append(image_rows(logits, labels))
         check_stop()
