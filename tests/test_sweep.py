@@ -10,8 +10,7 @@ import pytest
 from conftest import ROOT, make_config
 from omegaconf import OmegaConf
 
-import launch
-from beit_exp import cores, sweep
+from beit_exp import command, cores, sweep
 
 
 @pytest.fixture
@@ -113,16 +112,16 @@ def test_more_jobs_than_cores_share_them(tmp_path: Path, monkeypatch) -> None:
 @pytest.mark.parametrize(("objective", "worst"), [("val/top1", 0.0), ("val/loss", 1e6)])
 def test_a_search_is_given_a_finite_number(tmp_path: Path, value: str, objective: str, worst: float) -> None:
     (tmp_path / "metrics.json").write_text(f'{{"{objective}": {value}}}')
-    found = launch.objective(make_config(f"objective={objective}"), tmp_path)
+    found = command.objective(make_config(f"objective={objective}"), tmp_path)
     assert found == (50.0 if value == "50.0" else worst)
 
 
-@pytest.mark.parametrize("choice", list(launch.PLUGINS))
+@pytest.mark.parametrize("choice", list(command.PLUGINS))
 def test_a_missing_plugin_is_named_with_its_installation(choice: str, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(launch, "find_spec", lambda _: None)
+    monkeypatch.setattr(command, "find_spec", lambda _: None)
     with pytest.raises(SystemExit):
-        launch.check_overrides([choice])
-    extra = launch.PLUGINS[choice][1]
+        command.check_overrides([choice])
+    extra = command.PLUGINS[choice][1]
     assert (
         f"{choice} needs another package: pip install -c .ci/constraints.txt -e '.[{extra}]'" in capsys.readouterr().err
     )
@@ -132,5 +131,5 @@ def test_a_missing_plugin_is_named_with_its_installation(choice: str, monkeypatc
 def test_the_last_error_of_a_log_is_what_a_failed_job_says(tmp_path: Path) -> None:
     lines = ["12:00 INFO a: x", "12:01 ERROR beit_exp.worker: the first", "12:02 ERROR beit_exp.worker: key: value"]
     (tmp_path / "launch.log").write_text("\n".join(lines))
-    assert launch.last_error(tmp_path) == "key: value"
-    assert launch.last_error(tmp_path / "nowhere") is None
+    assert command.last_error(tmp_path) == "key: value"
+    assert command.last_error(tmp_path / "nowhere") is None
