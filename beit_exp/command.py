@@ -234,11 +234,12 @@ def adopt_run(raw: DictConfig, overrides: list[str]) -> dict[str, Any]:
 
 def check_files(cfg: Config) -> None:
     """Refuse missing files before anything heavy starts."""
-    for key, place in (
-        ("checkpoint", cfg.checkpoint),
-        ("model.pretrained", cfg.model.pretrained),
-        ("tokenizer.weights", cfg.tokenizer.weights),
-    ):
+    needed = {"checkpoint": cfg.checkpoint}
+    if cfg.task in ("finetune", "benchmark"):
+        needed["model.pretrained"] = cfg.model.pretrained
+    if cfg.task == "pretrain":
+        needed["tokenizer.weights"] = cfg.tokenizer.weights
+    for key, place in needed.items():
         if place is not None and not is_remote(place) and not Path(place).exists():
             raise UserError(f"{key} = {place!r}: there is no such file or run directory")
     if cfg.task == "export" and "onnx" in cfg.export.formats and not all(map(find_spec, ("onnx", "onnxruntime"))):

@@ -220,7 +220,9 @@ class ExportConfig(Section):
 
 
 class Config(Section):
-    task: Literal["finetune", "pretrain", "train_tokenizer", "evaluate", "predict", "export", "check_data", "benchmark"]
+    task: Literal[
+        "finetune", "pretrain", "train_tokenizer", "evaluate", "predict", "explain", "export", "check_data", "benchmark"
+    ]
     seed: NonNegativeInt
     objective: Literal["val/top1", "val/top5", "val/loss", "best/val/top1", "val/masked_accuracy"]
     checkpoint: Text | None

@@ -16,6 +16,7 @@ class Rule:
 
 
 TRAINING = ("finetune", "pretrain", "train_tokenizer")
+WITH_CHECKPOINT = ("evaluate", "predict", "explain", "export")
 WITHOUT_LABELS = ("pretrain", "train_tokenizer")
 OBJECTIVES = {
     "finetune": ("val/top1", "val/top5", "val/loss", "best/val/top1"),
@@ -94,9 +95,9 @@ RULES = (
     ),
     Rule(
         ("checkpoint", "task"),
-        lambda checkpoint, task: (checkpoint is not None) == (task in ("evaluate", "predict", "export")),
-        "must name a run directory or a weights file for task=evaluate, predict or export, and be null for any other "
-        "(task=finetune starts from model.pretrained)",
+        lambda checkpoint, task: (checkpoint is not None) == (task in WITH_CHECKPOINT),
+        "must name a run directory or a weights file for task=evaluate, predict, explain or export, and be null for "
+        "any other (task=finetune starts from model.pretrained)",
     ),
     Rule(
         ("hardware.node_rank", "hardware.node_num"),
@@ -223,5 +224,9 @@ RULES = (
         lambda flip, task: not flip or task in ("evaluate", "predict"),
         "must be false but for task=evaluate and task=predict",
     ),
-    Rule(("images", "task"), lambda images, task: images is None or task == "predict", "belongs to task=predict"),
+    Rule(
+        ("images", "task"),
+        lambda images, task: images is None or task in ("predict", "explain"),
+        "belongs to task=predict and task=explain",
+    ),
 )

@@ -90,6 +90,8 @@ def run_task(cfg: Config, run_dir: Path, tracker: Tracker) -> dict[str, float]:
             from beit_exp.tasks import evaluate as task  # type: ignore[no-redef]
         case "predict":
             from beit_exp.tasks import predict as task  # type: ignore[no-redef]
+        case "explain":
+            from beit_exp.tasks import explain as task  # type: ignore[no-redef]
         case "export":
             from beit_exp.tasks import export as task  # type: ignore[no-redef]
         case "check_data":

@@ -31,8 +31,8 @@ REFUSED = {
     "unknown choice": (("model.pooling=max",), "model.pooling = 'max': must be one of mean, cls"),
     "unknown task": (
         ("task=finetun",),
-        "must be one of finetune, pretrain, train_tokenizer, evaluate, predict, export, check_data, benchmark. Did you "
-        "mean finetune?",
+        "must be one of finetune, pretrain, train_tokenizer, evaluate, predict, explain, export, check_data, "
+        "benchmark. Did you mean finetune?",
     ),
     "text for a list": (("dataset.mean=0.5",), "dataset.mean = 0.5: must be a list of 3, each a number"),
     "null where a value is needed": (("model.depth=null",), "model.depth = None: must be a whole number > 0"),
@@ -49,7 +49,7 @@ REFUSED = {
         ("task=predict", f"checkpoint={GOLDEN}", "images=none"),
         "images = 'none': there is no such folder",
     ),
-    "checkpoint while training": (("checkpoint=x",), "and be null for task=finetune"),
+    "checkpoint while training": (("checkpoint=x",), "and be null for any other"),
     "unknown mode": (("augment.mixup_mode=half",), "must be one of batch, pair, elem"),
     "unknown schedule": (
         ("scheduler.name=cosine",),

@@ -14,6 +14,7 @@ from mindspore import Tensor, nn, ops
 
 PLACES: dict[str, Any] = {"ops": ops, "nn": nn, "Tensor": Tensor}
 OWNERS = {"ops", "nn", "self", "math"}
+OWNERS = {"ops", "nn", "self", "math"}
 NOT_METHODS = {"construct", "bprop", "set_train", "set_data", "items", "keys", "values", "append", "copy"}
 EXCEPTIONS = {  # and why they may be there
     "nn.DistributedGradReducer": "two processes on a CPU give the gradients of one (test_resilience.py)",
@@ -24,9 +25,8 @@ EXCEPTIONS = {  # and why they may be there
 @cache
 def used() -> dict[str, str]:
     """`ops.MatMul`, `nn.Conv2d`, `Tensor.sum`: each operator in the package, and a file that uses it."""
-    return {
-        name: path.name for path in (ROOT / "beit_exp").rglob("*.py") for name in named_in(ast.parse(path.read_text()))
-    }
+    paths = (ROOT / "beit_exp").rglob("*.py")
+    return {name: path.name for path in paths for name in named_in(ast.parse(path.read_text()))}
 
 
 def named_in(tree: ast.Module) -> Iterator[str]:
@@ -36,13 +36,8 @@ def named_in(tree: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.FunctionDef) and node.name in ("construct", "bprop"):
             for call in ast.walk(node):
                 if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
-                    is_own = isinstance(call.func.value, ast.Name) and call.func.value.id in (
-                        "ops",
-                        "nn",
-                        "self",
-                        "math",
-                    )
-                    name = call.func.attr
+                    owner, name = call.func.value, call.func.attr
+                    is_own = isinstance(owner, ast.Attribute) or (isinstance(owner, ast.Name) and owner.id in OWNERS)
                     if not is_own and name not in NOT_METHODS and callable(getattr(Tensor, name, None)):
                         yield f"Tensor.{name}"
 

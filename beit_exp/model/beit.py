@@ -126,7 +126,10 @@ class BEiT(Backbone):
         self.head = Dense(cfg.embed_dim, num_classes, precision=precision)
 
     def construct(self, images_BCSS: Tensor, keep_L2B: Tensor | None = None) -> Tensor:
-        x_BND = self.features(self.patch_embed(images_BCSS), keep_L2B)
+        return self.classify(self.features(self.patch_embed(images_BCSS), keep_L2B))
+
+    def classify(self, x_BND: Tensor) -> Tensor:
+        """(B, N, D) tokens of the last block -> (B, K) float32 logits."""
         if self.norm is not None:
             pooled_BD = self.norm(x_BND)[:, 0]
         else:

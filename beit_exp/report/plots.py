@@ -111,6 +111,41 @@ def hide(images: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     return np.where(pixels, HIDDEN_COLOR, images)
 
 
+def plot_attention(images: np.ndarray, maps: np.ndarray, titles: list[str], path: Path) -> None:
+    """(B, 3, S, S) images in [0, 1], and under each where the network looks: (B, G, G), the more the brighter."""
+    count = len(images)
+    figure, axes = _new_figure(columns=count, rows=2, width=1.8 * count + 0.4, height=4.0)
+    above, below = np.reshape(axes, (2, count))
+    for number, (image, attention) in enumerate(zip(images, maps, strict=True)):
+        pixels = np.clip(image.transpose(1, 2, 0), 0, 1)
+        above[number].imshow(pixels)
+        above[number].set_title(titles[number], fontsize="x-small")
+        side = pixels.shape[0] - 0.5
+        below[number].imshow(pixels.mean(axis=2), cmap="grey")
+        below[number].imshow(attention, cmap="inferno", alpha=0.6, extent=(-0.5, side, side, -0.5))
+    for part in axes.flat:
+        part.axis("off")
+    _save(figure, path)
+
+
+def plot_position_bias(bias: dict[str, np.ndarray], path: Path) -> None:
+    """For some blocks, (H, G, G): how much each head of the middle patch favours the others, by their place."""
+    heads = min(12, *(len(maps) for maps in bias.values()))
+    figure, axes = _new_figure(columns=heads, rows=len(bias), width=1.1 * heads + 1, height=1.3 * len(bias) + 0.6)
+    lines = np.reshape(axes, (len(bias), heads))
+    for line, (title, maps) in zip(lines, bias.items(), strict=True):
+        limit = max(1e-6, float(np.abs(maps).max()))
+        line[0].set_ylabel(f"{title}\n±{limit:.2g}", fontsize="x-small")
+        for part, values in zip(line, maps, strict=False):
+            part.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            part.set_xticks([])
+            part.set_yticks([])
+    for head, part in enumerate(lines[0], start=1):
+        part.set_title(f"head {head}", fontsize="x-small")
+    figure.suptitle("relative position bias of the middle patch: red attracts, blue repels", fontsize="small")
+    _save(figure, path)
+
+
 def plot_usage(counts: np.ndarray, path: Path) -> None:
     """How often each visual token occurs, from the most frequent on."""
     figure, axes = _new_figure()
