@@ -31,6 +31,7 @@ def test_the_work_of_an_image_is_the_published(name: str) -> None:
     assert forward_flops(cfg.model, num_classes=1000) / 2e9 == pytest.approx(PUBLISHED[name], rel=0.005)
 
 
+@pytest.mark.slow
 def test_a_benchmark_measures_every_part_and_tells_the_store(few_digits: Path, launch: Command) -> None:
     settings = ("dataset=image_folder", f"dataset.data_url={few_digits}", "dataset.num_classes=10", "hydra.run.dir=run")
     done = launch(*TINY, *settings, "task=benchmark", "train.epochs=4", "benchmark.repeats=3", "benchmark.warm_up=1")

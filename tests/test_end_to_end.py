@@ -124,6 +124,7 @@ def test_a_flat_validation_folder_with_labels_is_evaluated_as_class_folders_are(
     assert sum(int(rows[number + 1][number + 1]) for number in range(10)) == round(expected["val/top1"] / 2)
 
 
+@pytest.mark.slow
 def test_a_tar_of_images_is_predicted_as_its_folder(
     finished: tuple[Command, Path], few_digits: Path, tmp_path: Path
 ) -> None:
@@ -196,6 +197,7 @@ def test_other_settings_on_a_run_directory_are_refused_with_the_list(finished: t
     assert "seed: 42 there, 1 here" in done.stderr
 
 
+@pytest.mark.slow
 def test_losses_through_launch_are_those_of_torch_and_timm(launch: Command, tmp_path: Path) -> None:
     """The recipe as a whole on image files: two epochs of the same training in torch and timm."""
     golden = json.loads((GOLDEN / "recipe.json").read_text())

@@ -86,7 +86,7 @@ def test_logits_loss_and_every_gradient_are_timms(variant: str, mode: int) -> No
         agree("their gradients, of the largest", found[name], gradient, within=1e-4, relative=True)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [pytest.param(ms.PYNATIVE_MODE, id="eager", marks=pytest.mark.slow), MODES[1]])
 def test_thirty_training_steps_are_those_of_torch(mode: int) -> None:
     ms.set_context(mode=mode)
     golden = json.loads((GOLDEN / "trajectory" / "config.json").read_text())
