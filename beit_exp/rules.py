@@ -225,6 +225,11 @@ RULES = (
         "must be false but for task=evaluate and task=predict",
     ),
     Rule(
+        ("export.formats", "hardware.device_target", "task"),
+        lambda formats, target, task: task != "export" or "air" not in formats or target != "cpu",
+        "must not hold air for hardware.device_target=cpu: MindSpore writes it on an Ascend card alone",
+    ),
+    Rule(
         ("images", "task"),
         lambda images, task: images is None or task in ("predict", "explain"),
         "belongs to task=predict and task=explain",

@@ -121,6 +121,11 @@ REFUSED = {
     ),
     "average of nothing": (("train.ema_decay=1.0",), "train.ema_decay = 1.0: must be a number > 0 and < 1 or null"),
     "no spread": (("dataset.std=[0,1,1]",), "dataset.std.0 = 0: must be a number > 0"),
+    "Ascend's format on a CPU": (
+        ("task=export", f"checkpoint={GOLDEN}", "export.formats=[air]", "hardware=cpu"),
+        "export.formats = ['air']: must not hold air for hardware.device_target=cpu",
+    ),
+    "mirror images in training": (("evaluation.flip=true",), "evaluation.flip = True: must be false but for"),
     "unknown hardware": (("hardware=tpu",), "hardware = 'tpu': must be one of ascend, ascend_8p, auto, cpu"),
     "processes for one folder": (
         ("task=predict", f"checkpoint={GOLDEN}", "hardware.device_num=2"),

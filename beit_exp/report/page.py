@@ -20,6 +20,9 @@ TITLES = {
     "schedule": "Learning rate per layer group, of the best run",
     "confusion": "Confusion matrix, of the best run",
     "mistakes": "Most wrong images, of the best run",
+    "masked": "What the network and its tokenizer see, of the best run",
+    "reconstruction": "What the tokenizer's decoder makes of its tokens, of the best run",
+    "tokens": "How often each visual token occurs, of the best run",
     "batch": "An augmented batch as the network sees it, of the best run",
 }
 STYLE = """
