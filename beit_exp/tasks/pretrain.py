@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
@@ -151,5 +150,5 @@ def draw_batch(tokenizer: VisualTokenizer, views: Views, hidden_BGG: np.ndarray,
     if tokenizer.decoder is not None:
         rows["its tokens, decoded"] = Reconstruction(tokenizer)(Tensor(views.tokenizer_images[:SHOWN]))[1].asnumpy()
     plot_rows(rows, plots / "masked.png")
-    tokens_BP = tokenizer(Tensor(views.tokenizer_images)).astype(ms.int32).asnumpy()
+    tokens_BP = tokenizer(Tensor(views.tokenizer_images)).asnumpy()
     plot_usage(np.bincount(tokens_BP.ravel(), minlength=cfg.tokenizer.vocabulary), plots / "tokens.png")
