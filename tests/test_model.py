@@ -11,7 +11,7 @@ from mindspore import Tensor
 from beit_exp import weights
 from beit_exp.model.attention import relative_position_index
 from beit_exp.model.build import build_model, drop_path_keep
-from beit_exp.model.gradients import Gelu, Heads, Rows
+from beit_exp.model.gradients import Gelu, MergeHeads, Rows, SplitHeads, Transposition
 from beit_exp.model.precision import Precision, build_precision
 from beit_exp.train.losses import Classification
 from beit_exp.train.step import GradientCell
@@ -148,9 +148,9 @@ def test_sums_spreads_and_heads_by_products_give_the_numbers_of_the_operators() 
     for by_products in (True, False):  # a CPU's way, and the one of other devices
         network = build("model.embed_dim=32", "model.depth=2", "model.num_heads=2", num_classes=10)
         for _, cell in network.cells_and_names():
-            if isinstance(cell, Rows):
+            if isinstance(cell, Rows | Transposition):
                 cell.by_products = by_products
-            if isinstance(cell, Heads):
+            if isinstance(cell, SplitHeads | MergeHeads):
                 cell.by_rows = by_products
         cell = GradientCell(Classification(network), accumulate_steps=1, ranks=1)
         cell.set_train()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from beit_exp.model.gradients import Heads, Rows, WeightedSum
+from beit_exp.model.gradients import Operations
 from beit_exp.model.layers import Dense, make_parameter
-from beit_exp.model.precision import Precision, cast
+from beit_exp.model.precision import cast
 
 # B batch · N tokens, the class token first · D width · H heads · K width per head
 
@@ -32,41 +32,42 @@ def relative_position_index(grid: int) -> np.ndarray:
 class RelativePositionBias(nn.Cell):
     """A learned bias per head and pair of tokens, looked up by their distance: -> (H, N, N) float32."""
 
-    def __init__(self, grid: int, num_heads: int) -> None:
+    def __init__(self, grid: int, num_heads: int, operations: Operations) -> None:
         super().__init__()
         self.relative_position_bias_table = make_parameter((2 * grid - 1) ** 2 + 3, num_heads)
         self.index = Tensor(relative_position_index(grid).reshape(-1))
         self.tokens = grid * grid + 1
         self.num_heads = num_heads
-        self.rows = Rows()
+        self.transposed = operations.transposed
 
     def construct(self) -> Tensor:
         bias = ops.gather(self.relative_position_bias_table, self.index, 0)
-        return ops.reshape(self.rows.transposed(bias), (self.num_heads, self.tokens, self.tokens))
+        return ops.reshape(self.transposed(bias), (self.num_heads, self.tokens, self.tokens))
 
 
 class Attention(nn.Cell):
     """Multi-head self-attention: softmax(q kᵀ / √K + bias) v. As in the official code, k has no bias."""
 
-    def __init__(self, width: int, num_heads: int, *, precision: Precision) -> None:
+    def __init__(self, width: int, num_heads: int, operations: Operations) -> None:
         super().__init__()
-        self.q = Dense(width, width, precision=precision)
-        self.k = Dense(width, width, precision=precision, has_bias=False)
-        self.v = Dense(width, width, precision=precision)
-        self.proj = Dense(width, width, precision=precision)
+        self.q = Dense(width, width, operations)
+        self.k = Dense(width, width, operations, has_bias=False)
+        self.v = Dense(width, width, operations)
+        self.proj = Dense(width, width, operations)
         self.num_heads = num_heads
         self.scale = (width // num_heads) ** -0.5
-        self.precision = precision
-        self.heads = Heads(num_heads)
-        self.weighted_sum = WeightedSum(precision.statistics)
+        self.precision = operations.precision
+        self.split_heads = operations.split_heads
+        self.merge_heads = operations.merge_heads
+        self.weighted_sum = operations.weighted_sum
 
     def construct(self, x_BND: Tensor, bias_HNN: Tensor | None) -> Tensor:
         shape = x_BND.shape
-        q_BHNK = cast(self.heads.split(self.q(x_BND) * self.scale), self.precision.product)
-        k_BHNK = cast(self.heads.split(self.k(x_BND)), self.precision.product)
-        v_BHNK = cast(self.heads.split(self.v(x_BND)), self.precision.product)
+        q_BHNK = cast(self.split_heads(self.q(x_BND) * self.scale, self.num_heads), self.precision.product)
+        k_BHNK = cast(self.split_heads(self.k(x_BND), self.num_heads), self.precision.product)
+        v_BHNK = cast(self.split_heads(self.v(x_BND), self.num_heads), self.precision.product)
         kind = self.precision.statistics
         if bias_HNN is None:
             bias_HNN = ops.zeros((self.num_heads, shape[1], shape[1]), kind)
         out_BHNK = self.weighted_sum(q_BHNK, k_BHNK, v_BHNK, cast(bias_HNN, kind))[0]
-        return self.proj(self.heads.merge(cast(out_BHNK, self.precision.activation)))
+        return self.proj(self.merge_heads(cast(out_BHNK, self.precision.activation)))

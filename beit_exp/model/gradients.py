@@ -13,7 +13,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from beit_exp.model.precision import cast
+from beit_exp.model.precision import Precision, cast
 
 # R rows · C columns · I width in · O width out · B batch · N tokens · D width · H heads · K width per head
 
@@ -46,12 +46,11 @@ class Rows(nn.Cell):
     operand 1.4, and it keeps 16 bytes an element for good, 9 of the 12 GB of a BEiT-base step.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ones: Ones) -> None:
         super().__init__()
         self.by_products = ms.get_context("device_target") == "CPU"
         self.product = ops.MatMul()
-        self.product_with_transposed = ops.MatMul(transpose_b=True)
-        self.ones = Ones()
+        self.ones = ones
 
     def column_sums(self, x_RC: Tensor) -> Tensor:
         """-> (C,)."""
@@ -74,48 +73,58 @@ class Rows(nn.Cell):
         row_1C = ops.reshape(x_C, (1, -1))
         return self.product(self.ones(rows, 1, x_C.dtype), row_1C) if self.by_products else row_1C
 
-    def transposed(self, x_RC: Tensor) -> Tensor:
-        """-> (C, R), for few columns."""
-        if self.by_products:
-            return self.product_with_transposed(ops.eye(x_RC.shape[1], x_RC.shape[1], x_RC.dtype), x_RC)
-        return ops.transpose(x_RC, (1, 0))
-
     def outer(self, x_R1: Tensor, y_C: Tensor) -> Tensor:
         """-> (R, C) products of each pair."""
         row_1C = ops.reshape(y_C, (1, -1))
         return self.product(x_R1, row_1C) if self.by_products else x_R1 * row_1C
 
 
-def open_batch(network: nn.Cell) -> None:
-    """Let a network's batch size be any, as an exported graph's: without constants that hold it."""
-    for _, cell in network.cells_and_names():
-        if isinstance(cell, Ones | Heads):
-            cell.has_open_batch = True
+class Transposition(nn.Cell):
+    """(R, C) -> (C, R), for few columns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_products = ms.get_context("device_target") == "CPU"
+        self.product_with_transposed = ops.MatMul(transpose_b=True)
+
+    def construct(self, x_RC: Tensor) -> Tensor:
+        if self.by_products:
+            return self.product_with_transposed(ops.eye(x_RC.shape[1], x_RC.shape[1], x_RC.dtype), x_RC)
+        return ops.transpose(x_RC, (1, 0))
 
 
-class Heads(nn.Cell):
-    """(B, N, D) -> (B, H, N, K) and back, by the operator `Transpose` on other devices than a CPU.
+class SplitHeads(nn.Cell):
+    """(B, N, D) -> (B, H, N, K), by the operator `Transpose` on other devices than a CPU.
 
     On a CPU that keeps 8 bytes an element for good, 1.6 GB of a BEiT-base step; rows of K numbers are gathered instead.
     """
 
-    def __init__(self, num_heads: int) -> None:
+    def __init__(self, permute: Permutation) -> None:
         super().__init__()
-        self.num_heads = num_heads
         self.by_rows = ms.get_context("device_target") == "CPU"
         self.has_open_batch = False
-        self.permute = Permutation()
+        self.permute = permute
 
-    def split(self, x_BND: Tensor) -> Tensor:
+    def construct(self, x_BND: Tensor, num_heads: int) -> Tensor:
         batch, tokens, width = x_BND.shape
-        size = width // self.num_heads
+        size = width // num_heads
         if self.by_rows and not self.has_open_batch:
-            places = head_places(batch, tokens, self.num_heads)
+            places = head_places(batch, tokens, num_heads)
             rows = self.permute(ops.reshape(x_BND, (-1, size)), *places)
-            return ops.reshape(rows, (batch, self.num_heads, tokens, size))
-        return ops.transpose(ops.reshape(x_BND, (-1, tokens, self.num_heads, size)), (0, 2, 1, 3))
+            return ops.reshape(rows, (batch, num_heads, tokens, size))
+        return ops.transpose(ops.reshape(x_BND, (-1, tokens, num_heads, size)), (0, 2, 1, 3))
 
-    def merge(self, x_BHNK: Tensor) -> Tensor:
+
+class MergeHeads(nn.Cell):
+    """(B, H, N, K) -> (B, N, D): what `SplitHeads` did, undone."""
+
+    def __init__(self, permute: Permutation) -> None:
+        super().__init__()
+        self.by_rows = ms.get_context("device_target") == "CPU"
+        self.has_open_batch = False
+        self.permute = permute
+
+    def construct(self, x_BHNK: Tensor) -> Tensor:
         batch, heads, tokens, size = x_BHNK.shape
         if self.by_rows and not self.has_open_batch:
             to_heads, from_heads = head_places(batch, tokens, heads)
@@ -148,13 +157,13 @@ def head_places(batch: int, tokens: int, heads: int) -> tuple[Tensor, Tensor]:
 class Product(nn.Cell):
     """x weightᵀ + bias for (R, I) rows."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: Rows) -> None:
         super().__init__()
         self.product = ops.MatMul()
         self.product_with_transposed = ops.MatMul(transpose_b=True)
         self.product_of_transposed = ops.MatMul(transpose_a=True)
         self.add_bias = ops.BiasAdd()
-        self.rows = Rows()
+        self.rows = rows
 
     def construct(self, x_RI: Tensor, weight_OI: Tensor, bias_O: Tensor) -> Tensor:
         return self.add_bias(self.product_with_transposed(x_RI, weight_OI), bias_O)
@@ -185,10 +194,10 @@ class Gelu(nn.Cell):
 class Normalisation(nn.Cell):
     """Layer normalisation of (R, D) rows."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: Rows) -> None:
         super().__init__()
         self.normalise = ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=LAYER_NORM_EPS)
-        self.rows = Rows()
+        self.rows = rows
 
     def construct(self, x_RD: Tensor, weight_D: Tensor, bias_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """-> (normalised, mean, variance)."""
@@ -219,10 +228,10 @@ class Normalisation(nn.Cell):
 class ScaledAddition(nn.Cell):
     """x + scale · branch for (R, D) rows, with a scale per channel and a factor per row that may drop the branch."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: Rows) -> None:
         super().__init__()
         self.product_of_transposed = ops.MatMul(transpose_a=True)
-        self.rows = Rows()
+        self.rows = rows
 
     def construct(self, x_RD: Tensor, branch_RD: Tensor, scale_D: Tensor, keep_R1: Tensor) -> Tensor:
         return x_RD + branch_RD * self.rows.outer(keep_R1, scale_D)
@@ -243,14 +252,14 @@ class WeightedSum(nn.Cell):
     64 columns instead of as many as there are tokens.
     """
 
-    def __init__(self, statistics: Any) -> None:
+    def __init__(self, rows: Rows, statistics: Any) -> None:
         super().__init__()
         self.statistics = statistics
         self.product = ops.BatchMatMul()
         self.product_with_transposed = ops.BatchMatMul(transpose_b=True)
         self.product_of_transposed = ops.BatchMatMul(transpose_a=True)
         self.softmax = ops.Softmax()
-        self.rows = Rows()
+        self.rows = rows
 
     def construct(self, q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, bias_HNN: Tensor) -> tuple[Tensor, Tensor]:
         """-> (B, H, N, K) sums and (B, H, N, N) weights."""
@@ -282,3 +291,32 @@ class WeightedSum(nn.Cell):
         images = ops.reshape(grad_scores_BHNN, (batch, heads * tokens * tokens))
         grad_bias_HNN = ops.reshape(self.rows.column_sums(images), (heads, tokens, tokens))
         return grad_q_BHNK, grad_k_BHNK, grad_v_BHNK, cast(grad_bias_HNN, bias_HNN.dtype)
+
+
+class Operations:
+    """What the layers of one network compute with: its precision, and one of each layer without parameters.
+
+    One for all of them, since the compiler reads the code of each instance anew: with instances of their own, the
+    blocks of BEiT-base took it half as long again.
+    """
+
+    def __init__(self, precision: Precision) -> None:
+        self.precision = precision
+        self.ones = Ones()
+        self.rows = Rows(self.ones)
+        self.transposed = Transposition()
+        self.product = Product(self.rows)
+        self.gelu = Gelu()
+        self.normalise = Normalisation(self.rows)
+        self.add_scaled = ScaledAddition(self.rows)
+        permute = Permutation()
+        self.split_heads = SplitHeads(permute)
+        self.merge_heads = MergeHeads(permute)
+        self.weighted_sum = WeightedSum(self.rows, precision.statistics)
+
+
+def open_batch(network: nn.Cell) -> None:
+    """Let a network's batch size be any, as an exported graph's: without constants that hold it."""
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, Ones | SplitHeads | MergeHeads):
+            cell.has_open_batch = True

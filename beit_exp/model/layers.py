@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from beit_exp.model.gradients import Gelu, Normalisation, Product
-from beit_exp.model.precision import Precision, cast
+from beit_exp.model.gradients import Operations
+from beit_exp.model.precision import cast
 
 # B batch · N tokens · D width · C channels · S image side · P patch side · G patches per side
 
@@ -19,14 +19,14 @@ def make_parameter(*shape: int, fill: float = 0.0) -> Parameter:
 class Dense(nn.Cell):
     """x @ weight.T + bias over the last axis; `weight` is (out, in)."""
 
-    def __init__(self, width_in: int, width_out: int, *, precision: Precision, has_bias: bool = True) -> None:
+    def __init__(self, width_in: int, width_out: int, operations: Operations, *, has_bias: bool = True) -> None:
         super().__init__()
         self.weight = make_parameter(width_out, width_in)
         self.bias = make_parameter(width_out) if has_bias else None
         self.width_in = width_in
         self.width_out = width_out
-        self.precision = precision
-        self.product = Product() if has_bias else ops.MatMul(transpose_b=True)
+        self.precision = operations.precision
+        self.product = operations.product if has_bias else ops.MatMul(transpose_b=True)
 
     def construct(self, x: Tensor) -> Tensor:
         kind = self.precision.product
@@ -38,13 +38,13 @@ class Dense(nn.Cell):
 class LayerNorm(nn.Cell):
     """Layer normalisation over the last axis."""
 
-    def __init__(self, width: int, *, precision: Precision) -> None:
+    def __init__(self, width: int, operations: Operations) -> None:
         super().__init__()
         self.weight = make_parameter(width, fill=1.0)
         self.bias = make_parameter(width)
         self.width = width
-        self.precision = precision
-        self.normalise = Normalisation()
+        self.precision = operations.precision
+        self.normalise = operations.normalise
 
     def construct(self, x: Tensor) -> Tensor:
         kind = self.precision.statistics
@@ -56,14 +56,14 @@ class LayerNorm(nn.Cell):
 class PatchProjection(nn.Cell):
     """A convolution whose stride is its kernel, as one matrix product: on a CPU 200 times as fast as `nn.Conv2d`."""
 
-    def __init__(self, patch_size: int, width: int, *, precision: Precision) -> None:
+    def __init__(self, patch_size: int, width: int, operations: Operations) -> None:
         super().__init__()
         self.weight = make_parameter(width, 3, patch_size, patch_size)
         self.bias = make_parameter(width)
         self.patch_size = patch_size
         self.width = width
-        self.precision = precision
-        self.product = Product()
+        self.precision = operations.precision
+        self.product = operations.product
 
     def construct(self, images_BCSS: Tensor) -> Tensor:
         side = self.patch_size
@@ -79,9 +79,9 @@ class PatchProjection(nn.Cell):
 class PatchEmbed(nn.Cell):
     """(B, 3, S, S) images -> (B, N, D) tokens, row by row."""
 
-    def __init__(self, patch_size: int, width: int, *, precision: Precision) -> None:
+    def __init__(self, patch_size: int, width: int, operations: Operations) -> None:
         super().__init__()
-        self.proj = PatchProjection(patch_size, width, precision=precision)
+        self.proj = PatchProjection(patch_size, width, operations)
 
     def construct(self, images_BCSS: Tensor) -> Tensor:
         return self.proj(images_BCSS)
@@ -90,11 +90,11 @@ class PatchEmbed(nn.Cell):
 class Mlp(nn.Cell):
     """Two dense layers with an exact GELU between."""
 
-    def __init__(self, width: int, hidden: int, *, precision: Precision) -> None:
+    def __init__(self, width: int, hidden: int, operations: Operations) -> None:
         super().__init__()
-        self.fc1 = Dense(width, hidden, precision=precision)
-        self.fc2 = Dense(hidden, width, precision=precision)
-        self.gelu = Gelu()
+        self.fc1 = Dense(width, hidden, operations)
+        self.fc2 = Dense(hidden, width, operations)
+        self.gelu = operations.gelu
 
     def construct(self, x_BND: Tensor) -> Tensor:
         return self.fc2(self.gelu(self.fc1(x_BND))[0])
