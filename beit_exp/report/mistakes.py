@@ -9,11 +9,11 @@ from PIL import Image
 
 from beit_exp.data.sources import ImageList
 from beit_exp.data.transforms import load_image
-from beit_exp.report.plots import plot_confusion, plot_mistakes
+from beit_exp.report.plots import plot_confusion
+from beit_exp.report.sheets import CELL, draw_sheet
 from beit_exp.train.evaluate import Outcomes
 
 SHOWN = 24
-SIDE = 160  # pixels
 
 
 def plot_outcomes(outcomes: Outcomes, images: ImageList, folder: Path) -> None:
@@ -25,7 +25,9 @@ def plot_outcomes(outcomes: Outcomes, images: ImageList, folder: Path) -> None:
         f"{100 * outcomes.probability[number]:.0f} %"
         for number in worst
     ]
-    plot_mistakes([thumbnail(images.paths[number]) for number in worst], titles, folder / "mistakes.png")
+    heading = "most wrong validation images: class > predicted" if len(worst) else "no validation image is wrong"
+    pictures = [thumbnail(images.paths[number]) for number in worst]
+    draw_sheet(pictures, folder / "mistakes.png", titles=titles, heading=heading)
 
 
 def most_wrong(outcomes: Outcomes) -> np.ndarray:
@@ -36,5 +38,5 @@ def most_wrong(outcomes: Outcomes) -> np.ndarray:
 
 def thumbnail(path: str) -> Image.Image:
     image = load_image(path)
-    image.thumbnail((SIDE, SIDE))
+    image.thumbnail((CELL, CELL))
     return image

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from beit_exp.files import replacing
 from beit_exp.optim.groups import Group
@@ -76,18 +75,6 @@ def plot_response(
         axes.margins(0.2)
     axes.set(xlabel=keys[0], title=f"{score} over {' and '.join(keys)}")
     _scale(axes, "x", places, names)
-    _save(figure, path)
-
-
-def plot_batch(images: np.ndarray, *, mean: list[float], std: list[float], path: Path) -> None:
-    """(B, 3, S, S) normalised images, as the network sees them."""
-    count = min(32, len(images))
-    figure, axes = _new_figure(columns=8, rows=-(-count // 8), width=10.4)
-    pixels = images[:count].transpose(0, 2, 3, 1) * np.array(std) + np.array(mean)
-    for part in axes.flat:
-        part.axis("off")
-    for part, picture in zip(axes.flat, pixels, strict=False):
-        part.imshow(np.clip(picture, 0, 1))
     _save(figure, path)
 
 
@@ -175,18 +162,6 @@ def plot_confusion(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[
         color = "white" if 2 * matrix[row, column] > matrix[row].sum() else "black"
         axes.text(column, row, matrix[row, column], ha="center", va="center", fontsize="xx-small", color=color)
     axes.set(xlabel="predicted", ylabel="class", title="confusion matrix of the validation images")
-    _save(figure, path)
-
-
-def plot_mistakes(images: list[Image.Image], titles: list[str], path: Path) -> None:
-    """Pictures with a line each; for a network without mistakes, a figure that says so."""
-    figure, axes = _new_figure(columns=8, rows=max(1, -(-len(images) // 8)), width=12, height=2 * -(-len(images) // 8))
-    for part in axes.flat:
-        part.axis("off")
-    for part, image, title in zip(axes.flat, images, titles, strict=False):
-        part.imshow(image)
-        part.set_title(title, fontsize="x-small")
-    figure.suptitle("most wrong validation images: class > predicted" if images else "no validation image is wrong")
     _save(figure, path)
 
 

@@ -17,7 +17,8 @@ from beit_exp.model.beit import BEiT
 from beit_exp.model.build import build_model, drop_path_keep
 from beit_exp.model.precision import build_precision
 from beit_exp.report.mistakes import plot_outcomes
-from beit_exp.report.plots import plot_batch, plot_curves, plot_schedule
+from beit_exp.report.plots import plot_curves, plot_schedule
+from beit_exp.report.sheets import draw_batch
 from beit_exp.report.summary import summary
 from beit_exp.store import log_model
 from beit_exp.tracking import Tracker, read_records
@@ -108,7 +109,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         groups, steps_per_epoch = trainer.optimizer.groups, stream.steps_per_epoch
         plot_schedule(trainer.schedule, groups, steps_per_epoch=steps_per_epoch, path=plots / "schedule.png")
         sample = next(train_batches(stream, cfg, first=0, last=1))[0]
-        plot_batch(sample, mean=cfg.dataset.mean, std=cfg.dataset.std, path=plots / "batch.png")
+        draw_batch(sample, mean=cfg.dataset.mean, std=cfg.dataset.std, path=plots / "batch.png")
 
     metrics = fit(
         trainer,
