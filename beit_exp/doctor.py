@@ -68,6 +68,11 @@ def check_device() -> Finding:
     return Finding("device", "CPU (no CANN, so hardware=ascend cannot run here)")
 
 
+def check_kernels() -> Finding:
+    code = "from beit_exp.model import native; print(native.describe())"
+    return Finding("kernels", (_python(code).stdout.strip().splitlines() or ["no answer"])[-1])
+
+
 def check_cores() -> Finding:
     return Finding("cores", f"{os.cpu_count()} (bounds hardware.num_parallel_workers)")
 
@@ -137,8 +142,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--uri", default=os.environ.get("MLFLOW_TRACKING_URI"), help="a tracking store to check")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are written")
     options = parser.parse_args(arguments)
-    checks: list[Callable[[], Finding]] = [check_python, check_numpy, check_mindspore, check_device, check_cores]
-    checks += [check_port, lambda: check_disk(options.runs)]
+    checks: list[Callable[[], Finding]] = [check_python, check_numpy, check_mindspore, check_device, check_kernels]
+    checks += [check_cores, check_port, lambda: check_disk(options.runs)]
     if options.uri:
         checks.append(lambda: check_store(options.uri))
     if options.data:

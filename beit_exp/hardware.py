@@ -58,12 +58,10 @@ def worker_environment(cfg: Config) -> dict[str, str]:
 def library_environment(cfg: Config) -> dict[str, str]:
     """What libraries read when they load, before any of our code can say it.
 
-    oneDNN, which multiplies matrices on a CPU, rounds their operands to bfloat16 at O1 to O3 and not at O0, nor for
-    task=export.
+    oneDNN, which multiplies matrices on a CPU, rounds none of its own accord: that is the layers' business.
     """
-    is_float32 = cfg.hardware.amp_level == "O0" or cfg.task == "export"
     return {
-        "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT" if is_float32 else "BF16",
+        "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT",
         LOG_LEVEL: os.environ.get(LOG_LEVEL, "3"),  # MindSpore's errors, not its warnings
     }
 
@@ -91,7 +89,7 @@ def start(cfg: HardwareConfig, *, seed: int) -> Runtime:
     ms.set_seed(seed)
     if cluster.is_member():
         cluster.join()
-    # On a CPU tensors stay float32 and oneDNN rounds inside the products: float16 is slower than float32 there.
+    # On a CPU tensors stay float32 and products round their operands: float16 is slower than float32 there.
     half = ms.float16 if target == "Ascend" else ms.float32
     return Runtime(target, half=half, rank=cluster.own_rank(), size=cluster.world_size(cfg))
 

@@ -9,9 +9,11 @@ from beit_exp.model.precision import Precision
 from beit_exp.weights import load_trained, saved_classes
 
 
-def load_network(cfg: Config, precision: Precision) -> BEiT:
+def load_network(cfg: Config, precision: Precision, *, portable: bool = False) -> BEiT:
     """The network of `cfg.model` with the weights of `cfg.checkpoint`, ready for inference."""
-    network = build_model(cfg.model, num_classes=cfg.dataset.num_classes, precision=precision, seed=cfg.seed)
+    network = build_model(
+        cfg.model, num_classes=cfg.dataset.num_classes, precision=precision, seed=cfg.seed, portable=portable
+    )
     load_trained(network, str(cfg.checkpoint))
     network.set_train(False)
     return network

@@ -13,6 +13,7 @@ from mindspore import ParameterTuple, Tensor, nn, ops
 
 from beit_exp import weights
 from beit_exp.data.mixup import soft_targets
+from beit_exp.model import native
 from beit_exp.model.build import build_model
 from beit_exp.model.precision import build_precision
 from beit_exp.optim.schedule import build_schedule
@@ -22,6 +23,7 @@ from beit_exp.train.losses import Classification, soft_cross_entropy
 from beit_exp.train.step import Trainer
 
 VARIANTS = ["rel_pos", "shared_rel_pos", "abs_pos", "cls_token"]
+KERNELS = ["native", "mindspore"] if native.is_available() else ["mindspore"]
 MODES = [pytest.param(ms.PYNATIVE_MODE, id="eager"), pytest.param(ms.GRAPH_MODE, id="compiled")]
 
 
@@ -66,8 +68,10 @@ class Gradients(nn.Cell):
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_logits_loss_and_every_gradient_are_timms(variant: str, mode: int) -> None:
+def test_logits_loss_and_every_gradient_are_timms(variant: str, kernels: str, mode: int, monkeypatch) -> None:
+    monkeypatch.setattr(native, "is_available", lambda: kernels == "native")
     ms.set_context(mode=mode)
     folder = f"model/{variant}"
     golden = json.loads((GOLDEN / folder / "config.json").read_text())

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 from conftest import ROOT, make_config
 
 from beit_exp import cluster, hardware
@@ -14,12 +13,6 @@ from beit_exp.hardware import Runtime
 
 def hardware_of(*overrides: str):
     return make_config("hardware=ascend", *overrides).hardware
-
-
-@pytest.mark.parametrize(("level", "mode"), [("O0", "STRICT"), ("O1", "BF16"), ("O2", "BF16"), ("O3", "BF16")])
-def test_amp_level_sets_the_rounding_of_products_on_a_cpu(level: str, mode: str) -> None:
-    cfg = make_config(f"hardware.amp_level={level}")
-    assert hardware.worker_environment(cfg)["ONEDNN_DEFAULT_FPMATH_MODE"] == mode
 
 
 def test_worker_runs_with_this_interpreter_and_finds_the_package_from_anywhere(monkeypatch) -> None:

@@ -12,8 +12,8 @@ from mindspore import Tensor, nn, ops
 
 from beit_exp.config import ModelConfig
 from beit_exp.model.attention import Attention, RelativePositionBias
-from beit_exp.model.gradients import Operations
 from beit_exp.model.layers import Dense, LayerNorm, Mlp, PatchEmbed, make_parameter
+from beit_exp.model.operations import Operations
 from beit_exp.model.precision import Precision, cast
 
 # B batch · N tokens, the class token first · P patches · R patches of a batch · M hidden ones of them · D width
@@ -123,8 +123,8 @@ class Backbone(nn.Cell):
 class BEiT(Backbone):
     """Vision transformer of BEiT: (B, 3, S, S) normalised images -> (B, K) float32 logits."""
 
-    def __init__(self, cfg: ModelConfig, *, num_classes: int, precision: Precision) -> None:
-        operations = Operations(precision)
+    def __init__(self, cfg: ModelConfig, *, num_classes: int, precision: Precision, portable: bool = False) -> None:
+        operations = Operations(precision, portable=portable)
         super().__init__(cfg, operations)
         # The published models pool by the mean and normalise after it; `cls` normalises all tokens first.
         self.norm: Any = LayerNorm(cfg.embed_dim, operations) if cfg.pooling == "cls" else None

@@ -14,9 +14,9 @@ from beit_exp.randomness import Stream, generator
 INIT_STD = 0.02
 
 
-def build_model(cfg: ModelConfig, *, num_classes: int, precision: Precision, seed: int) -> BEiT:
-    """The network of `cfg`, initialised from `seed`."""
-    network = BEiT(cfg, num_classes=num_classes, precision=precision)
+def build_model(cfg: ModelConfig, *, num_classes: int, precision: Precision, seed: int, portable: bool = False) -> BEiT:
+    """The network of `cfg`, initialised from `seed`; `portable`: as an exported graph must be (`Operations`)."""
+    network = BEiT(cfg, num_classes=num_classes, precision=precision, portable=portable)
     initialise(network, seed=seed, head_init_scale=cfg.head_init_scale)
     return network
 

@@ -13,7 +13,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from beit_exp.model.precision import Precision, cast
+from beit_exp.model.kernels import Kernels
+from beit_exp.model.precision import cast
 
 # R rows · C columns · I width in · O width out · B batch · N tokens · D width · H heads · K width per head
 
@@ -28,9 +29,9 @@ def constant_ones(rows: int, columns: int, kind: Any) -> Tensor:
 class Ones(nn.Cell):
     """(rows, columns) ones: a constant, since `ops.ones` takes the compiler longer than all else here."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_open_batch: bool) -> None:
         super().__init__()
-        self.has_open_batch = False
+        self.has_open_batch = has_open_batch
 
     def construct(self, rows: int, columns: int, kind: Any) -> Tensor:
         if self.has_open_batch:
@@ -99,16 +100,15 @@ class SplitHeads(nn.Cell):
     On a CPU that keeps 8 bytes an element for good, 1.6 GB of a BEiT-base step; rows of K numbers are gathered instead.
     """
 
-    def __init__(self, permute: Permutation) -> None:
+    def __init__(self, permute: Permutation, *, has_open_batch: bool) -> None:
         super().__init__()
-        self.by_rows = ms.get_context("device_target") == "CPU"
-        self.has_open_batch = False
+        self.by_rows = ms.get_context("device_target") == "CPU" and not has_open_batch
         self.permute = permute
 
     def construct(self, x_BND: Tensor, num_heads: int) -> Tensor:
         batch, tokens, width = x_BND.shape
         size = width // num_heads
-        if self.by_rows and not self.has_open_batch:
+        if self.by_rows:
             places = head_places(batch, tokens, num_heads)
             rows = self.permute(ops.reshape(x_BND, (-1, size)), *places)
             return ops.reshape(rows, (batch, num_heads, tokens, size))
@@ -118,15 +118,14 @@ class SplitHeads(nn.Cell):
 class MergeHeads(nn.Cell):
     """(B, H, N, K) -> (B, N, D): what `SplitHeads` did, undone."""
 
-    def __init__(self, permute: Permutation) -> None:
+    def __init__(self, permute: Permutation, *, has_open_batch: bool) -> None:
         super().__init__()
-        self.by_rows = ms.get_context("device_target") == "CPU"
-        self.has_open_batch = False
+        self.by_rows = ms.get_context("device_target") == "CPU" and not has_open_batch
         self.permute = permute
 
     def construct(self, x_BHNK: Tensor) -> Tensor:
         batch, heads, tokens, size = x_BHNK.shape
-        if self.by_rows and not self.has_open_batch:
+        if self.by_rows:
             to_heads, from_heads = head_places(batch, tokens, heads)
             rows = self.permute(ops.reshape(x_BHNK, (-1, size)), from_heads, to_heads)
             return ops.reshape(rows, (batch, tokens, heads * size))
@@ -154,41 +153,40 @@ def head_places(batch: int, tokens: int, heads: int) -> tuple[Tensor, Tensor]:
     return Tensor(to_heads), Tensor(from_heads)
 
 
+class ProductWithoutBias(nn.Cell):
+    """x weightᵀ for (R, I) rows."""
+
+    def __init__(self, kernels: Kernels) -> None:
+        super().__init__()
+        self.product = kernels.product
+        self.product_with_transposed = kernels.product_with_transposed
+        self.product_of_transposed = kernels.product_of_transposed
+
+    def construct(self, x_RI: Tensor, weight_OI: Tensor) -> Tensor:
+        return self.product_with_transposed(x_RI, weight_OI)
+
+    def bprop(self, x_RI: Tensor, weight_OI: Tensor, out: Tensor, grad_RO: Tensor) -> tuple[Tensor, Tensor]:
+        return self.product(grad_RO, weight_OI), self.product_of_transposed(grad_RO, x_RI)
+
+
 class Product(nn.Cell):
     """x weightᵀ + bias for (R, I) rows."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, kernels: Kernels, rows: Rows) -> None:
         super().__init__()
-        self.product = ops.MatMul()
-        self.product_with_transposed = ops.MatMul(transpose_b=True)
-        self.product_of_transposed = ops.MatMul(transpose_a=True)
-        self.add_bias = ops.BiasAdd()
+        self.dense = kernels.dense
+        self.product = kernels.product
+        self.product_of_transposed = kernels.product_of_transposed
         self.rows = rows
 
     def construct(self, x_RI: Tensor, weight_OI: Tensor, bias_O: Tensor) -> Tensor:
-        return self.add_bias(self.product_with_transposed(x_RI, weight_OI), bias_O)
+        return self.dense(x_RI, weight_OI, bias_O)
 
     def bprop(
         self, x_RI: Tensor, weight_OI: Tensor, bias_O: Tensor, out: Tensor, grad_RO: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         grad_weight_OI = self.product_of_transposed(grad_RO, x_RI)
         return self.product(grad_RO, weight_OI), grad_weight_OI, self.rows.column_sums(grad_RO)
-
-
-class Gelu(nn.Cell):
-    """x Φ(x) with Φ the normal distribution, exact: BEiT was trained with it, and the tanh form is off by up to 5e-4.
-
-    For the gradient the slope Φ + x φ is kept, instead of x and all that leads to it.
-    """
-
-    def construct(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """-> (value, slope)."""
-        share = ops.erf(x * 0.5**0.5) * 0.5 + 0.5
-        density = ops.exp(x * x * -0.5) * (2 * np.pi) ** -0.5
-        return x * share, share + x * density
-
-    def bprop(self, x: Tensor, out: tuple[Tensor, Tensor], grad: tuple[Tensor, Tensor]) -> tuple[Tensor]:
-        return (grad[0] * out[1],)
 
 
 class Normalisation(nn.Cell):
@@ -252,12 +250,12 @@ class WeightedSum(nn.Cell):
     64 columns instead of as many as there are tokens.
     """
 
-    def __init__(self, rows: Rows, statistics: Any) -> None:
+    def __init__(self, kernels: Kernels, rows: Rows, statistics: Any) -> None:
         super().__init__()
         self.statistics = statistics
-        self.product = ops.BatchMatMul()
-        self.product_with_transposed = ops.BatchMatMul(transpose_b=True)
-        self.product_of_transposed = ops.BatchMatMul(transpose_a=True)
+        self.product = kernels.batch_product
+        self.product_with_transposed = kernels.batch_product_with_transposed
+        self.product_of_transposed = kernels.batch_product_of_transposed
         self.softmax = ops.Softmax()
         self.rows = rows
 
@@ -291,32 +289,3 @@ class WeightedSum(nn.Cell):
         images = ops.reshape(grad_scores_BHNN, (batch, heads * tokens * tokens))
         grad_bias_HNN = ops.reshape(self.rows.column_sums(images), (heads, tokens, tokens))
         return grad_q_BHNK, grad_k_BHNK, grad_v_BHNK, cast(grad_bias_HNN, bias_HNN.dtype)
-
-
-class Operations:
-    """What the layers of one network compute with: its precision, and one of each layer without parameters.
-
-    One for all of them, since the compiler reads the code of each instance anew: with instances of their own, the
-    blocks of BEiT-base took it half as long again.
-    """
-
-    def __init__(self, precision: Precision) -> None:
-        self.precision = precision
-        self.ones = Ones()
-        self.rows = Rows(self.ones)
-        self.transposed = Transposition()
-        self.product = Product(self.rows)
-        self.gelu = Gelu()
-        self.normalise = Normalisation(self.rows)
-        self.add_scaled = ScaledAddition(self.rows)
-        permute = Permutation()
-        self.split_heads = SplitHeads(permute)
-        self.merge_heads = MergeHeads(permute)
-        self.weighted_sum = WeightedSum(self.rows, precision.statistics)
-
-
-def open_batch(network: nn.Cell) -> None:
-    """Let a network's batch size be any, as an exported graph's: without constants that hold it."""
-    for _, cell in network.cells_and_names():
-        if isinstance(cell, Ones | SplitHeads | MergeHeads):
-            cell.has_open_batch = True

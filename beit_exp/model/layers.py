@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from beit_exp.model.gradients import Operations
+from beit_exp.model.operations import Operations
 from beit_exp.model.precision import cast
 
 # B batch · N tokens · D width · C channels · S image side · P patch side · G patches per side
@@ -26,7 +26,7 @@ class Dense(nn.Cell):
         self.width_in = width_in
         self.width_out = width_out
         self.precision = operations.precision
-        self.product = operations.product if has_bias else ops.MatMul(transpose_b=True)
+        self.product = operations.product if has_bias else operations.product_without_bias
 
     def construct(self, x: Tensor) -> Tensor:
         kind = self.precision.product

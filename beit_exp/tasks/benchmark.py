@@ -14,7 +14,7 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import psutil
-from mindspore import Tensor, ops
+from mindspore import Tensor
 from rich.console import Console
 from rich.table import Table
 
@@ -24,8 +24,10 @@ from beit_exp.data.sources import open_split
 from beit_exp.environment import environment_tags
 from beit_exp.files import write_atomically
 from beit_exp.hardware import Runtime, device_name
+from beit_exp.model import native
 from beit_exp.model.build import forward_flops
-from beit_exp.model.precision import build_precision
+from beit_exp.model.operations import Operations
+from beit_exp.model.precision import Precision, build_precision
 from beit_exp.tasks.finetune import Finetuning, build
 from beit_exp.tracking import Tracker
 from beit_exp.train.evaluate import predict_batches
@@ -84,6 +86,8 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         return metrics
     tracker.log(metrics, step=0, epoch=0)
     device = device_name(runtime)
+    if runtime.device_target == "CPU":
+        logger.info("kernels   %s", native.describe())
     report = {
         "device": device,
         "environment": environment_tags(),
@@ -151,8 +155,8 @@ def measure_training(cfg: Config, setup: Finetuning, seconds: Seconds) -> Metric
 
 def shares_of_peak(cfg: Config, runtime: Runtime, found: Metrics, *, step_images: int) -> Metrics:
     """Model FLOPs per second of one device, and their share of what its matrix products reach."""
-    kind = build_precision(cfg.hardware.amp_level, half=runtime.half).product
-    peak = product_flops_per_s(kind, repeats=cfg.benchmark.repeats)
+    precision = build_precision(cfg.hardware.amp_level, half=runtime.half)
+    peak = product_flops_per_s(precision, repeats=cfg.benchmark.repeats)
     forward = forward_flops(cfg.model, num_classes=cfg.dataset.num_classes)
     shares: Metrics = {"forward_gflops_per_image": forward / 1e9, "product_peak_gflops_per_s": peak / 1e9}
     if "step_s" in found:
@@ -164,17 +168,22 @@ def shares_of_peak(cfg: Config, runtime: Runtime, found: Metrics, *, step_images
     return shares
 
 
-def product_flops_per_s(kind: ms.Type, *, repeats: int) -> float:
-    """The best of square matrix products of growing sides, until one takes long enough to be sure."""
+def product_flops_per_s(precision: Precision, *, repeats: int) -> float:
+    """The best of square matrix products of growing sides, until one takes long enough to be sure.
+
+    They are products as the network has them, of the same precision.
+    """
+    product = Operations(precision).product_without_bias
     best = 0.0
     for side in PRODUCT_SIDES:
-        left = Tensor(np.random.default_rng(0).standard_normal((side, side), dtype=np.float32) / side**0.5).astype(kind)
+        numbers = np.random.default_rng(0).standard_normal((side, side), dtype=np.float32) / side**0.5
+        left = Tensor(numbers).astype(precision.product)
 
         def multiply(left: Tensor = left) -> None:
-            product = left
+            found = left
             for _ in range(PRODUCTS_IN_A_ROW):
-                product = ops.matmul(product, left)
-            product[0, 0].asnumpy()  # waits for the device
+                found = product(found, left)
+            found[0, 0].asnumpy()  # waits for the device
 
         took = statistics.median(timed(multiply, warm_up=1, repeats=repeats))
         best = max(best, PRODUCTS_IN_A_ROW * 2 * side**3 / took)

@@ -18,7 +18,6 @@ from beit_exp.files import replacing, write_atomically
 from beit_exp.hardware import Runtime
 from beit_exp.model.beit import BEiT
 from beit_exp.model.build import build_model
-from beit_exp.model.gradients import open_batch
 from beit_exp.model.precision import Precision, build_precision
 from beit_exp.randomness import Stream, generator
 from beit_exp.tracking import Tracker
@@ -34,8 +33,7 @@ Network = Callable[[np.ndarray], np.ndarray]  # images -> logits
 
 def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[str, float]:
     """Write the network in each of `export.formats`, and `preprocess.json`, into the run directory."""
-    network = load_network(cfg, float32(runtime))
-    open_batch(network)
+    network = load_network(cfg, float32(runtime), portable=True)
     metrics: dict[str, float] = {}
     for form in cfg.export.formats:
         path = run_dir / f"{cfg.model.arch}.{form}"
@@ -115,10 +113,11 @@ def export_safetensors(network: BEiT, cfg: Config, path: Path, runtime: Runtime)
     """The weights under the official names, which are timm's too."""
     with replacing(path) as temporary:
         save_file(to_official(_arrays(network)), temporary, metadata={"format": "pt"})
-    reloaded = build_model(cfg.model, num_classes=cfg.dataset.num_classes, precision=float32(runtime), seed=cfg.seed)
+    reloaded = build_model(
+        cfg.model, num_classes=cfg.dataset.num_classes, precision=float32(runtime), seed=cfg.seed, portable=True
+    )
     load_trained(reloaded, str(path))
     reloaded.set_train(False)
-    open_batch(reloaded)
     return lambda images: reloaded(Tensor(images)).asnumpy()
 
 
