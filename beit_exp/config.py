@@ -216,7 +216,7 @@ class EvaluationConfig(Section):
 
 
 class ExportConfig(Section):
-    formats: Annotated[list[Literal["mindir", "onnx", "safetensors", "air"]], Field(min_length=1)]
+    formats: Annotated[list[Literal["mindir", "onnx", "safetensors", "huggingface", "air"]], Field(min_length=1)]
 
 
 class Config(Section):

@@ -1,6 +1,6 @@
 """Weights of any origin into our network: official .pth, timm or Hugging Face .safetensors, MindSpore .ckpt, ours.
 
-    python -m beit_exp.weights IN OUT [--to ours|official]      converts a file
+    python -m beit_exp.weights IN OUT [--to ours|official|huggingface]      converts a file
 
 Files are brought to our parameter names first, then fitted to the network: tables and position embeddings resized,
 a shared table copied to every block, a foreign head left out. Whatever does not fit is an error, never a silence.
@@ -25,6 +25,7 @@ from scipy.interpolate import RectBivariateSpline
 
 from beit_exp.config import UserError
 from beit_exp.files import replacing
+from beit_exp.hugging_face import from_hugging_face_name, to_hugging_face_name
 from beit_exp.torch_file import read_torch_file
 from beit_exp.train.checkpoint import FORMAT, find_checkpoint, load_checkpoint
 
@@ -34,27 +35,6 @@ Arrays = dict[str, np.ndarray]
 TABLE = "relative_position_bias_table"
 CLASS_ROWS = 3  # the last rows of a table belong to the class token
 PRETRAINING_ONLY = ("mask_token", "lm_head.", "norm.")
-HUGGING_FACE = (  # applied in this order
-    (r"^beit\.", ""),
-    (r"^encoder\.layer\.", "blocks."),
-    (r"^encoder\.relative_position_bias\.", "rel_pos_bias."),
-    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
-    (r"^embeddings\.position_embeddings$", "pos_embed"),
-    (r"^embeddings\.", ""),
-    (r"^pooler\.layernorm\.", "fc_norm."),
-    (r"^layernorm\.", "norm."),
-    (r"^classifier\.", "head."),
-    (r"\.layernorm_before\.", ".norm1."),
-    (r"\.layernorm_after\.", ".norm2."),
-    (r"\.attention\.attention\.relative_position_bias\.", ".rel_pos."),
-    (r"\.attention\.attention\.query\.", ".attn.q."),
-    (r"\.attention\.attention\.key\.", ".attn.k."),
-    (r"\.attention\.attention\.value\.", ".attn.v."),
-    (r"\.attention\.output\.dense\.", ".attn.proj."),
-    (r"\.intermediate\.dense\.", ".mlp.fc1."),
-    (r"\.output\.dense\.", ".mlp.fc2."),
-    (r"\.lambda_([12])$", r".gamma_\1"),
-)
 
 
 @dataclass
@@ -130,8 +110,7 @@ def to_ours(arrays: Arrays) -> Arrays:
     is_hugging_face = any(".attention.attention." in name for name in arrays)
     for name, array in arrays.items():
         if is_hugging_face:
-            for pattern, replacement in HUGGING_FACE:
-                name = re.sub(pattern, replacement, name)
+            name = from_hugging_face_name(name)
         if name.endswith(("relative_position_index", ".k_bias")):
             continue  # a constant that we compute; a bias that is always zero
         if name.endswith("attn.qkv.weight"):
@@ -156,6 +135,11 @@ def to_official(arrays: Arrays) -> Arrays:
         name = re.sub(r"attn\.([qv])\.bias$", r"attn.\1_bias", name)
         official[name.replace(f".rel_pos.{TABLE}", f".attn.{TABLE}")] = array
     return official
+
+
+def to_hugging_face(arrays: Arrays) -> Arrays:
+    """Our tensors under the names of transformers."""
+    return {to_hugging_face_name(name): array for name, array in arrays.items()}
 
 
 def fit_to(
@@ -301,20 +285,28 @@ def _norm_name(match: Any) -> str:
 
 
 def convert(source: Path, target: Path, *, to: str) -> None:
-    """Write the weights of any readable file as .safetensors under our names or the official ones."""
+    """Write the weights of any readable file as .safetensors under our names, the official or Hugging Face's."""
     if target.suffix != ".safetensors":
         raise UserError(f"{target}: the output is a .safetensors file")
     arrays = read_weights(source)
-    with replacing(target) as temporary:
-        save_file(to_official(arrays) if to == "official" else arrays, temporary)
+    named = {"ours": arrays, "official": to_official(arrays), "huggingface": to_hugging_face(arrays)}[to]
+    save_weights(named, target)
     print(f"{target}: {len(arrays)} parameters under {to} names")
+
+
+def save_weights(arrays: Arrays, path: Path) -> None:
+    """A .safetensors file that torch's readers take too."""
+    with replacing(path) as temporary:
+        save_file(arrays, temporary, metadata={"format": "pt"})
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m beit_exp.weights", description="Convert BEiT weights.")
     parser.add_argument("source", type=Path, metavar="IN", help=".pth, .safetensors, .ckpt, or a run directory")
     parser.add_argument("target", type=Path, metavar="OUT", help="a .safetensors file")
-    parser.add_argument("--to", choices=("ours", "official"), default="ours", help="whose parameter names")
+    parser.add_argument(
+        "--to", choices=("ours", "official", "huggingface"), default="ours", help="whose parameter names"
+    )
     options = parser.parse_args(arguments)
     try:
         convert(find_checkpoint(str(options.source)), options.target, to=options.to)

@@ -121,7 +121,9 @@ def test_half_precision_files_are_widened(official: dict[str, np.ndarray], tmp_p
 def test_conversion_there_and_back_changes_nothing(official: dict[str, np.ndarray], tmp_path: Path) -> None:
     ours, back = tmp_path / "ours.safetensors", tmp_path / "official.safetensors"
     assert weights.main([str(OFFICIAL), str(ours)]) == 0
-    assert weights.main([str(ours), str(back), "--to", "official"]) == 0
+    theirs = tmp_path / "huggingface.safetensors"
+    assert weights.main([str(ours), str(theirs), "--to", "huggingface"]) == 0
+    assert weights.main([str(theirs), str(back), "--to", "official"]) == 0
     found = load_file(back)
     expected = {name: array for name, array in official.items() if not name.endswith("relative_position_index")}
     assert found.keys() == expected.keys()

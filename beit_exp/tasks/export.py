@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
-from safetensors.numpy import save_file
 from typing_extensions import assert_never
 
 from beit_exp.config import Config, UserError
 from beit_exp.files import replacing, write_atomically
 from beit_exp.hardware import Runtime
+from beit_exp.hugging_face import model_config, preprocessor_config
 from beit_exp.model.beit import BEiT
 from beit_exp.model.build import build_model
 from beit_exp.model.precision import Precision, build_precision
 from beit_exp.randomness import Stream, generator
 from beit_exp.tracking import Tracker
 from beit_exp.trained import class_names, load_network
-from beit_exp.weights import load_trained, to_official
+from beit_exp.weights import load_trained, save_weights, to_hugging_face, to_official
 
 logger = logging.getLogger(__name__)
 TOLERANCE = 1e-5
@@ -36,7 +37,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     network = load_network(cfg, float32(runtime), portable=True)
     metrics: dict[str, float] = {}
     for form in cfg.export.formats:
-        path = run_dir / f"{cfg.model.arch}.{form}"
+        path = run_dir / ("huggingface" if form == "huggingface" else f"{cfg.model.arch}.{form}")
         match form:
             case "mindir":
                 reloaded = export_mindir(network, cfg, path)
@@ -44,6 +45,8 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
                 reloaded = export_onnx(network, cfg, path)
             case "safetensors":
                 reloaded = export_safetensors(network, cfg, path, runtime)
+            case "huggingface":
+                reloaded = export_hugging_face(network, cfg, path, runtime)
             case "air":
                 export_air(network, cfg, path, runtime)
                 logger.info("%s written; nothing here can read it back, so it is not compared", path)
@@ -52,10 +55,11 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
                 assert_never(form)
         metrics[f"export/{form}_difference"] = worst = largest_difference(network, reloaded, cfg)
         if not worst <= TOLERANCE:
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
             raise RuntimeError(f"the {form} export is wrong: its logits differ from the network's by {worst:.2g}")
         logger.info("%s written; largest difference of its logits, read back: %.2g", path, worst)
-        tracker.log_file(path)
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            tracker.log_file(file, folder=path.name if path.is_dir() else None)
     write_atomically(run_dir / "preprocess.json", json.dumps(preprocessing(cfg), indent=1).encode())
     tracker.log_file(run_dir / "preprocess.json")
     tracker.log(metrics, step=0, epoch=0)
@@ -111,14 +115,20 @@ def export_onnx(network: BEiT, cfg: Config, path: Path) -> Network:
 
 def export_safetensors(network: BEiT, cfg: Config, path: Path, runtime: Runtime) -> Network:
     """The weights under the official names, which are timm's too."""
-    with replacing(path) as temporary:
-        save_file(to_official(_arrays(network)), temporary, metadata={"format": "pt"})
-    reloaded = build_model(
-        cfg.model, num_classes=cfg.dataset.num_classes, precision=float32(runtime), seed=cfg.seed, portable=True
-    )
-    load_trained(reloaded, str(path))
-    reloaded.set_train(False)
-    return lambda images: reloaded(Tensor(images)).asnumpy()
+    save_weights(to_official(_arrays(network)), path)
+    return _reloaded(path, cfg, runtime)
+
+
+def export_hugging_face(network: BEiT, cfg: Config, folder: Path, runtime: Runtime) -> Network:
+    """A folder that transformers' `AutoModelForImageClassification` and `AutoImageProcessor` load."""
+    described = {
+        "config.json": model_config(cfg.model, class_names(cfg)),
+        "preprocessor_config.json": preprocessor_config(cfg.dataset, image_size=cfg.model.image_size),
+    }
+    for name, content in described.items():
+        write_atomically(folder / name, json.dumps(content, indent=1).encode())
+    save_weights(to_hugging_face(_arrays(network)), folder / "model.safetensors")
+    return _reloaded(folder / "model.safetensors", cfg, runtime)
 
 
 def export_air(network: BEiT, cfg: Config, path: Path, runtime: Runtime) -> None:
@@ -126,6 +136,15 @@ def export_air(network: BEiT, cfg: Config, path: Path, runtime: Runtime) -> None
     if runtime.device_target != "Ascend":
         raise UserError("export.formats: air is written on an Ascend card alone; mindir and onnx run anywhere")
     _export(network, cfg, path, "AIR")
+
+
+def _reloaded(path: Path, cfg: Config, runtime: Runtime) -> Network:
+    network = build_model(
+        cfg.model, num_classes=cfg.dataset.num_classes, precision=float32(runtime), seed=cfg.seed, portable=True
+    )
+    load_trained(network, str(path))
+    network.set_train(False)
+    return lambda images: network(Tensor(images)).asnumpy()
 
 
 def _arrays(network: BEiT) -> dict[str, np.ndarray]:
