@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import TINY, Command, make_config
 
-from beit_exp.model.build import forward_flops
+from beit_exp.model.cost import forward_flops
 from beit_exp.tracking import read_records
 
 

@@ -6,6 +6,7 @@ import pytest
 from conftest import ROOT, compose, make_config
 
 from beit_exp import config
+from beit_exp.model.cost import FLOAT16, FLOAT32, training_bytes
 from beit_exp.optim.groups import lr_scale
 from beit_exp.optim.schedule import build_schedule
 
@@ -102,6 +103,10 @@ def test_a_fine_tuning_experiment_has_the_published_steps_and_rates(name: str) -
     assert [schedule.max() * scale for scale in scales] == pytest.approx([first, last, head], rel=1e-3)
     text = (ROOT / "conf" / "experiment" / f"{name}.yaml").read_text()
     assert f"top-1 {top1:g}" in text or f"top-1 {top1:.2f}" in text
+    memory_gb = training_bytes(cfg, product=FLOAT16, layer=FLOAT32) / 1e9
+    assert f"# memory: {memory_gb:.1f} GB a card, computed" in text
+    (row,) = (line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| `{name}`"))
+    assert f" {memory_gb:.1f} |" in row and f" {total:,} |" in row
 
 
 PUBLISHED = {  # global batch, base_lr, warm-up epochs or steps, epochs, layer_decay, drop_path, weight_decay, clip

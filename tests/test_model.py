@@ -11,6 +11,7 @@ from mindspore import Tensor
 from beit_exp import weights
 from beit_exp.model.attention import relative_position_index
 from beit_exp.model.build import build_model, drop_path_keep
+from beit_exp.model.cost import parameter_count
 from beit_exp.model.gradients import MergeHeads, Rows, SplitHeads, Transposition
 from beit_exp.model.precision import Precision, build_precision
 from beit_exp.train.losses import Classification
@@ -34,6 +35,13 @@ def test_parameter_count_is_the_published_one(arch: str, monkeypatch: pytest.Mon
     monkeypatch.setattr("beit_exp.model.build.initialise", lambda *_, **__: None)  # seconds for 300 M numbers
     network = build(f"model={arch}", num_classes=1000)
     assert sum(parameter.size for parameter in network.get_parameters()) == PUBLISHED[arch]["parameters"]
+
+
+@pytest.mark.parametrize("settings", [(), ("model.abs_pos_emb=false", "model.shared_rel_pos_bias=true")])
+def test_counted_parameters_are_those_of_the_network(settings: tuple[str, ...]) -> None:
+    cfg = make_config(*settings).model
+    network = build(*settings)
+    assert parameter_count(cfg, num_classes=10) == sum(parameter.size for parameter in network.get_parameters())
 
 
 def test_official_names_and_shapes_are_those_of_the_published_file() -> None:

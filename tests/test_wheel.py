@@ -13,6 +13,8 @@ import pytest
 from conftest import ROOT, TINY
 from whole_runs import metrics_of
 
+from beit_exp.model import native
+
 pytestmark = pytest.mark.slow
 PIPED = {"capture_output": True, "text": True}
 
@@ -40,9 +42,11 @@ def test_the_wheel_brings_the_command_and_every_setting(tmp_path: Path, few_digi
     done = subprocess.run([environment / "bin" / "beit-exp", *settings], cwd=tmp_path, env=own, check=False, **PIPED)
     assert done.returncode == 0, done.stdout + done.stderr
     assert metrics_of(tmp_path / "run")["epoch"] == 2
-    code = "import beit_exp.command as command; print(command.CONF)"
+    code = "import beit_exp.command as command, beit_exp.model.native as native; print(command.CONF, native.describe())"
     found = subprocess.run([python, "-c", code], cwd=tmp_path, env=own, check=True, **PIPED).stdout.strip()
-    installed, cloned = Path(found), ROOT / "conf"
+    place, _, kernels = found.splitlines()[-1].partition(" ")
+    assert kernels == native.describe()
+    installed, cloned = Path(place), ROOT / "conf"
     assert installed.is_relative_to(environment)
     names = {str(path.relative_to(cloned)) for path in cloned.rglob("*.yaml")}
     assert {str(path.relative_to(installed)) for path in installed.rglob("*.yaml")} == names

@@ -71,15 +71,6 @@ def initialise(network: nn.Cell, *, seed: int, head_init_scale: float) -> None:
         parameter.set_data(Tensor(value.astype(np.float32)))
 
 
-def forward_flops(cfg: ModelConfig, *, num_classes: int) -> int:
-    """Additions and multiplications of the matrix products of one image's forward pass; all else is negligible."""
-    patches, width = (cfg.image_size // cfg.patch_size) ** 2, cfg.embed_dim
-    tokens, hidden = patches + 1, int(width * cfg.mlp_ratio)
-    projection = patches * 3 * cfg.patch_size**2 * width
-    block = tokens * (4 * width**2 + 2 * width * hidden) + 2 * tokens**2 * width
-    return 2 * (projection + cfg.depth * block + width * num_classes)
-
-
 def drop_path_keep(rate: float, *, depth: int, seed: int, micro_step: int, slots: np.ndarray) -> np.ndarray | None:
     """(L, 2, B) float32: 0 where a block's branch is dropped for an image, else 1/(1 - rate of that block).
 

@@ -25,7 +25,7 @@ from beit_exp.environment import environment_tags
 from beit_exp.files import write_atomically
 from beit_exp.hardware import Runtime, device_name
 from beit_exp.model import native
-from beit_exp.model.build import forward_flops
+from beit_exp.model.cost import FLOAT16, FLOAT32, forward_flops, training_bytes
 from beit_exp.model.operations import Operations
 from beit_exp.model.precision import Precision, build_precision
 from beit_exp.tasks.finetune import Finetuning, build
@@ -128,6 +128,7 @@ def measure_step(cfg: Config, runtime: Runtime, setup: Finetuning, seconds: Seco
         "compile_s": first_s - step_s,
         "start_to_first_step_s": since_start,
         "peak_memory_gb": peak_memory_gb(runtime),
+        "computed_memory_gb": computed_memory_gb(cfg, runtime),
     }
 
 
@@ -198,6 +199,13 @@ def peak_memory_gb(runtime: Runtime) -> float:
         return ms.runtime.max_memory_allocated() / 1e9
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9  # bytes there, KiB on Linux
+
+
+def computed_memory_gb(cfg: Config, runtime: Runtime) -> float:
+    """What training must hold at least, to compare with the peak."""
+    precision = build_precision(cfg.hardware.amp_level, half=runtime.half)
+    product, layer = (FLOAT32 if kind is ms.float32 else FLOAT16 for kind in (precision.product, precision.activation))
+    return training_bytes(cfg, product=product, layer=layer) / 1e9
 
 
 def timed(action: Callable[[], object], *, warm_up: int, repeats: int) -> list[float]:
