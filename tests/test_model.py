@@ -37,7 +37,7 @@ def test_parameter_count_is_the_published_one(arch: str, monkeypatch: pytest.Mon
     assert sum(parameter.size for parameter in network.get_parameters()) == PUBLISHED[arch]["parameters"]
 
 
-@pytest.mark.parametrize("settings", [(), ("model.abs_pos_emb=false", "model.shared_rel_pos_bias=true")])
+@pytest.mark.parametrize("settings", [(), ("model.rel_pos_bias=false", "model.shared_rel_pos_bias=true")])
 def test_counted_parameters_are_those_of_the_network(settings: tuple[str, ...]) -> None:
     cfg = make_config(*settings).model
     network = build(*settings)

@@ -42,8 +42,8 @@ def training_bytes(cfg: Config, *, product: int, layer: int) -> int:
     tokens = (cfg.model.image_size // cfg.model.patch_size) ** 2 + 1
     width, hidden = cfg.model.embed_dim, int(cfg.model.embed_dim * cfg.model.mlp_ratio)
     inputs = layer * tokens * width
-    # Inputs of both norms, both branches, input of GELU; operands: of q, k, v, of scores and sums, of the projection and
-    # of both layers of the MLP; attention weights.
+    # Inputs of both norms, both branches, input of GELU; operands of q, k and v, of scores and sums, of the projection
+    # and of both layers of the MLP; attention weights.
     block = layer * tokens * (4 * width + hidden)
     block += product * (tokens * (7 * width + hidden) + cfg.model.num_heads * tokens**2)
     blocks = cfg.model.depth * inputs + block if cfg.train.recompute else cfg.model.depth * block
