@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from beit_exp.config import Config, DatasetConfig, UserError
+from beit_exp.data import archives
+from beit_exp.data.archives import ENDING
 from beit_exp.data.digits import write_digits
 from beit_exp.randomness import Stream, generator
 from beit_exp.storage import is_remote, local_copy
@@ -38,7 +40,9 @@ def check_folders(cfg: DatasetConfig) -> None:
     """Refuse a data folder that cannot be right, without listing every file."""
     if cfg.name == "digits" or is_remote(cfg.data_url):
         return
-    _check_classes(cfg, Path(cfg.data_url))
+    root = Path(cfg.data_url)
+    if not any(place_of(cfg, root, split).is_file() for split in _needed(cfg)):  # a tar is read by the run itself
+        _check_classes(cfg, root)
 
 
 def open_split(cfg: DatasetConfig, split: str) -> ImageList:
@@ -48,9 +52,23 @@ def open_split(cfg: DatasetConfig, split: str) -> ImageList:
         write_digits(root)
     else:
         _check_classes(cfg, root)
+    place = place_of(cfg, root, split)
     if split == "val" and cfg.val_labels is not None:
-        return list_labelled(root / split, Path(local_copy(cfg.val_labels)), cfg.num_classes, class_names(root))
-    return list_classes(root / split)
+        return list_labelled(place, Path(local_copy(cfg.val_labels)), cfg.num_classes, class_names(cfg, root))
+    return list_classes(place)
+
+
+def place_of(cfg: DatasetConfig, root: Path, split: str) -> Path:
+    """The folder of a split, or its tar."""
+    folder, archive = root / split, root / f"{split}{ENDING}"
+    if folder.is_dir() and archive.is_file():
+        raise UserError(f"dataset.data_url = {cfg.data_url!r}: both {folder} and {archive} are there; remove one")
+    if not folder.is_dir() and not archive.is_file():
+        raise UserError(
+            f"dataset.data_url = {cfg.data_url!r}: the folder {folder} is missing. It must hold "
+            f"train/<class>/* and val/<class>/* with one folder per class, or the same as tars. {QUICKSTART_HINT}"
+        )
+    return folder if folder.is_dir() else archive
 
 
 def training_images(cfg: Config) -> ImageList:
@@ -68,21 +86,19 @@ def training_images(cfg: Config) -> ImageList:
     return ImageList([images.paths[number] for number in chosen], images.labels[chosen], images.classes)
 
 
+def _needed(cfg: DatasetConfig) -> tuple[str, ...]:
+    return ("train", "val") if cfg.val_labels is None else ("val",)
+
+
 def _check_classes(cfg: DatasetConfig, root: Path) -> None:
-    names = {}
-    for split in ("train", "val") if cfg.val_labels is None else ("val",):
-        folder = root / split
-        if not folder.is_dir():
+    places = {split: place_of(cfg, root, split) for split in _needed(cfg)}
+    if cfg.val_labels is not None:
+        return
+    names = {split: _class_folders(place) for split, place in places.items()}
+    for split, found in names.items():
+        if len(found) != cfg.num_classes:
             raise UserError(
-                f"dataset.data_url = {cfg.data_url!r}: the folder {folder} is missing. It must hold "
-                f"train/<class>/* and val/<class>/* with one folder per class. {QUICKSTART_HINT}"
-            )
-        if split == "val" and cfg.val_labels is not None:
-            return
-        names[split] = _class_folders(folder)
-        if len(names[split]) != cfg.num_classes:
-            raise UserError(
-                f"dataset.num_classes = {cfg.num_classes}: {folder} holds {len(names[split])} class folders"
+                f"dataset.num_classes = {cfg.num_classes}: {places[split]} holds {len(found)} class folders"
             )
     if unlike := set(names["train"]) ^ set(names["val"]):
         raise UserError(
@@ -92,7 +108,7 @@ def _check_classes(cfg: DatasetConfig, root: Path) -> None:
 
 
 def list_classes(folder: Path) -> ImageList:
-    """Every image below `folder/<class>/`, sorted by class and path."""
+    """Every image below `folder/<class>/`, sorted by class and path; the folder may be a tar."""
     classes = _class_folders(folder)
     paths: list[str] = []
     labels: list[int] = []
@@ -105,9 +121,10 @@ def list_classes(folder: Path) -> ImageList:
     return ImageList(paths, np.array(labels, dtype=np.int32), classes)
 
 
-def class_names(root: Path) -> list[str]:
-    """The class folders of `train/`; none where there is no such folder."""
-    return _class_folders(root / "train") if (root / "train").is_dir() else []
+def class_names(cfg: DatasetConfig, root: Path) -> list[str]:
+    """The class folders of `train`; none where there is no such split."""
+    is_there = (root / "train").is_dir() or (root / f"train{ENDING}").is_file()
+    return _class_folders(place_of(cfg, root, "train")) if is_there else []
 
 
 def list_labelled(folder: Path, labels: Path, num_classes: int, classes: list[str]) -> ImageList:
@@ -151,11 +168,15 @@ def describe(images: ImageList, *, name: str, source: str, context: str) -> dict
 
 
 def _sizes(paths: list[str]) -> list[int]:
-    return [os.path.getsize(path) for path in paths]
+    return [archives.size_of(path) if archives.is_member(path) else os.path.getsize(path) for path in paths]
 
 
 def list_images(folder: Path) -> list[str]:
-    """Every image below a folder, in sorted path order."""
+    """Every image below a folder or in a tar, in sorted path order."""
+    archive = next((place for place in (folder, *folder.parents) if place.suffix == ENDING and place.is_file()), None)
+    if archive is not None:
+        beginning = f"{folder.relative_to(archive)}/".removeprefix("./")
+        return [f"{archive}/{name}" for name in archives.names_below(archive, beginning) if is_image(Path(name).name)]
     found = []
     for root, _, names in os.walk(folder, followlinks=True):
         found += [os.path.join(root, name) for name in names if is_image(name)]
@@ -167,5 +188,7 @@ def is_image(name: str) -> bool:
 
 
 def _class_folders(folder: Path) -> list[str]:
+    if folder.is_file():
+        return archives.folders_in(folder)
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))

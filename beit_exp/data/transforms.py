@@ -5,6 +5,7 @@ The evaluation transform and the random resized crop follow torchvision, on whic
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -14,6 +15,7 @@ from PIL import Image, ImageEnhance
 
 from beit_exp.augment_policy import parse_policy
 from beit_exp.config import AugmentConfig, DatasetConfig, UserError
+from beit_exp.data import archives
 from beit_exp.data.erasing import random_erasing
 from beit_exp.data.randaugment import rand_augment
 from beit_exp.data.resample import resize
@@ -28,9 +30,10 @@ CROP_TRIES = 10
 
 
 def load_image(file: str | Path | BinaryIO) -> Image.Image:
-    """Decode a file of any colour mode to RGB; `UserError` names a file that is no image."""
+    """Decode a file, or a member of a tar, of any colour mode to RGB; `UserError` names what is no image."""
     try:
-        with Image.open(file) as image:
+        content = io.BytesIO(archives.read(file)) if isinstance(file, str) and archives.is_member(file) else file
+        with Image.open(content) as image:
             if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip instead of scaling
                 grey = np.asarray(image).astype(np.float32) / 257
                 return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB")
