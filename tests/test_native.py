@@ -6,17 +6,20 @@ import mindspore as ms
 import numpy as np
 import pytest
 from conftest import agree, make_config
-from mindspore import Tensor, ops
+from mindspore import Tensor, nn, ops
 from scipy.special import ndtr
 
 from beit_exp.model import native
 from beit_exp.model.build import build_model
+from beit_exp.model.gradients import Normalisation, Ones, Rows
 from beit_exp.model.kernels import Kernels
 from beit_exp.model.precision import build_precision
 from beit_exp.train.losses import Classification
 from beit_exp.train.step import GradientCell
 
 KERNELS = ["float32", "rounded"] if native.is_available() else ["mindspore"]
+NORMS = [Normalisation(Rows(Ones(has_open_batch=False)))]
+NORMS += [native.NativeNormalisation()] if native.is_available() else []
 SHAPES = [(1, 3, 1), (17, 64, 33), (200, 300, 1000), (1100, 300, 200)]  # rows, width, columns
 BATCHES = [(3, 2), (2, 12)]
 
@@ -49,17 +52,17 @@ def test_products_of_matrices_are_exact_products_of_their_operands(name: str, sh
 
     (left, right), (seen_left, seen_right) = operands(name, (rows, width), (width, columns))
     plain = kernels.product(left, right).asnumpy()
-    agree("products of matrices, of the largest", plain, seen_left @ seen_right, within=1e-6, relative=True)
+    agree("products of matrices, of the largest", plain, seen_left @ seen_right, within=2e-6, relative=True)
 
     (left, right), (seen_left, seen_right) = operands(name, (rows, width), (columns, width))
     transposed = kernels.product_with_transposed(left, right).asnumpy()
-    agree("products of matrices, of the largest", transposed, seen_left @ seen_right.T, within=1e-6, relative=True)
+    agree("products of matrices, of the largest", transposed, seen_left @ seen_right.T, within=2e-6, relative=True)
     dense = kernels.dense(left, right, Tensor(bias)).asnumpy()
-    agree("products of matrices, of the largest", dense, seen_left @ seen_right.T + bias, within=1e-6, relative=True)
+    agree("products of matrices, of the largest", dense, seen_left @ seen_right.T + bias, within=2e-6, relative=True)
 
     (left, right), (seen_left, seen_right) = operands(name, (width, rows), (width, columns))
     of_transposed = kernels.product_of_transposed(left, right).asnumpy()
-    agree("products of matrices, of the largest", of_transposed, seen_left.T @ seen_right, within=1e-6, relative=True)
+    agree("products of matrices, of the largest", of_transposed, seen_left.T @ seen_right, within=2e-6, relative=True)
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -109,3 +112,28 @@ def test_both_kinds_of_kernels_train_alike_and_rounding_stays_near(monkeypatch) 
         largest = max(1e-3, float(np.abs(mindspore).max()))
         np.testing.assert_allclose(ours, mindspore, rtol=1e-4, atol=2e-6 * largest)
         np.testing.assert_allclose(rounding, mindspore, atol=0.05 * largest)
+
+
+@pytest.mark.parametrize("shape", [(1, 8), (33, 48), (1576, 768)])
+@pytest.mark.parametrize("normalise", NORMS)
+def test_layer_norm_and_its_gradients_are_exact(normalise: nn.Cell, shape: tuple[int, int]) -> None:
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    rng = np.random.default_rng(0)
+    x, gradient = (rng.normal(0.5, 2.0, shape).astype(np.float32) for _ in range(2))
+    weight, bias = (rng.standard_normal(shape[1], np.float32) for _ in range(2))
+    tensors = [Tensor(array) for array in (x, weight, bias)]
+    found, gradients = ops.value_and_grad(lambda *inputs: (normalise(*inputs)[0] * Tensor(gradient)).sum(), (0, 1, 2))(
+        *tensors
+    )
+
+    scale = 1 / np.sqrt(x.astype(np.float64).var(axis=1, keepdims=True) + 1e-6)
+    hat = (x - x.astype(np.float64).mean(axis=1, keepdims=True)) * scale
+    weighted = gradient * weight.astype(np.float64)
+    along = weighted.mean(axis=1, keepdims=True) + hat * (weighted * hat).mean(axis=1, keepdims=True)
+    exact = [scale * (weighted - along), (gradient * hat).sum(axis=0), gradient.sum(axis=0, dtype=np.float64)]
+    agree(
+        "layer norm, of the largest", normalise(*tensors)[0].asnumpy(), hat * weight + bias, within=2e-6, relative=True
+    )
+    for name, ours, theirs in zip(("x", "scale", "shift"), gradients, exact, strict=True):
+        agree(f"layer norm's gradient of {name}, of the largest", ours.asnumpy(), theirs, within=2e-6, relative=True)
+    assert np.isfinite(float(found))

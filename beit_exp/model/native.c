@@ -1,4 +1,4 @@
-/* Operators for a CPU, for MindSpore's `ops.Custom`: matrix products and an exact GELU, of float32 arrays.
+/* Operators for a CPU, for MindSpore's `ops.Custom`: matrix products, exact GELU, layer norm, all of float32 arrays.
  *
  * The arithmetic is that of the oneDNN library (C interface, version 3) that MindSpore brings and has loaded. An operator
  * is cut into a part for each thread. Primitives and scratch memory are kept as long as the process lives.
@@ -13,9 +13,10 @@
 #include <string.h>
 
 enum { SUCCESS = 0, FAILURE = 1, CPU = 1, IN_ORDER = 1, BFLOAT16 = 2, FLOAT32 = 3 };
-enum { FORWARD = 64, GELU = 0x31 };
-enum { SOURCE = 1, OUT = 17, WEIGHTS = 33, BIAS = 41, SOURCE_GRADIENT = 129, OUT_GRADIENT = 145 };
-enum { MOST_THREADS = 256, MOST_OPERANDS = 4 };
+enum { FORWARD = 64, BACKWARD = 128, GELU = 0x31, WITH_SCALE_AND_SHIFT = 2 | 4 };
+enum { SOURCE = 1, OUT = 17, WEIGHTS = 33, BIAS = 41, MEAN = 49, VARIANCE = 50, SCALE = 51, SHIFT = 52 };
+enum { SOURCE_GRADIENT = 129, OUT_GRADIENT = 145, SCALE_GRADIENT = 255, SHIFT_GRADIENT = 256 };
+enum { MOST_THREADS = 256, MOST_OPERANDS = 8 };
 enum { GRAIN = 32 };                                        /* parts begin at multiples of it */
 enum { LEAST_ELEMENTS = 1 << 14, LEAST_PRODUCTS = 1 << 21 }; /* of a part: waking a thread takes 10 to 20 us */
 
@@ -34,12 +35,17 @@ static struct {
     int (*eltwise_forward_primitive_desc_create)(handle *, handle, int, int, handle, handle, float, float, handle);
     int (*eltwise_backward_primitive_desc_create)(
         handle *, handle, int, handle, handle, handle, float, float, handle, handle);
+    int (*layer_normalization_forward_primitive_desc_create)(
+        handle *, handle, int, handle, handle, handle, float, unsigned, handle);
+    int (*layer_normalization_backward_primitive_desc_create)(
+        handle *, handle, int, handle, handle, handle, handle, float, unsigned, handle, handle);
     int (*primitive_create)(handle *, handle);
     int (*primitive_execute)(handle, handle, int, const argument *);
 } dnnl;
 
-/* What makes two calls alike. Products: R rows, K the width summed over, C columns, B times; else the elements alone. */
-enum what { ROUNDING, GELU_FORWARD, GELU_BACKWARD, PRODUCT };
+/* What makes two calls alike. Products: R rows, K the width summed over, C columns, B times; norms: R rows, C columns;
+ * else the elements alone. */
+enum what { ROUNDING, GELU_FORWARD, GELU_BACKWARD, NORM_FORWARD, NORM_BACKWARD, PRODUCT };
 typedef struct {
     int64_t what, elements, batch, rows, width, columns, left_lies_transposed, right_lies_transposed, has_bias, kind;
 } form;
@@ -61,8 +67,11 @@ typedef struct work {
 
 static handle engine, streams[MOST_THREADS];
 static int threads;
+static float epsilon; /* of layer norm */
 static work *known;
-static struct { void *bits; int64_t size; } rounded[2]; /* a product's left and right operand */
+typedef struct { void *start; size_t size; } room;
+static room rounded[2]; /* a product's left and right operand */
+static room sums[2];    /* each part's own gradients of a layer norm's scale and shift */
 static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 
 /* The threads: the one that calls does part 0, the others wait for theirs. */
@@ -194,6 +203,31 @@ static int make_product(piece *own, const form *of, int64_t begin, int64_t lengt
         || dnnl.primitive_create(&own->primitive, description);
 }
 
+static int make_norm(piece *own, const form *of, int64_t begin, int64_t length, int is_backward) {
+    int64_t columns = of->columns, shape[3] = {1, length, columns}, strides[3] = {length * columns, columns, 1};
+    int64_t rows[3] = {1, length, 1}, one[1] = {1}, along[1] = {columns}, steps[2] = {length, 1};
+    handle plain, of_rows, of_columns, forward, backward;
+    int status = layout(&plain, shape, strides, FLOAT32)
+        || dnnl.memory_desc_create_with_strides(&of_rows, 2, rows, FLOAT32, steps)
+        || dnnl.memory_desc_create_with_strides(&of_columns, 1, along, FLOAT32, one)
+        || dnnl.layer_normalization_forward_primitive_desc_create(
+            &forward, engine, FORWARD, plain, plain, of_rows, epsilon, WITH_SCALE_AND_SHIFT, NULL)
+        || add_operand(own, SOURCE, plain, 4 * begin * columns) || add_operand(own, SCALE, of_columns, 0);
+    if (status || !is_backward)
+        return status || add_operand(own, SHIFT, of_columns, 0) || add_operand(own, OUT, plain, 4 * begin * columns)
+            || add_operand(own, MEAN, of_rows, 4 * begin) || add_operand(own, VARIANCE, of_rows, 4 * begin)
+            || dnnl.primitive_create(&own->primitive, forward);
+    int64_t part = begin / GRAIN * columns; /* room for the sums of each part, of which none is shorter than the grain */
+    return add_operand(own, MEAN, of_rows, 4 * begin) || add_operand(own, VARIANCE, of_rows, 4 * begin)
+        || add_operand(own, OUT_GRADIENT, plain, 4 * begin * columns)
+        || add_operand(own, SOURCE_GRADIENT, plain, 4 * begin * columns)
+        || add_operand(own, SCALE_GRADIENT, of_columns, 4 * part)
+        || add_operand(own, SHIFT_GRADIENT, of_columns, 4 * part)
+        || dnnl.layer_normalization_backward_primitive_desc_create(
+            &backward, engine, BACKWARD, plain, plain, plain, of_rows, epsilon, WITH_SCALE_AND_SHIFT, forward, NULL)
+        || dnnl.primitive_create(&own->primitive, backward);
+}
+
 /* The work of this form, made at its first use; NULL if oneDNN refuses it. */
 static work *find(const form *of) {
     for (work *one = known; one != NULL; one = one->next)
@@ -205,6 +239,10 @@ static work *find(const form *of) {
         length = sides[cut_axis(of)];
         amount = of->batch * of->rows * of->width * of->columns / LEAST_PRODUCTS;
         grain = of->batch > 1 ? 1 : GRAIN;
+    }
+    if (of->what == NORM_FORWARD || of->what == NORM_BACKWARD) {
+        length = of->rows;
+        amount = of->rows * of->columns / LEAST_ELEMENTS;
     }
     int64_t most = amount < 1 ? 1 : amount < threads ? amount : threads;
     int64_t part = (length + grain * most - 1) / (grain * most) * grain;
@@ -220,6 +258,8 @@ static work *find(const form *of) {
         case ROUNDING: status = make_rounding(next, begin, own); break;
         case GELU_FORWARD: status = make_gelu(next, begin, own, 0); break;
         case GELU_BACKWARD: status = make_gelu(next, begin, own, 1); break;
+        case NORM_FORWARD: status = make_norm(next, of, begin, own, 0); break;
+        case NORM_BACKWARD: status = make_norm(next, of, begin, own, 1); break;
         case PRODUCT: status = make_product(next, of, begin, own); break;
         }
         if (status)
@@ -229,20 +269,35 @@ static work *find(const form *of) {
     return known = made;
 }
 
+static int provide(room *memory, size_t size) {
+    if (memory->size >= size)
+        return SUCCESS;
+    free(memory->start);
+    memory->size = 0;
+    if (posix_memalign(&memory->start, 64, size))
+        return FAILURE;
+    memory->size = size;
+    return SUCCESS;
+}
+
 /* Gives `*array`, rounded, in the memory kept for the left (0) or right (1) operand. */
 static int round_operand(int side, void **array, int64_t size) {
-    if (rounded[side].size < size) {
-        free(rounded[side].bits);
-        rounded[side].size = 0;
-        if (posix_memalign(&rounded[side].bits, 64, 2 * (size_t)size))
-            return FAILURE;
-        rounded[side].size = size;
-    }
     form of = {.what = ROUNDING, .elements = size};
     const work *rounding = find(&of);
-    void *starts[2] = {*array, rounded[side].bits};
-    *array = rounded[side].bits;
-    return rounding == NULL || run(rounding, starts);
+    if (rounding == NULL || provide(&rounded[side], 2 * (size_t)size))
+        return FAILURE;
+    void *starts[2] = {*array, rounded[side].start};
+    *array = rounded[side].start;
+    return run(rounding, starts);
+}
+
+static void add_up(float *total, const room *parts, const work *todo, int64_t columns, int operand) {
+    memset(total, 0, 4 * (size_t)columns);
+    for (int number = 0; number < todo->parts; number++) {
+        const float *part = (float *)((char *)parts->start + todo->pieces[number].offsets[operand]);
+        for (int64_t column = 0; column < columns; column++)
+            total[column] += part[column];
+    }
 }
 
 /* `arrays` are the operands of each piece, in order. -> 0 if done, as MindSpore expects. */
@@ -256,13 +311,22 @@ static int compute(const form *of, void **arrays) {
     if (!status && of->what == PRODUCT && of->kind == BFLOAT16)
         status = round_operand(0, &starts[0], of->batch * of->rows * of->width)
             || round_operand(1, &starts[1], of->batch * of->width * of->columns);
+    if (!status && of->what == NORM_BACKWARD)
+        for (int number = 0; number < 2; number++) {
+            status |= provide(&sums[number], 4 * (size_t)(of->rows / GRAIN + 1) * (size_t)of->columns);
+            starts[6 + number] = sums[number].start;
+        }
     status = status || run(todo, starts);
+    if (!status && of->what == NORM_BACKWARD)
+        for (int number = 0; number < 2; number++)
+            add_up(arrays[6 + number], &sums[number], todo, of->columns, 6 + number);
     pthread_mutex_unlock(&one_at_a_time);
     return status;
 }
 
-/* Takes the path of oneDNN's library and the number of threads; once in a process, before any operator. -> 0 if done. */
-int native_open(const char *path, int number_of_threads) {
+/* Takes the path of oneDNN's library, the number of threads and the epsilon of layer norms; once in a process, before any
+ * operator. -> 0 if done. */
+int native_open(const char *path, int number_of_threads, float epsilon_of_norms) {
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (library == NULL)
         return FAILURE;
@@ -277,9 +341,12 @@ int native_open(const char *path, int number_of_threads) {
     FIND(matmul_primitive_desc_create);
     FIND(eltwise_forward_primitive_desc_create);
     FIND(eltwise_backward_primitive_desc_create);
+    FIND(layer_normalization_forward_primitive_desc_create);
+    FIND(layer_normalization_backward_primitive_desc_create);
     FIND(primitive_create);
     FIND(primitive_execute);
 #undef FIND
+    epsilon = epsilon_of_norms;
     handle made;
     if (dnnl.engine_create(&made, CPU, 0))
         return FAILURE;
@@ -349,5 +416,17 @@ OPERATOR(gelu) {
 /* x, gradient -> gradient (Phi(x) + x phi(x)) */
 OPERATOR(gelu_gradient) {
     form of = {.what = GELU_BACKWARD, .elements = product_of(shapes[0], dimensions[0])};
+    return compute(&of, arrays);
+}
+
+/* x (R, C), scale (C), shift (C) -> normalised (R, C), mean (R), variance (R) */
+OPERATOR(layer_norm) {
+    form of = {.what = NORM_FORWARD, .rows = shapes[0][0], .columns = shapes[0][1]};
+    return compute(&of, arrays);
+}
+
+/* x (R, C), scale (C), mean (R), variance (R), gradient (R, C) -> gradients of x, of scale and of shift */
+OPERATOR(layer_norm_gradient) {
+    form of = {.what = NORM_BACKWARD, .rows = shapes[0][0], .columns = shapes[0][1]};
     return compute(&of, arrays);
 }

@@ -16,6 +16,7 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from beit_exp.cores import own_cores
+from beit_exp.model.gradients import LAYER_NORM_EPS
 from beit_exp.model.kernels import Kernels
 
 COMPILED = Path(__file__).with_name("_native" + EXTENSION_SUFFIXES[0])
@@ -44,7 +45,8 @@ def describe() -> str:
 @cache
 def opened() -> Path:
     """The compiled operators, ready for use by this process."""
-    if ctypes.CDLL(str(COMPILED)).native_open(str(ONEDNN).encode(), len(own_cores())) != 0:
+    library = ctypes.CDLL(str(COMPILED))
+    if library.native_open(str(ONEDNN).encode(), len(own_cores()), ctypes.c_float(LAYER_NORM_EPS)) != 0:
         raise RuntimeError(f"{COMPILED} does not fit {ONEDNN}: install the package anew")
     return COMPILED
 
@@ -65,6 +67,14 @@ def of_product_of_transposed(left: Shape, right: Shape) -> Shape:
     return [*left[:-2], left[-1], right[-1]]
 
 
+def of_norm(rows: Shape, weight: Shape, _: Shape) -> tuple[Shape, Shape, Shape]:
+    return rows, rows[:1], rows[:1]
+
+
+def of_norm_gradient(rows: Shape, weight: Shape, *_: Shape) -> tuple[Shape, Shape, Shape]:
+    return rows, weight, weight
+
+
 def first_kind(first: ms.Type, *_: ms.Type) -> ms.Type:
     return first
 
@@ -83,6 +93,30 @@ class NativeGelu(nn.Cell):
 
     def bprop(self, x: Tensor, out: tuple[Tensor, Tensor], grad: tuple[Tensor, Tensor]) -> tuple[Tensor]:
         return (self.gradient(x, grad[0]),)
+
+
+class NativeNormalisation(nn.Cell):
+    """Layer normalisation of (R, D) rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        kinds = (ms.float32,) * 3
+        self.value = ops.Custom(f"{opened()}:layer_norm", of_norm, kinds, "aot")
+        self.gradient = ops.Custom(f"{opened()}:layer_norm_gradient", of_norm_gradient, kinds, "aot")
+
+    def construct(self, x_RD: Tensor, weight_D: Tensor, bias_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """-> (normalised, mean, variance)."""
+        return self.value(x_RD, weight_D, bias_D)
+
+    def bprop(
+        self,
+        x_RD: Tensor,
+        weight_D: Tensor,
+        bias_D: Tensor,
+        out: tuple[Tensor, Tensor, Tensor],
+        grads: tuple[Tensor, Tensor, Tensor],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return self.gradient(x_RD, weight_D, out[1], out[2], grads[0])
 
 
 class NativeKernels(Kernels):

@@ -39,7 +39,7 @@ class Operations:
         self.product = Product(kernels, self.rows)
         self.product_without_bias = ProductWithoutBias(kernels)
         self.gelu = kernels.gelu
-        self.normalise = Normalisation(self.rows)
+        self.normalise = native.NativeNormalisation() if is_native else Normalisation(self.rows)
         self.add_scaled = ScaledAddition(self.rows)
         self.split_heads = SplitHeads(permute, has_open_batch=portable)
         self.merge_heads = MergeHeads(permute, has_open_batch=portable)
