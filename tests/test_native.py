@@ -11,13 +11,13 @@ from scipy.special import ndtr
 
 from beit_exp.model import native
 from beit_exp.model.build import build_model
-from beit_exp.model.gradients import Normalisation, Ones, Rows
+from beit_exp.model.gradients import Normalisation, Ones, Rows, WeightedSum
 from beit_exp.model.kernels import Kernels
 from beit_exp.model.precision import build_precision
 from beit_exp.train.losses import Classification
 from beit_exp.train.step import GradientCell
 
-KERNELS = ["float32", "rounded"] if native.is_available() else ["mindspore"]
+KERNELS = ["mindspore", "float32", "rounded"] if native.is_available() else ["mindspore"]
 NORMS = [Normalisation(Rows(Ones(has_open_batch=False)))]
 NORMS += [native.NativeNormalisation()] if native.is_available() else []
 SHAPES = [(1, 3, 1), (17, 64, 33), (200, 300, 1000), (1100, 300, 200)]  # rows, width, columns
@@ -81,9 +81,10 @@ def test_products_of_batches_are_those_of_their_matrices(name: str, batch: tuple
     agree("products of batches", found, seen[0].swapaxes(2, 3) @ seen[1], within=1e-4)
 
 
-@pytest.mark.parametrize("kernels", [Kernels(), *(kernels_of(name) for name in KERNELS)])
-def test_gelu_and_its_slope_are_exact(kernels: Kernels) -> None:
+@pytest.mark.parametrize("name", KERNELS)
+def test_gelu_and_its_slope_are_exact(name: str) -> None:
     ms.set_context(mode=ms.PYNATIVE_MODE)
+    kernels = kernels_of(name)
     x = np.linspace(-9, 9, 100_001, dtype=np.float32)
     exact = x * ndtr(x.astype(np.float64))
     slope = ndtr(x.astype(np.float64)) + x * np.exp(-(x.astype(np.float64) ** 2) / 2) / np.sqrt(2 * np.pi)
@@ -137,3 +138,33 @@ def test_layer_norm_and_its_gradients_are_exact(normalise: nn.Cell, shape: tuple
     for name, ours, theirs in zip(("x", "scale", "shift"), gradients, exact, strict=True):
         agree(f"layer norm's gradient of {name}, of the largest", ours.asnumpy(), theirs, within=2e-6, relative=True)
     assert np.isfinite(float(found))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("name", KERNELS)
+def test_attention_and_its_gradients_are_exact(name: str, batch: int) -> None:
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    heads, tokens, width = 2, 50, 16
+    rng = np.random.default_rng(0)
+    q, k, v, gradient = (rng.standard_normal((batch, heads, tokens, width), np.float32) for _ in range(4))
+    bias = rng.standard_normal((heads, tokens, tokens), np.float32)
+    attend = WeightedSum(kernels_of(name), Rows(Ones(has_open_batch=False)), ms.float32)
+    _, gradients = ops.value_and_grad(lambda *inputs: (attend(*inputs)[0] * Tensor(gradient)).sum(), (0, 1, 2, 3))(
+        *(Tensor(array) for array in (q, k, v, bias))
+    )
+
+    scores = q.astype(np.float64) @ k.swapaxes(2, 3) + bias
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    grad_weights = gradient.astype(np.float64) @ v.swapaxes(2, 3)
+    grad_scores = weights * (grad_weights - (weights * grad_weights).sum(axis=-1, keepdims=True))
+    exact = [
+        grad_scores @ k,
+        grad_scores.swapaxes(2, 3) @ q,
+        weights.swapaxes(2, 3) @ gradient,
+        grad_scores.sum(axis=0),
+    ]
+    is_rounded = name == "rounded" and native.has_bfloat16()
+    within, what = (0.04, "rounded attention") if is_rounded else (4e-6, "attention")
+    for ours, theirs in zip(gradients, exact, strict=True):
+        agree(f"{what}'s gradients, of the largest", ours.asnumpy(), theirs, within=within, relative=True)

@@ -257,12 +257,17 @@ class WeightedSum(nn.Cell):
         self.product_with_transposed = kernels.batch_product_with_transposed
         self.product_of_transposed = kernels.batch_product_of_transposed
         self.softmax = ops.Softmax()
+        self.softmax_of_sum = kernels.softmax_of_sum
+        self.softmax_gradient = kernels.softmax_gradient
         self.rows = rows
 
     def construct(self, q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, bias_HNN: Tensor) -> tuple[Tensor, Tensor]:
         """-> (B, H, N, K) sums and (B, H, N, N) weights."""
         batch, heads, tokens, _ = q_BHNK.shape
         scores_BHNN = cast(self.product_with_transposed(q_BHNK, k_BHNK), self.statistics)
+        if self.softmax_of_sum is not None:
+            weights_BHNN = self.softmax_of_sum(scores_BHNN, bias_HNN)
+            return self.product(weights_BHNN, v_BHNK), weights_BHNN
         bias_HNN = ops.depend(bias_HNN, scores_BHNN)
         bias = ops.reshape(self.rows.spread_row(ops.reshape(bias_HNN, (-1,)), batch), (-1, heads, tokens, tokens))
         weights_BHNN = cast(self.softmax(scores_BHNN + bias), v_BHNK.dtype)
@@ -281,9 +286,12 @@ class WeightedSum(nn.Cell):
         batch, heads, tokens, width = q_BHNK.shape
         grad_v_BHNK = self.product_of_transposed(weights_BHNN, grad_BHNK)
         grad_weights_BHNN = self.product_with_transposed(grad_BHNK, v_BHNK)
-        along_R1 = self.rows.row_sums(ops.reshape(grad_BHNK * out_BHNK, (-1, width)))
-        along = ops.reshape(self.rows.spread_column(along_R1, tokens), (batch, heads, tokens, -1))
-        grad_scores_BHNN = weights_BHNN * (grad_weights_BHNN - along)
+        if self.softmax_gradient is not None:
+            grad_scores_BHNN = self.softmax_gradient(weights_BHNN, grad_weights_BHNN)
+        else:
+            along_R1 = self.rows.row_sums(ops.reshape(grad_BHNK * out_BHNK, (-1, width)))
+            along = ops.reshape(self.rows.spread_column(along_R1, tokens), (batch, heads, tokens, -1))
+            grad_scores_BHNN = weights_BHNN * (grad_weights_BHNN - along)
         grad_q_BHNK = self.product(grad_scores_BHNN, k_BHNK)
         grad_k_BHNK = self.product_of_transposed(grad_scores_BHNN, q_BHNK)
         images = ops.reshape(grad_scores_BHNN, (batch, heads * tokens * tokens))

@@ -39,7 +39,7 @@ class Gelu(nn.Cell):
 
 
 class Kernels:
-    """Products of matrices, of batches of them, and GELU."""
+    """Products of matrices, of batches of them, GELU, and the softmax of attention."""
 
     def __init__(self) -> None:
         self.dense: Any = Dense()
@@ -50,3 +50,6 @@ class Kernels:
         self.batch_product_with_transposed: Any = ops.BatchMatMul(transpose_b=True)
         self.batch_product_of_transposed: Any = ops.BatchMatMul(transpose_a=True)
         self.gelu: Any = Gelu()
+        # Where None, these are made of several operators.
+        self.softmax_of_sum: Any = None
+        self.softmax_gradient: Any = None

@@ -1,4 +1,5 @@
-/* Operators for a CPU, for MindSpore's `ops.Custom`: matrix products, exact GELU, layer norm, all of float32 arrays.
+/* Operators for a CPU, for MindSpore's `ops.Custom`: matrix products, exact GELU, layer norm and the softmax
+ * of attention, all of float32 arrays.
  *
  * The arithmetic is that of the oneDNN library (C interface, version 3) that MindSpore brings and has loaded. An operator
  * is cut into a part for each thread. Primitives and scratch memory are kept as long as the process lives.
@@ -13,8 +14,9 @@
 #include <string.h>
 
 enum { SUCCESS = 0, FAILURE = 1, CPU = 1, IN_ORDER = 1, BFLOAT16 = 2, FLOAT32 = 3 };
-enum { FORWARD = 64, BACKWARD = 128, GELU = 0x31, WITH_SCALE_AND_SHIFT = 2 | 4 };
-enum { SOURCE = 1, OUT = 17, WEIGHTS = 33, BIAS = 41, MEAN = 49, VARIANCE = 50, SCALE = 51, SHIFT = 52 };
+enum { FORWARD = 64, BACKWARD = 128, WITH_SCALE_AND_SHIFT = 2 | 4 };
+enum { GELU = 0x31, SUM = 0x1fff0, SOFTMAX = 0x30000 };
+enum { SOURCE = 1, SECOND_SOURCE = 2, OUT = 17, WEIGHTS = 33, BIAS = 41, MEAN = 49, VARIANCE = 50, SCALE = 51, SHIFT = 52 };
 enum { SOURCE_GRADIENT = 129, OUT_GRADIENT = 145, SCALE_GRADIENT = 255, SHIFT_GRADIENT = 256 };
 enum { MOST_THREADS = 256, MOST_OPERANDS = 8 };
 enum { GRAIN = 32 };                                        /* parts begin at multiples of it */
@@ -35,6 +37,9 @@ static struct {
     int (*eltwise_forward_primitive_desc_create)(handle *, handle, int, int, handle, handle, float, float, handle);
     int (*eltwise_backward_primitive_desc_create)(
         handle *, handle, int, handle, handle, handle, float, float, handle, handle);
+    int (*binary_primitive_desc_create)(handle *, handle, int, handle, handle, handle, handle);
+    int (*softmax_forward_primitive_desc_create)(handle *, handle, int, int, handle, handle, int, handle);
+    int (*softmax_backward_primitive_desc_create)(handle *, handle, int, handle, handle, handle, int, handle, handle);
     int (*layer_normalization_forward_primitive_desc_create)(
         handle *, handle, int, handle, handle, handle, float, unsigned, handle);
     int (*layer_normalization_backward_primitive_desc_create)(
@@ -43,9 +48,11 @@ static struct {
     int (*primitive_execute)(handle, handle, int, const argument *);
 } dnnl;
 
-/* What makes two calls alike. Products: R rows, K the width summed over, C columns, B times; norms: R rows, C columns;
- * else the elements alone. */
-enum what { ROUNDING, GELU_FORWARD, GELU_BACKWARD, NORM_FORWARD, NORM_BACKWARD, PRODUCT };
+/* What makes two calls alike. Products: R rows, K the width summed over, C columns, B times; norms and softmax: R rows,
+ * C columns; sums: B times the elements, to which the same are added; else the elements alone. */
+enum what {
+    ROUNDING, SUMMING, GELU_FORWARD, GELU_BACKWARD, NORM_FORWARD, NORM_BACKWARD, SOFTMAX_FORWARD, SOFTMAX_BACKWARD, PRODUCT
+};
 typedef struct {
     int64_t what, elements, batch, rows, width, columns, left_lies_transposed, right_lies_transposed, has_bias, kind;
 } form;
@@ -163,6 +170,32 @@ static int make_rounding(piece *own, int64_t begin, int64_t length) {
         || dnnl.primitive_create(&own->primitive, description);
 }
 
+static int make_sum(piece *own, const form *of, int64_t begin, int64_t length) {
+    int64_t shape[3] = {1, of->batch, length}, strides[3] = {of->batch * of->elements, of->elements, 1};
+    handle all, one, description;
+    return layout(&all, shape, strides, FLOAT32) || row_layout(&one, length, FLOAT32)
+        || add_operand(own, SOURCE, all, 4 * begin) || add_operand(own, SECOND_SOURCE, one, 4 * begin)
+        || add_operand(own, OUT, all, 4 * begin)
+        || dnnl.binary_primitive_desc_create(&description, engine, SUM, all, one, all, NULL)
+        || dnnl.primitive_create(&own->primitive, description);
+}
+
+static int make_softmax(piece *own, const form *of, int64_t begin, int64_t length, int is_backward) {
+    int64_t shape[3] = {1, length, of->columns}, strides[3] = {length * of->columns, of->columns, 1};
+    int64_t offset = 4 * begin * of->columns;
+    handle plain, forward, backward;
+    int status = layout(&plain, shape, strides, FLOAT32)
+        || dnnl.softmax_forward_primitive_desc_create(&forward, engine, FORWARD, SOFTMAX, plain, plain, 2, NULL);
+    if (status || !is_backward)
+        return status || add_operand(own, SOURCE, plain, offset) || add_operand(own, OUT, plain, offset)
+            || dnnl.primitive_create(&own->primitive, forward);
+    return add_operand(own, OUT, plain, offset) || add_operand(own, OUT_GRADIENT, plain, offset)
+        || add_operand(own, SOURCE_GRADIENT, plain, offset)
+        || dnnl.softmax_backward_primitive_desc_create(
+            &backward, engine, SOFTMAX, plain, plain, plain, 2, forward, NULL)
+        || dnnl.primitive_create(&own->primitive, backward);
+}
+
 static int make_gelu(piece *own, int64_t begin, int64_t length, int is_backward) {
     handle plain, forward, backward;
     int status = row_layout(&plain, length, FLOAT32)
@@ -240,7 +273,7 @@ static work *find(const form *of) {
         amount = of->batch * of->rows * of->width * of->columns / LEAST_PRODUCTS;
         grain = of->batch > 1 ? 1 : GRAIN;
     }
-    if (of->what == NORM_FORWARD || of->what == NORM_BACKWARD) {
+    if (of->rows > 0 && of->what != PRODUCT) {
         length = of->rows;
         amount = of->rows * of->columns / LEAST_ELEMENTS;
     }
@@ -256,6 +289,9 @@ static work *find(const form *of) {
         int status = FAILURE;
         switch (of->what) {
         case ROUNDING: status = make_rounding(next, begin, own); break;
+        case SUMMING: status = make_sum(next, of, begin, own); break;
+        case SOFTMAX_FORWARD: status = make_softmax(next, of, begin, own, 0); break;
+        case SOFTMAX_BACKWARD: status = make_softmax(next, of, begin, own, 1); break;
         case GELU_FORWARD: status = make_gelu(next, begin, own, 0); break;
         case GELU_BACKWARD: status = make_gelu(next, begin, own, 1); break;
         case NORM_FORWARD: status = make_norm(next, of, begin, own, 0); break;
@@ -341,6 +377,9 @@ int native_open(const char *path, int number_of_threads, float epsilon_of_norms)
     FIND(matmul_primitive_desc_create);
     FIND(eltwise_forward_primitive_desc_create);
     FIND(eltwise_backward_primitive_desc_create);
+    FIND(binary_primitive_desc_create);
+    FIND(softmax_forward_primitive_desc_create);
+    FIND(softmax_backward_primitive_desc_create);
     FIND(layer_normalization_forward_primitive_desc_create);
     FIND(layer_normalization_backward_primitive_desc_create);
     FIND(primitive_create);
@@ -428,5 +467,26 @@ OPERATOR(layer_norm) {
 /* x (R, C), scale (C), mean (R), variance (R), gradient (R, C) -> gradients of x, of scale and of shift */
 OPERATOR(layer_norm_gradient) {
     form of = {.what = NORM_BACKWARD, .rows = shapes[0][0], .columns = shapes[0][1]};
+    return compute(&of, arrays);
+}
+
+/* scores (.., R, C), bias (R, C) with as many axes less as it is the same for -> softmax(scores + bias) along columns */
+OPERATOR(softmax_of_sum) {
+    int axes = dimensions[0], own = dimensions[1];
+    int64_t columns = shapes[0][axes - 1], elements = product_of(shapes[1], own);
+    form sum = {.what = SUMMING, .batch = product_of(shapes[0], axes - own), .elements = elements};
+    form softmax = {.what = SOFTMAX_FORWARD, .rows = product_of(shapes[0], axes - 1), .columns = columns};
+    void *in_place[2] = {arrays[2], arrays[2]};
+    return compute(&sum, arrays) || compute(&softmax, in_place);
+}
+
+/* softmax (.., C), gradient (.., C) -> gradient of what the softmax was taken of */
+OPERATOR(softmax_gradient) {
+    int axes = dimensions[0];
+    form of = {
+        .what = SOFTMAX_BACKWARD,
+        .rows = product_of(shapes[0], axes - 1),
+        .columns = shapes[0][axes - 1],
+    };
     return compute(&of, arrays);
 }

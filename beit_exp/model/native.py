@@ -137,3 +137,5 @@ class NativeKernels(Kernels):
         self.batch_product_with_transposed = self.product_with_transposed
         self.batch_product_of_transposed = self.product_of_transposed
         self.gelu = NativeGelu()
+        self.softmax_of_sum = ops.Custom(f"{library}:softmax_of_sum", same, first_kind, "aot")
+        self.softmax_gradient = ops.Custom(f"{library}:softmax_gradient", same, first_kind, "aot")
