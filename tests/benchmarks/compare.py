@@ -47,17 +47,15 @@ WORKS = (
         ),
         ("step",),
     ),
-    Work(
-        "training step, O1",
-        "step_images_per_s",
-        (*STEP, "benchmark.parts=[step]", "hardware=cpu", "hardware.amp_level=O1"),
-        ("step",),
-    ),
-    Work(
-        "inference, O1",
-        "inference_images_per_s",
-        (*STEP, "benchmark.parts=[inference]", "hardware=cpu", "hardware.amp_level=O1"),
-        ("inference",),
+    *(
+        Work(
+            f"{name}, O1{beside}",
+            f"{part}_images_per_s",
+            (*STEP, f"benchmark.parts=[{part}]", "hardware=cpu", "hardware.amp_level=O1"),
+            (f"{part}{suffix}",),
+        )
+        for name, part in (("training step", "step"), ("inference", "inference"))
+        for beside, suffix in (("", ""), (", timm under bfloat16 autocast", "-bf16"))
     ),
     *(
         Work(
