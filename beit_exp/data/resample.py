@@ -66,7 +66,7 @@ def _bytes(pixels_HW: np.ndarray) -> np.ndarray:
 
 def _image(pixels_HW: np.ndarray) -> Image.Image:
     height, width = pixels_HW.shape
-    return Image.frombytes("RGB", (width, height), pixels_HW.tobytes(), "raw", "RGBX")
+    return Image.frombytes("RGB", (width, height), pixels_HW.data.cast("B"), "raw", "RGBX")
 
 
 @njit(nogil=True, cache=True)
