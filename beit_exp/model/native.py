@@ -1,4 +1,4 @@
-"""Kernels for a CPU: operators of `native.c`, which the installation compiles where there is a C compiler.
+"""Kernels for a CPU: the operators of `csrc/`, which the installation compiles where there is a C compiler.
 
 Measured on two cores with AVX-512 and bfloat16 (AMD EPYC, Zen 4), MindSpore 2.10: (1576, 768) x (768, 3072) takes
 MindSpore's operator 43 ms, here 36 in float32 and 19 with operands rounded to bfloat16; an exact GELU of (1576, 3072)
@@ -120,7 +120,7 @@ class NativeNormalisation(nn.Cell):
 
 
 class NativeKernels(Kernels):
-    """Those of `native.c`; `rounds_products`: operands of products to bfloat16, where that is faster."""
+    """Those of `csrc/`; `rounds_products`: operands of products to bfloat16, where that is faster."""
 
     def __init__(self, *, rounds_products: bool) -> None:
         kind = "bfloat16" if rounds_products and has_bfloat16() else "float32"
