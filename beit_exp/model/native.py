@@ -8,9 +8,11 @@ takes MindSpore's operators 27 ms, here 1.3. Without a compiler MindSpore's serv
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import Any
 
 import mindspore as ms
 from mindspore import Tensor, nn, ops
@@ -51,6 +53,11 @@ def opened() -> Path:
     return COMPILED
 
 
+def operator(name: str, shapes: Callable[..., Any], *, outputs: int = 1) -> ops.Custom:
+    """An operator of `csrc/operators.c`; `shapes` gives those of its float32 outputs from those of its inputs."""
+    return ops.Custom(f"{opened()}:{name}", shapes, ms.float32 if outputs == 1 else (ms.float32,) * outputs, "aot")
+
+
 def same(first: Shape, *_: Shape) -> Shape:
     return first
 
@@ -75,17 +82,13 @@ def of_norm_gradient(rows: Shape, weight: Shape, *_: Shape) -> tuple[Shape, Shap
     return rows, weight, weight
 
 
-def first_kind(first: ms.Type, *_: ms.Type) -> ms.Type:
-    return first
-
-
 class NativeGelu(nn.Cell):
     """x Φ(x) with Φ the normal distribution, exact within 2e-6."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.value = ops.Custom(f"{opened()}:gelu", same, first_kind, "aot")
-        self.gradient = ops.Custom(f"{opened()}:gelu_gradient", same, first_kind, "aot")
+        self.value = operator("gelu", same)
+        self.gradient = operator("gelu_gradient", same)
 
     def construct(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """-> (value, x)."""
@@ -100,9 +103,8 @@ class NativeNormalisation(nn.Cell):
 
     def __init__(self) -> None:
         super().__init__()
-        kinds = (ms.float32,) * 3
-        self.value = ops.Custom(f"{opened()}:layer_norm", of_norm, kinds, "aot")
-        self.gradient = ops.Custom(f"{opened()}:layer_norm_gradient", of_norm_gradient, kinds, "aot")
+        self.value = operator("layer_norm", of_norm, outputs=3)
+        self.gradient = operator("layer_norm_gradient", of_norm_gradient, outputs=3)
 
     def construct(self, x_RD: Tensor, weight_D: Tensor, bias_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """-> (normalised, mean, variance)."""
@@ -124,18 +126,12 @@ class NativeKernels(Kernels):
 
     def __init__(self, *, rounds_products: bool) -> None:
         kind = "bfloat16" if rounds_products and has_bfloat16() else "float32"
-        library = opened()
-        self.dense = ops.Custom(f"{library}:dense_{kind}", of_product_with_transposed, first_kind, "aot")
-        self.product = ops.Custom(f"{library}:product_{kind}", of_product, first_kind, "aot")
-        self.product_with_transposed = ops.Custom(
-            f"{library}:product_with_transposed_{kind}", of_product_with_transposed, first_kind, "aot"
-        )
-        self.product_of_transposed = ops.Custom(
-            f"{library}:product_of_transposed_{kind}", of_product_of_transposed, first_kind, "aot"
-        )
-        self.batch_product = self.product
+        self.dense = operator(f"dense_{kind}", of_product_with_transposed)
+        self.product = self.batch_product = operator(f"product_{kind}", of_product)
+        self.product_with_transposed = operator(f"product_with_transposed_{kind}", of_product_with_transposed)
+        self.product_of_transposed = operator(f"product_of_transposed_{kind}", of_product_of_transposed)
         self.batch_product_with_transposed = self.product_with_transposed
         self.batch_product_of_transposed = self.product_of_transposed
         self.gelu = NativeGelu()
-        self.softmax_of_sum = ops.Custom(f"{library}:softmax_of_sum", same, first_kind, "aot")
-        self.softmax_gradient = ops.Custom(f"{library}:softmax_gradient", same, first_kind, "aot")
+        self.softmax_of_sum = operator("softmax_of_sum", same)
+        self.softmax_gradient = operator("softmax_gradient", same)
