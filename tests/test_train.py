@@ -361,6 +361,7 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path, keep=3)
     folder.save(parameters(), {}, step=1, is_best=True)
     (tmp_path / ".step_00000002.safetensors.abc123").write_bytes(b"half")
+    (tmp_path / ".tmpsrnsLr").write_bytes(b"what safetensors writes to")
     folder.clear_litter()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.safetensors", "step_00000001.safetensors"]
 

@@ -83,8 +83,8 @@ class CheckpointFolder:
         return None
 
     def clear_litter(self) -> None:
-        """Remove what a killed process was writing; only while no other process writes here."""
-        for path in self.folder.glob(".*.safetensors.*"):
+        """Remove what a killed process was writing, or safetensors for it; only while no other process writes here."""
+        for path in self.folder.glob(".*"):
             path.unlink()
 
 
