@@ -115,9 +115,9 @@ def compose_and_run(raw: DictConfig) -> float:
     if is_sweep:
         jobs = int(composed.launcher.get("n_jobs", 1))  # of joblib
         with share_of_machine(sweep_dir, jobs=jobs, device_num=cfg.hardware.device_num):
-            code = run_worker(cfg, run_dir)
+            code = run_worker(run_dir)
     else:
-        code = run_worker(cfg, run_dir)
+        code = run_worker(run_dir)
     if code not in (0, *STOPPED):
         mark_failed(run_dir, code, last_error(run_dir) or f"exit status {code}")
     if code == DivergedError.exit_status and is_sweep and "direction" in composed.sweeper:
@@ -273,12 +273,12 @@ def prepare(cfg: Config, run_dir: Path) -> bool:
     return not differing and (run_dir / "metrics.json").exists()
 
 
-def run_worker(cfg: Config, run_dir: Path) -> int:
+def run_worker(run_dir: Path) -> int:
     """Run the worker to its end and pass on signals: the worker saves, this process only waits.
 
     Returns the worker's exit status; a signal to this process ends it too, and with it a whole sweep.
     """
-    process = subprocess.Popen(hardware.worker_command(run_dir), env=hardware.worker_environment(cfg))
+    process = subprocess.Popen(hardware.worker_command(run_dir), env=hardware.worker_environment())
     interrupts = []
 
     def pass_on(number: int, _: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from beit_exp import cluster
-from beit_exp.config import Config, HardwareConfig, UserError
+from beit_exp.config import HardwareConfig, UserError
 from beit_exp.cores import own_cores
 
 LOG_LEVEL = "GLOG_v"
@@ -44,9 +44,9 @@ def worker_command(run_dir: Path) -> list[str]:
     return [sys.executable, "-m", "beit_exp.worker", str(run_dir)]
 
 
-def worker_environment(cfg: Config) -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
     """Environment of a worker: what libraries read when they load, and where it finds this package."""
-    environment = {**os.environ, **library_environment(cfg)}
+    environment = {**os.environ, **library_environment()}
     environment[LAUNCHER] = str(os.getpid())
     root = str(Path(__file__).resolve().parent.parent)
     paths = environment.get("PYTHONPATH", "").split(os.pathsep)
@@ -55,7 +55,7 @@ def worker_environment(cfg: Config) -> dict[str, str]:
     return environment
 
 
-def library_environment(cfg: Config) -> dict[str, str]:
+def library_environment() -> dict[str, str]:
     """What libraries read when they load, before any of our code can say it.
 
     oneDNN, which multiplies matrices on a CPU, rounds none of its own accord: that is the layers' business.

@@ -9,6 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from PIL import Image
+
 from beit_exp.config import DatasetConfig, ModelConfig
 from beit_exp.model.gradients import LAYER_NORM_EPS
 
@@ -36,7 +38,6 @@ INSIDE = {  # and in a block
     "gamma_1": "lambda_1",
     "gamma_2": "lambda_2",
 }
-RESAMPLING = {"bilinear": 2, "bicubic": 3, "lanczos": 1}  # Pillow's numbers
 
 
 def to_hugging_face_name(name: str) -> str:
@@ -90,7 +91,7 @@ def preprocessor_config(dataset: DatasetConfig, *, image_size: int) -> dict[str,
         "do_convert_rgb": True,
         "do_resize": True,
         "size": {"shortest_edge": int(image_size / dataset.crop_pct)},
-        "resample": RESAMPLING[dataset.interpolation],
+        "resample": int(Image.Resampling[dataset.interpolation.upper()]),
         "do_center_crop": True,
         "crop_size": {"height": image_size, "width": image_size},
         "do_rescale": True,

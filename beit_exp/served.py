@@ -32,7 +32,7 @@ class ServedModel(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         saved = config.load(Path(context.artifacts["config"]))
         cfg = saved.model_copy(update={"checkpoint": context.artifacts["checkpoint"], "task": "predict"})
-        for name, value in hardware.library_environment(cfg).items():
+        for name, value in hardware.library_environment().items():
             os.environ.setdefault(name, value)
         single = cfg.hardware.model_copy(update={"device_target": "auto", "device_num": 1})
         runtime = hardware.start(single, seed=cfg.seed)

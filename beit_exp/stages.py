@@ -50,7 +50,7 @@ def train_tokenizer(cfg: Config, run_dir: Path) -> int:
     if not (folder / "config.yaml").exists():
         config.save(tokenizer_run(cfg, run_dir), folder / "config.yaml")
     print(f"first the tokenizer, in {folder}", flush=True)
-    environment = hardware.worker_environment(config.load(folder / "config.yaml"))
+    environment = hardware.worker_environment()
     processes: dict[str, subprocess.Popen[bytes]] = {}
     with cluster.forwarding_signals(processes):
         processes["tokenizer"] = subprocess.Popen(hardware.worker_command(folder), env=environment)

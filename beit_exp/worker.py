@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     if hardware.LAUNCHER not in os.environ:  # started by hand: once more, in the environment that libraries need
-        os.execve(sys.executable, hardware.worker_command(run_dir), hardware.worker_environment(cfg))
+        os.execve(sys.executable, hardware.worker_command(run_dir), hardware.worker_environment())
     stop_with_parent()
     if stages.trains_tokenizer_first(cfg) and not cluster.is_member():
         status = stages.train_tokenizer(cfg, run_dir)

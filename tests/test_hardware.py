@@ -18,7 +18,7 @@ def hardware_of(*overrides: str):
 def test_worker_runs_with_this_interpreter_and_finds_the_package_from_anywhere(monkeypatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)
     assert hardware.worker_command(Path("run")) == [sys.executable, "-m", "beit_exp.worker", "run"]
-    environment = hardware.worker_environment(make_config())
+    environment = hardware.worker_environment()
     assert environment["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT)
 
 
