@@ -69,7 +69,7 @@ def check_device() -> Finding:
 
 
 def check_kernels() -> Finding:
-    code = "from beit_exp.model import native; print(native.describe())"
+    code = "from beit_exp.model.operations import onednn_kernels; print(onednn_kernels.describe())"
     return Finding("kernels", (_python(code).stdout.strip().splitlines() or ["no answer"])[-1])
 
 
@@ -91,7 +91,9 @@ def check_port() -> Finding:
 
 
 def check_store(uri: str) -> Finding:
-    code = f"from beit_exp.store import open_store; open_store({uri!r}).search_experiments(max_results=1)"
+    code = (
+        f"from beit_exp.tracking.mlflow_store import open_store; open_store({uri!r}).search_experiments(max_results=1)"
+    )
     done = _python(code)
     if done.returncode == 0:
         return Finding("tracking store", uri)

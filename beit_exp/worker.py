@@ -11,18 +11,25 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
 from typing_extensions import assert_never
 
-from beit_exp import cluster, config, hardware, stages, tracking
-from beit_exp.config import Config, UserError
-from beit_exp.files import write_atomically
-from beit_exp.tracking import Interrupted, Tracker
+from beit_exp.config.mapping import load_config
+from beit_exp.config.schema import Config, TaskName
+from beit_exp.errors import Interrupted, UserError
+from beit_exp.hardware import cluster
+from beit_exp.hardware.device import Runtime, device_name, start_device
+from beit_exp.hardware.process import LAUNCHER, worker_command, worker_environment
+from beit_exp.launch.tokenizer_first import train_tokenizer, trains_tokenizer_first
+from beit_exp.storage.files import write_atomically
+from beit_exp.tracking.tracker import Tracker, open_tracker
 
 logger = logging.getLogger(__name__)
 PARENT_POLL_S = 1.0
+Task = Callable[[Config, Path, Runtime, Tracker], dict[str, float]]  # settings, run directory -> final metrics
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -33,27 +40,27 @@ def main(arguments: list[str]) -> int:
         return 2
     run_dir = Path(arguments[0])
     try:
-        cfg = config.load(run_dir / "config.yaml")
+        cfg = load_config(run_dir / "config.yaml")
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    if hardware.LAUNCHER not in os.environ:  # started by hand: once more, in the environment that libraries need
-        os.execve(sys.executable, hardware.worker_command(run_dir), hardware.worker_environment())
+    if LAUNCHER not in os.environ:  # started by hand: once more, in the environment that libraries need
+        os.execve(sys.executable, worker_command(run_dir), worker_environment())
     stop_with_parent()
-    if stages.trains_tokenizer_first(cfg) and not cluster.is_member():
-        status = stages.train_tokenizer(cfg, run_dir)
+    if trains_tokenizer_first(cfg) and not cluster.is_member():
+        status = train_tokenizer(cfg, run_dir)
         if status != 0:
             return status
     if cluster.is_scheduler():
         cluster.join()
         return 0
     if cluster.world_size(cfg.hardware) > 1 and not cluster.is_member():
-        return cluster.run(cfg.hardware, hardware.worker_command(run_dir))
+        return cluster.run(cfg.hardware, worker_command(run_dir))
     is_leader = cluster.own_rank() == 0
     set_up_logging(run_dir, is_leader=is_leader)
     try:
         lock = lock_log(run_dir)
-        with tracking.start(cfg, run_dir, is_leader=is_leader) as tracker:
+        with open_tracker(cfg, run_dir, is_leader=is_leader) as tracker:
             metrics = run_task(cfg, run_dir, tracker)
             if is_leader:
                 write_atomically(run_dir / "metrics.json", json.dumps(metrics, indent=1).encode())
@@ -77,30 +84,52 @@ def main(arguments: list[str]) -> int:
 
 def run_task(cfg: Config, run_dir: Path, tracker: Tracker) -> dict[str, float]:
     """Start the device and do the task; returns its final metrics."""
-    runtime = hardware.start(cfg.hardware, seed=cfg.seed)
-    tracker.log_facts(tags={"device": hardware.device_name(runtime)})
-    match cfg.task:
+    runtime = start_device(cfg.hardware, seed=cfg.seed)
+    tracker.log_facts(tags={"device": device_name(runtime)})
+    return find_task(cfg.task)(cfg, run_dir, runtime, tracker)
+
+
+def find_task(name: TaskName) -> Task:
+    """The task of that name; no other is imported, for each brings libraries of its own."""
+    match name:
         case "finetune":
-            from beit_exp.tasks import finetune as task
+            from beit_exp.tasks import finetune
+
+            return finetune.run
         case "pretrain":
-            from beit_exp.tasks import pretrain as task  # type: ignore[no-redef]
+            from beit_exp.tasks import pretrain
+
+            return pretrain.run
         case "train_tokenizer":
-            from beit_exp.tasks import train_tokenizer as task  # type: ignore[no-redef]
+            from beit_exp.tasks import train_tokenizer
+
+            return train_tokenizer.run
         case "evaluate":
-            from beit_exp.tasks import evaluate as task  # type: ignore[no-redef]
+            from beit_exp.tasks import evaluate
+
+            return evaluate.run
         case "predict":
-            from beit_exp.tasks import predict as task  # type: ignore[no-redef]
+            from beit_exp.tasks import predict
+
+            return predict.run
         case "explain":
-            from beit_exp.tasks import explain as task  # type: ignore[no-redef]
+            from beit_exp.tasks import explain
+
+            return explain.run
         case "export":
-            from beit_exp.tasks import export as task  # type: ignore[no-redef]
+            from beit_exp.tasks import export
+
+            return export.run
         case "check_data":
-            from beit_exp.tasks import check_data as task  # type: ignore[no-redef]
+            from beit_exp.tasks import check_data
+
+            return check_data.run
         case "benchmark":
-            from beit_exp.tasks import benchmark as task  # type: ignore[no-redef]
+            from beit_exp.tasks import benchmark
+
+            return benchmark.run
         case _:
-            assert_never(cfg.task)
-    return task.run(cfg, run_dir, runtime, tracker)
+            assert_never(name)
 
 
 def stop_with_parent() -> None:
@@ -112,7 +141,7 @@ def stop_with_parent() -> None:
             time.sleep(PARENT_POLL_S)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    if os.environ.get(hardware.LAUNCHER) == str(parent) or cluster.is_member():
+    if os.environ.get(LAUNCHER) == str(parent) or cluster.is_member():
         threading.Thread(target=watch, name="parent", daemon=True).start()
 
 

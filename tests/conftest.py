@@ -14,8 +14,8 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from beit_exp import config
-from beit_exp.config import Config
+from beit_exp.config.mapping import build_config
+from beit_exp.config.schema import Config
 from beit_exp.data.digits import write_digits
 
 os.environ.setdefault("GLOG_v", "3")
@@ -30,7 +30,7 @@ def compose(*overrides: str) -> dict[str, Any]:
 
 
 def make_config(*overrides: str) -> Config:
-    return config.from_mapping(compose(*overrides))
+    return build_config(compose(*overrides))
 
 
 AGREEMENT: dict[str, tuple[float, float]] = {}  # part -> largest difference, what is allowed

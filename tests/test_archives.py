@@ -10,9 +10,10 @@ import pytest
 from conftest import make_config
 from PIL import Image
 
-from beit_exp.config import Config, UserError
+from beit_exp.config.schema import Config
 from beit_exp.data import transforms
 from beit_exp.data.sources import describe, list_images, open_split
+from beit_exp.errors import UserError
 
 
 def config_for(folder: Path, *overrides: str) -> Config:

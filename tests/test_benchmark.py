@@ -9,7 +9,7 @@ import pytest
 from conftest import TINY, Command, make_config
 
 from beit_exp.model.cost import forward_flops
-from beit_exp.tracking import read_records
+from beit_exp.tracking.records import read_records
 
 
 @pytest.fixture

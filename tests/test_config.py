@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from conftest import compose, make_config
 
-from beit_exp import config
-from beit_exp.config import UserError, WrongSettingsError
+from beit_exp.config.mapping import WrongSettingsError, build_config, differences, flatten, load_config, save_config
+from beit_exp.config.schema import setting_names
+from beit_exp.errors import UserError
 
 WRONG = {  # overrides -> what the message must say
     ("optimizer.layer_decay=1.5",): "optimizer.layer_decay = 1.5: must be a number > 0 and <= 1",
@@ -41,7 +42,7 @@ WRONG = {  # overrides -> what the message must say
 @pytest.mark.parametrize("overrides", WRONG, ids=" ".join)
 def test_wrong_setting_is_named_with_what_is_allowed(overrides: tuple[str, ...]) -> None:
     with pytest.raises(UserError) as caught:
-        config.from_mapping(compose(*overrides))
+        build_config(compose(*overrides))
     assert WRONG[overrides] in str(caught.value)
 
 
@@ -64,14 +65,14 @@ def test_a_law_over_settings_is_not_judged_while_one_of_them_is_invalid() -> Non
 
 def test_saved_configuration_loads_as_the_same_value(tmp_path) -> None:
     cfg = make_config("optimizer.base_lr=3e-5", "train.ema_decay=0.999", "augment=finetune_mixup")
-    config.save(cfg, tmp_path / "config.yaml")
-    assert config.load(tmp_path / "config.yaml") == cfg
+    save_config(cfg, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == cfg
 
 
 def test_differences_name_the_full_key_and_both_values() -> None:
-    found = config.differences(make_config(), make_config("optimizer.layer_decay=0.75"))
+    found = differences(make_config(), make_config("optimizer.layer_decay=0.75"))
     assert found == {"optimizer.layer_decay": (1.0, 0.75)}
 
 
 def test_flattened_configuration_has_every_key() -> None:
-    assert list(config.flatten(make_config())) == list(config.keys())
+    assert list(flatten(make_config())) == list(setting_names())

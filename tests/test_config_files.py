@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, compose, make_config
 
-from beit_exp import config
+from beit_exp.config.mapping import flatten
+from beit_exp.config.schema import Config, Section
 from beit_exp.model.cost import FLOAT16, FLOAT32, training_bytes
 from beit_exp.optim.groups import lr_scale
 from beit_exp.optim.schedule import build_schedule
@@ -133,7 +134,7 @@ def test_an_experiment_is_the_published_command(name: str) -> None:
 
 
 def test_imagenet_base_is_the_seed_documents_table() -> None:
-    flat = config.flatten(make_config("experiment=imagenet_base"))
+    flat = flatten(make_config("experiment=imagenet_base"))
     assert {key: flat[key] for key in SEED_TABLE} == SEED_TABLE
 
 
@@ -156,8 +157,8 @@ def test_experiment_file_opens_with_its_command_and_its_expected_result(path: Pa
 
 
 def test_values_have_one_home() -> None:
-    assert set(compose()) == set(config.Config.model_fields)
-    for section in config.Config.__subclasses__() + config.Section.__subclasses__():
+    assert set(compose()) == set(Config.model_fields)
+    for section in Config.__subclasses__() + Section.__subclasses__():
         assert all(field.is_required() for field in section.model_fields.values())
 
 

@@ -7,12 +7,13 @@ import pytest
 from conftest import GOLDEN, agree, make_config
 from PIL import Image
 
-from beit_exp.config import Config, UserError
+from beit_exp.config.schema import Config
 from beit_exp.data import mixup, transforms
 from beit_exp.data.build import Shard, TrainStream, eval_batches, make_ahead, train_batches
 from beit_exp.data.erasing import draw_box, random_erasing
 from beit_exp.data.mixup import mix_batch, soft_targets
 from beit_exp.data.sources import list_classes, list_images, list_labelled, open_split
+from beit_exp.errors import UserError
 
 
 def rng_of(seed: int = 0) -> np.random.Generator:

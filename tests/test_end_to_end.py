@@ -15,8 +15,8 @@ from conftest import GOLDEN, Command, agree, compose
 from PIL import Image
 from whole_runs import metrics_of, same_weights, small, without_times
 
-from beit_exp import config
-from beit_exp.tracking import read_records
+from beit_exp.config.mapping import load_config
+from beit_exp.tracking.records import read_records
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_a_run_leaves_everything_in_its_directory(finished: tuple[Command, Path]
         "plots/schedule.png",
         "val_outcomes.npz",
     }
-    assert config.load(run_dir / "config.yaml").optimizer.base_lr == 3e-5
+    assert load_config(run_dir / "config.yaml").optimizer.base_lr == 3e-5
     assert metrics_of(run_dir).keys() >= {"val/top1", "val/top5", "val/loss", "best/val/top1", "best/epoch", "step"}
     assert all(Image.open(path).size[0] > 200 for path in (run_dir / "plots").iterdir())
 

@@ -11,7 +11,7 @@ from onnxruntime import InferenceSession
 
 from beit_exp.model.build import build_model
 from beit_exp.model.precision import build_precision
-from beit_exp.onnx_graph import build_onnx
+from beit_exp.weights.onnx_graph import build_onnx
 
 VARIANTS = {
     "per-block tables": ("model.rel_pos_bias=true", "model.shared_rel_pos_bias=false", "model.abs_pos_emb=false"),

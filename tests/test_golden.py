@@ -11,19 +11,21 @@ import pytest
 from conftest import GOLDEN, agree, make_config
 from mindspore import ParameterTuple, Tensor, nn, ops
 
-from beit_exp import weights
 from beit_exp.data.mixup import soft_targets
-from beit_exp.model import native
 from beit_exp.model.build import build_model
+from beit_exp.model.operations import onednn_kernels
 from beit_exp.model.precision import build_precision
 from beit_exp.optim.schedule import build_schedule
 from beit_exp.optim.update import build_optimizer
 from beit_exp.train.loss_scale import LossScale
 from beit_exp.train.losses import Classification, soft_cross_entropy
 from beit_exp.train.step import Trainer
+from beit_exp.weights.load import load_trained
+from beit_exp.weights.names import to_official
+from beit_exp.weights.resize import resize_table
 
 VARIANTS = ["rel_pos", "shared_rel_pos", "abs_pos", "cls_token"]
-KERNELS = ["native", "mindspore"] if native.is_available() else ["mindspore"]
+KERNELS = ["native", "mindspore"] if onednn_kernels.is_available() else ["mindspore"]
 MODES = [pytest.param(ms.PYNATIVE_MODE, id="eager"), pytest.param(ms.GRAPH_MODE, id="compiled")]
 
 
@@ -46,7 +48,7 @@ def overrides_of(golden: dict[str, Any]) -> list[str]:
 def build_reference(folder: str, golden: dict[str, Any], file: str, *extra: str):
     cfg = make_config(*overrides_of(golden), *extra)
     network = build_model(cfg.model, num_classes=10, precision=build_precision("O0", half=ms.float32), seed=0)
-    weights.load_trained(network, str(GOLDEN / folder / file))
+    load_trained(network, str(GOLDEN / folder / file))
     return cfg, network
 
 
@@ -71,7 +73,7 @@ class Gradients(nn.Cell):
 @pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_logits_loss_and_every_gradient_are_timms(variant: str, kernels: str, mode: int, monkeypatch) -> None:
-    monkeypatch.setattr(native, "is_available", lambda: kernels == "native")
+    monkeypatch.setattr(onednn_kernels, "is_available", lambda: kernels == "native")
     ms.set_context(mode=mode)
     folder = f"model/{variant}"
     golden = json.loads((GOLDEN / folder / "config.json").read_text())
@@ -83,7 +85,7 @@ def test_logits_loss_and_every_gradient_are_timms(variant: str, kernels: str, mo
     agree("logits of four variants", logits.asnumpy(), reference["logits"], within=1e-4)
     agree("their loss", loss.asnumpy(), reference["loss_label_smoothing_0p1"], within=1e-5)
     named = {weight.name: gradient.asnumpy() for weight, gradient in zip(cell.weights, gradients, strict=True)}
-    found = weights.to_official(named)
+    found = to_official(named)
     expected = {name.removeprefix("grad/"): reference[name] for name in reference.files if name.startswith("grad/")}
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
@@ -129,7 +131,7 @@ def test_thirty_training_steps_are_those_of_torch(mode: int) -> None:
         norms.append(result.grad_norm)
     agree("losses of 30 training steps", losses, reference["losses"], within=1e-3)
     agree("their gradient norms, of the largest", norms, reference["grad_norms"], within=1e-3, relative=True)
-    final = weights.to_official({parameter.name: parameter.asnumpy() for parameter in network.get_parameters()})
+    final = to_official({parameter.name: parameter.asnumpy() for parameter in network.get_parameters()})
     for name, array in final.items():
         agree("their final parameters", array, reference[f"final/{name}"], within=1e-3)
 
@@ -138,6 +140,6 @@ def test_thirty_training_steps_are_those_of_torch(mode: int) -> None:
 def test_resized_table_is_the_official_one(grid: int) -> None:
     reference = np.load(GOLDEN / "rel_pos_resize.npz")
     source, target = reference[f"from_14_to_{grid}/source"], reference[f"from_14_to_{grid}/target"]
-    found = weights.resize_table(source, len(target))
+    found = resize_table(source, len(target))
     agree("resized relative position tables", found, target, within=2e-3)
     assert (found[-3:] == source[-3:]).all()

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from conftest import ROOT, make_config
 
-from beit_exp import cluster, hardware
-from beit_exp.hardware import Runtime
+from beit_exp.hardware import cluster
+from beit_exp.hardware.device import Runtime
+from beit_exp.hardware.process import worker_command, worker_environment
 
 
 def hardware_of(*overrides: str):
@@ -17,8 +18,8 @@ def hardware_of(*overrides: str):
 
 def test_worker_runs_with_this_interpreter_and_finds_the_package_from_anywhere(monkeypatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    assert hardware.worker_command(Path("run")) == [sys.executable, "-m", "beit_exp.worker", "run"]
-    environment = hardware.worker_environment()
+    assert worker_command(Path("run")) == [sys.executable, "-m", "beit_exp.worker", "run"]
+    environment = worker_environment()
     assert environment["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT)
 
 

@@ -10,13 +10,14 @@ import pytest
 from conftest import GOLDEN, agree, make_config
 from mindspore import ParameterTuple, Tensor, nn, ops
 
-from beit_exp import weights
 from beit_exp.data.masking import block_mask
 from beit_exp.model.beit import MaskedBEiT
 from beit_exp.model.precision import build_precision
 from beit_exp.model.visual_tokenizer import DalleEncoder, map_pixels, our_name
-from beit_exp.torch_file import read_torch_file
 from beit_exp.train.losses import soft_cross_entropy
+from beit_exp.weights.load import load_trained
+from beit_exp.weights.names import to_official
+from beit_exp.weights.torch_file import read_torch_file
 
 MIM = GOLDEN / "mim"
 GOLDEN_CONFIG = json.loads((MIM / "config.json").read_text())
@@ -58,7 +59,7 @@ def test_masked_logits_loss_and_every_gradient_are_the_official_ones(mode: int) 
     )
     precision = build_precision("O0", half=ms.float32)
     network = MaskedBEiT(cfg.model, vocabulary=golden["vocab_size"], precision=precision)
-    weights.load_trained(network, str(MIM / "official.pth"))
+    load_trained(network, str(MIM / "official.pth"))
     hidden = reference["mask"]
     targets = np.eye(golden["vocab_size"], dtype=np.float32)[reference["tokens"][hidden]]
     cell = Gradients(network)
@@ -71,7 +72,7 @@ def test_masked_logits_loss_and_every_gradient_are_the_official_ones(mode: int) 
     agree("masked image modelling: logits", logits.asnumpy(), reference["logits_masked"], within=1e-4)
     agree("masked image modelling: loss", loss.asnumpy(), reference["loss"], within=1e-4)
     named = {weight.name: gradient.asnumpy() for weight, gradient in zip(cell.weights, gradients, strict=True)}
-    found = weights.to_official(named)
+    found = to_official(named)
     expected = {name.removeprefix("grad/"): reference[name] for name in reference.files if name.startswith("grad/")}
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():

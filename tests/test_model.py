@@ -8,14 +8,15 @@ import pytest
 from conftest import GOLDEN, make_config
 from mindspore import Tensor
 
-from beit_exp import weights
 from beit_exp.model.attention import relative_position_index
 from beit_exp.model.build import build_model, drop_path_keep
 from beit_exp.model.cost import parameter_count
-from beit_exp.model.gradients import MergeHeads, Rows, SplitHeads, Transposition
+from beit_exp.model.operations.heads import MergeHeads, SplitHeads
+from beit_exp.model.operations.rows import Rows, Transposition
 from beit_exp.model.precision import Precision, build_precision
 from beit_exp.train.losses import Classification
 from beit_exp.train.step import GradientCell
+from beit_exp.weights.names import to_official
 
 O0 = build_precision("O0", half=ms.float32)
 PUBLISHED = json.loads((GOLDEN / "published_sizes.json").read_text())
@@ -45,7 +46,7 @@ def test_counted_parameters_are_those_of_the_network(settings: tuple[str, ...]) 
 
 
 def test_official_names_and_shapes_are_those_of_the_published_file() -> None:
-    official = weights.to_official(arrays_of(build("model=beit_base_patch16_224", num_classes=1000)))
+    official = to_official(arrays_of(build("model=beit_base_patch16_224", num_classes=1000)))
     published = PUBLISHED["beit_base_patch16_224"]["state_dict"]
     assert {name: list(array.shape) for name, array in official.items()} == published
 

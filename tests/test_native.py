@@ -9,23 +9,24 @@ from conftest import agree, make_config
 from mindspore import Tensor, nn, ops
 from scipy.special import ndtr
 
-from beit_exp.model import native
 from beit_exp.model.build import build_model
-from beit_exp.model.gradients import Normalisation, Ones, Rows, WeightedSum
-from beit_exp.model.kernels import Kernels
+from beit_exp.model.operations import onednn_kernels
+from beit_exp.model.operations.gradients import Normalisation, WeightedSum
+from beit_exp.model.operations.mindspore_kernels import Kernels
+from beit_exp.model.operations.rows import Ones, Rows
 from beit_exp.model.precision import build_precision
 from beit_exp.train.losses import Classification
 from beit_exp.train.step import GradientCell
 
-KERNELS = ["mindspore", "float32", "rounded"] if native.is_available() else ["mindspore"]
+KERNELS = ["mindspore", "float32", "rounded"] if onednn_kernels.is_available() else ["mindspore"]
 NORMS = [Normalisation(Rows(Ones(has_open_batch=False)))]
-NORMS += [native.NativeNormalisation()] if native.is_available() else []
+NORMS += [onednn_kernels.NativeNormalisation()] if onednn_kernels.is_available() else []
 SHAPES = [(1, 3, 1), (17, 64, 33), (200, 300, 1000), (1100, 300, 200)]  # rows, width, columns
 BATCHES = [(3, 2), (2, 12)]
 
 
 def kernels_of(name: str) -> Kernels:
-    return Kernels() if name == "mindspore" else native.NativeKernels(rounds_products=name == "rounded")
+    return Kernels() if name == "mindspore" else onednn_kernels.NativeKernels(rounds_products=name == "rounded")
 
 
 def rounded(array: np.ndarray) -> np.ndarray:
@@ -38,7 +39,7 @@ def operands(name: str, *shapes: tuple[int, ...]) -> tuple[list[Tensor], list[np
     """Random matrices, and the same as these kernels are to see them."""
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal(shape, np.float32) for shape in shapes]
-    is_rounded = name == "rounded" and native.has_bfloat16()
+    is_rounded = name == "rounded" and onednn_kernels.has_bfloat16()
     seen = [(rounded(array) if is_rounded else array).astype(np.float64) for array in arrays]
     return [Tensor(array) for array in arrays], seen
 
@@ -107,7 +108,7 @@ def test_both_kinds_of_kernels_train_alike_and_rounding_stays_near(monkeypatch) 
         return [loss.asnumpy(), *(gradient.asnumpy() for gradient in found)]
 
     own, half = gradients("O0"), gradients("O1")
-    monkeypatch.setattr(native, "is_available", lambda: False)
+    monkeypatch.setattr(onednn_kernels, "is_available", lambda: False)
     plain = gradients("O0")
     for ours, rounding, mindspore in zip(own, half, plain, strict=True):
         largest = max(1e-3, float(np.abs(mindspore).max()))
@@ -164,7 +165,7 @@ def test_attention_and_its_gradients_are_exact(name: str, batch: int) -> None:
         weights.swapaxes(2, 3) @ gradient,
         grad_scores.sum(axis=0),
     ]
-    is_rounded = name == "rounded" and native.has_bfloat16()
+    is_rounded = name == "rounded" and onednn_kernels.has_bfloat16()
     within, what = (0.04, "rounded attention") if is_rounded else (4e-6, "attention")
     for ours, theirs in zip(gradients, exact, strict=True):
         agree(f"{what}'s gradients, of the largest", ours.asnumpy(), theirs, within=within, relative=True)

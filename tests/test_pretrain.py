@@ -11,22 +11,23 @@ from conftest import GOLDEN, TINY, make_config
 from mindspore import Tensor
 from PIL import Image
 
-from beit_exp import stages
-from beit_exp.config import Config, UserError
+from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream
 from beit_exp.data.sources import ImageList, list_classes, open_split, training_images
 from beit_exp.data.transforms import color_jitter
 from beit_exp.data.views import eval_masks, eval_views, train_masks, train_views
+from beit_exp.errors import UserError
+from beit_exp.launch.tokenizer_first import tokenizer_run
 from beit_exp.model.build import build_masked_model
 from beit_exp.model.precision import build_precision
 from beit_exp.model.visual_tokenizer import DalleDecoder, VisualTokenizer, build_tokenizer, map_pixels
 from beit_exp.optim.schedule import build_schedule
 from beit_exp.tasks.pretrain import masked_batch
 from beit_exp.tasks.train_tokenizer import anneal, usage
-from beit_exp.tokenizer_weights import load_tokenizer, read_tokenizer
-from beit_exp.torch_file import read_torch_file
 from beit_exp.train.build import build_trainer
 from beit_exp.train.losses import Autoencoding, MaskedPrediction, Reconstruction, reconstruction
+from beit_exp.weights.tokenizer import load_tokenizer, read_tokenizer
+from beit_exp.weights.torch_file import read_torch_file
 
 DALLE = GOLDEN / "mim" / "dalle_encoder_state_dict.pth"
 SMALL_TOKENIZER = ("tokenizer.vocabulary=16", "tokenizer.hidden=8", "tokenizer.decoder_input=8")
@@ -190,7 +191,7 @@ def test_dalles_state_dict_loads_with_and_without_a_prefix(monkeypatch) -> None:
     np.testing.assert_array_equal(tokens, reference["tokens"])
     plain = read_tokenizer(DALLE)
     prefixed = {f"encoder.{name}": array for name, array in read_torch_file(DALLE).items()}
-    monkeypatch.setattr("beit_exp.tokenizer_weights.read_torch_file", lambda path: prefixed)
+    monkeypatch.setattr("beit_exp.weights.tokenizer.read_torch_file", lambda path: prefixed)
     again = read_tokenizer(DALLE)
     assert plain.keys() == again.keys()
 
@@ -253,7 +254,7 @@ def test_the_divergence_is_that_from_the_uniform_distribution() -> None:
 
 @pytest.mark.parametrize("straight_through", [True, False])
 def test_a_tokenizer_learns_encoder_and_decoder(few_digits, straight_through: bool) -> None:
-    cfg = stages.tokenizer_run(pretraining(few_digits, f"tokenizer.straight_through={straight_through}"), few_digits)
+    cfg = tokenizer_run(pretraining(few_digits, f"tokenizer.straight_through={straight_through}"), few_digits)
     stream = stream_of(cfg)
     tokenizer = build_tokenizer(cfg.tokenizer, has_decoder=True, seed=0)
     objective = Autoencoding(tokenizer, straight_through=straight_through, kl_weight=0.01)
@@ -337,7 +338,7 @@ def test_warm_up_in_steps_is_that_of_as_many_epochs() -> None:
 
 def test_the_tokenizers_run_has_the_runs_settings_but_for_its_own(few_digits, tmp_path) -> None:
     cfg = pretraining(few_digits, "hardware.amp_level=O1", "optimizer.layer_decay=0.9", "seed=3")
-    run = stages.tokenizer_run(cfg, tmp_path / "run")
+    run = tokenizer_run(cfg, tmp_path / "run")
     assert (run.task, run.objective, run.hardware.amp_level) == ("train_tokenizer", "val/loss", "O0")
     assert (run.seed, run.dataset, run.tokenizer.vocabulary) == (3, cfg.dataset, 16)
     assert run.optimizer.base_lr == cfg.tokenizer.training["optimizer"]["base_lr"]
@@ -347,4 +348,4 @@ def test_the_tokenizers_run_has_the_runs_settings_but_for_its_own(few_digits, tm
 def test_wrong_settings_of_the_tokenizers_run_are_named(few_digits, tmp_path) -> None:
     cfg = pretraining(few_digits, "+tokenizer.training.optimizer.lrr=1")
     with pytest.raises(UserError, match=r"tokenizer\.training.*\n.*optimizer\.lrr: there is no such setting"):
-        stages.tokenizer_run(cfg, tmp_path / "run")
+        tokenizer_run(cfg, tmp_path / "run")

@@ -5,7 +5,7 @@ import pytest
 from conftest import GOLDEN, agree
 from PIL import Image
 
-from beit_exp.augment_policy import Policy, parse_policy
+from beit_exp.config.augment_policy import Policy, parse_policy
 from beit_exp.data import randaugment
 from beit_exp.data.randaugment import apply_operation, operations, rand_augment
 

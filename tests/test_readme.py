@@ -12,7 +12,7 @@ import pytest
 from conftest import GOLDEN, ROOT, TINY, Command, compose
 from whole_runs import metrics_of
 
-from beit_exp import config
+from beit_exp.config.mapping import build_config
 
 DOCUMENTS = ("README.md", "README_CN.md")
 OPTIONS_OF_HYDRA = ("--help", "--cfg", "job", "-m")
@@ -55,7 +55,7 @@ def test_a_documented_command_is_a_valid_run(document: str, command: str) -> Non
     places = dict.fromkeys(NEEDED, "somewhere") | {"N": "10"}
     overrides = overrides_of(command, places)
     single = [re.sub(r"^([\w.]+)=([^\[,]+),.*", r"\1=\2", word) for word in overrides]  # of a sweep, its first job
-    assert config.from_mapping(compose(*single)).seed >= 0
+    assert build_config(compose(*single)).seed >= 0
 
 
 def test_both_documents_show_the_same_runs() -> None:

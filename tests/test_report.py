@@ -14,21 +14,22 @@ import pytest
 from conftest import make_config
 from PIL import Image
 
-from beit_exp import config, tracking
-from beit_exp.config import UserError
+from beit_exp.config.mapping import load_config, save_config
 from beit_exp.data.sources import ImageList, describe, list_classes
+from beit_exp.errors import UserError
 from beit_exp.report.__main__ import main
 from beit_exp.report.mistakes import most_wrong, plot_outcomes
+from beit_exp.report.outcomes import Outcomes
 from beit_exp.report.page import as_html, as_markdown, as_text, duration, table
 from beit_exp.report.plots import plot_response
 from beit_exp.report.runs import Run, differing_keys, ranked, read_directory, read_place, read_value
 from beit_exp.report.summary import summary
-from beit_exp.train.evaluate import Outcomes
+from beit_exp.tracking.mlflow_sink import sync
 
 
 def write_run(folder: Path, *overrides: str, top1: tuple[float, ...], is_done: bool = True) -> None:
     """A run directory as a run leaves it, with an evaluation an epoch."""
-    config.save(make_config(*overrides), folder / "config.yaml")
+    save_config(make_config(*overrides), folder / "config.yaml")
     records = []
     for epoch, value in enumerate(top1, start=1):
         record = {"step": 10 * epoch, "epoch": float(epoch), "time": 1000.0 + 60 * epoch}
@@ -107,12 +108,12 @@ def test_text_of_a_run_cannot_break_the_page_or_the_table() -> None:
 def test_report_from_a_store_equals_that_from_directories(swept: Path, tmp_path: Path, capsys) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     for folder in sorted(swept.glob("*0.[67]5")):
-        cfg = config.load(folder / "config.yaml")
+        cfg = load_config(folder / "config.yaml")
         here = cfg.model_copy(
             update={"tracking": cfg.tracking.model_copy(update={"uri": uri, "run_name": folder.name})}
         )
-        config.save(here, folder / "config.yaml")
-        tracking.sync(here, folder)
+        save_config(here, folder / "config.yaml")
+        sync(here, folder)
     (from_disk, *_), (from_store, *_) = ranked(read_place(swept)), ranked(read_stored(uri, "beit"))
     assert from_store.settings["optimizer.layer_decay"] == 0.75 and from_store.best == from_disk.best
     assert (from_store.name, from_store.status) == (from_disk.name, "finished")
@@ -143,7 +144,7 @@ def test_a_place_without_a_run_is_named(tmp_path: Path, capsys) -> None:
 
 
 def test_a_run_that_has_just_begun_is_a_row(tmp_path: Path) -> None:
-    config.save(make_config(), tmp_path / "config.yaml")
+    save_config(make_config(), tmp_path / "config.yaml")
     run = read_directory(tmp_path)
     assert (run.status, run.best, run.images_per_s, run.elapsed_s) == ("unfinished", None, None, None)
     assert table([run])[1][0][-1] == "unfinished"

@@ -13,7 +13,7 @@ import pytest
 from conftest import Command
 from whole_runs import children, is_alive, metrics_of, records, run_id, same_weights, small, wait_for, without_times
 
-from beit_exp.tracking import read_records
+from beit_exp.tracking.records import read_records
 from beit_exp.train.checkpoint import CheckpointFolder, load_checkpoint
 
 pytestmark = pytest.mark.slow

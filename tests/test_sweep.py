@@ -10,7 +10,12 @@ import pytest
 from conftest import ROOT, make_config
 from omegaconf import OmegaConf
 
-from beit_exp import command, cores, sweep
+from beit_exp import command
+from beit_exp.hardware import cores
+from beit_exp.hardware.cores import CARDS, own_cores, share_of_machine
+from beit_exp.launch import overrides, sweep
+from beit_exp.launch.overrides import PLUGINS, check_overrides
+from beit_exp.launch.run_directory import last_error
 
 
 @pytest.fixture
@@ -73,26 +78,26 @@ def test_jobs_at_once_have_cores_and_cards_of_their_own(tmp_path: Path, monkeypa
     monkeypatch.setattr(cores, "own_cores", lambda: [0, 1, 2, 3, 4])
     monkeypatch.setattr(os, "sched_setaffinity", lambda _, mine: pinned.append(set(mine)), raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
-    monkeypatch.setenv(cores.CARDS, "4,5,6,7")
-    with cores.share_of_machine(tmp_path, jobs=2, device_num=2):
-        first = os.environ[cores.CARDS]
-        os.environ[cores.CARDS] = "4,5,6,7"  # as another process finds it
-        with cores.share_of_machine(tmp_path, jobs=2, device_num=2):
-            second = os.environ[cores.CARDS]
+    monkeypatch.setenv(CARDS, "4,5,6,7")
+    with share_of_machine(tmp_path, jobs=2, device_num=2):
+        first = os.environ[CARDS]
+        os.environ[CARDS] = "4,5,6,7"  # as another process finds it
+        with share_of_machine(tmp_path, jobs=2, device_num=2):
+            second = os.environ[CARDS]
             with (
                 pytest.raises(RuntimeError, match="more than 2 jobs"),
-                cores.share_of_machine(tmp_path, jobs=2, device_num=2),
+                share_of_machine(tmp_path, jobs=2, device_num=2),
             ):
                 pass
-    assert (first, second, os.environ[cores.CARDS]) == ("4,5", "6,7", "4,5,6,7")
+    assert (first, second, os.environ[CARDS]) == ("4,5", "6,7", "4,5,6,7")
     assert pinned == [{0, 2, 4}, {1, 3}, {0, 1, 2, 3, 4}, {0, 1, 2, 3, 4}]
 
 
 def test_a_job_alone_keeps_the_whole_machine(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.delenv(cores.CARDS, raising=False)
-    before = cores.own_cores()
-    with cores.share_of_machine(tmp_path, jobs=1, device_num=1):
-        assert cores.own_cores() == before and cores.CARDS not in os.environ
+    monkeypatch.delenv(CARDS, raising=False)
+    before = own_cores()
+    with share_of_machine(tmp_path, jobs=1, device_num=1):
+        assert own_cores() == before and CARDS not in os.environ
     assert list(tmp_path.iterdir()) == []
 
 
@@ -102,8 +107,8 @@ def test_more_jobs_than_cores_share_them(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(os, "sched_setaffinity", lambda _, mine: pinned.append(list(mine)), raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
     with (
-        cores.share_of_machine(tmp_path, jobs=2, device_num=1),
-        cores.share_of_machine(tmp_path, jobs=2, device_num=1),
+        share_of_machine(tmp_path, jobs=2, device_num=1),
+        share_of_machine(tmp_path, jobs=2, device_num=1),
     ):
         assert pinned == [[3], [3]]
 
@@ -116,12 +121,12 @@ def test_a_search_is_given_a_finite_number(tmp_path: Path, value: str, objective
     assert found == (50.0 if value == "50.0" else worst)
 
 
-@pytest.mark.parametrize("choice", list(command.PLUGINS))
+@pytest.mark.parametrize("choice", list(PLUGINS))
 def test_a_missing_plugin_is_named_with_its_installation(choice: str, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(command, "find_spec", lambda _: None)
+    monkeypatch.setattr(overrides, "find_spec", lambda _: None)
     with pytest.raises(SystemExit):
-        command.check_overrides([choice])
-    extra = command.PLUGINS[choice][1]
+        check_overrides([choice])
+    extra = PLUGINS[choice][1]
     assert (
         f"{choice} needs another package: pip install -c .ci/constraints.txt -e '.[{extra}]'" in capsys.readouterr().err
     )
@@ -131,5 +136,5 @@ def test_a_missing_plugin_is_named_with_its_installation(choice: str, monkeypatc
 def test_the_last_error_of_a_log_is_what_a_failed_job_says(tmp_path: Path) -> None:
     lines = ["12:00 INFO a: x", "12:01 ERROR beit_exp.worker: the first", "12:02 ERROR beit_exp.worker: key: value"]
     (tmp_path / "launch.log").write_text("\n".join(lines))
-    assert command.last_error(tmp_path) == "key: value"
-    assert command.last_error(tmp_path / "nowhere") is None
+    assert last_error(tmp_path) == "key: value"
+    assert last_error(tmp_path / "nowhere") is None

@@ -16,7 +16,7 @@ from conftest import Command
 from PIL import Image
 from whole_runs import TrackingServer, metrics_of, records, small, wait_for
 
-from beit_exp import config
+from beit_exp.config.mapping import load_config
 from beit_exp.model.build import build_model
 from beit_exp.model.precision import build_precision
 from beit_exp.train.checkpoint import load_checkpoint
@@ -39,7 +39,7 @@ def test_a_sweep_is_one_parent_with_a_child_per_value(launch: Command, few_digit
     moved = []
     for decay in (0.65, 0.75, 0.85):
         folder = tmp_path / "sweep" / f"optimizer.layer_decay={decay}"
-        cfg = config.load(folder / "config.yaml")
+        cfg = load_config(folder / "config.yaml")
         start = build_model(cfg.model, num_classes=10, precision=build_precision("O0", half=ms.float32), seed=cfg.seed)
         trained = load_checkpoint(folder / "checkpoints" / "step_00000010.safetensors").tensors
         name = "patch_embed.proj.weight"

@@ -9,10 +9,16 @@ from pathlib import Path
 import pytest
 from conftest import make_config
 
-from beit_exp import config, environment, store, tracking
-from beit_exp.files import replacing, write_atomically
-from beit_exp.store import open_experiment, resolve_uri
-from beit_exp.tracking import Interrupted, read_records
+from beit_exp.config.mapping import save_config
+from beit_exp.config.schema import setting_names
+from beit_exp.errors import Interrupted
+from beit_exp.hardware.environment import cann_version, environment_tags
+from beit_exp.storage.files import replacing, write_atomically
+from beit_exp.tracking import mlflow_sink, mlflow_store, mlflow_write
+from beit_exp.tracking.mlflow_sink import sync
+from beit_exp.tracking.mlflow_store import open_experiment, resolve_uri
+from beit_exp.tracking.records import keep_records, read_records
+from beit_exp.tracking.tracker import open_tracker
 
 
 @pytest.fixture
@@ -20,7 +26,7 @@ def run(tmp_path: Path):
     """A configuration and a run directory that log to a SQLite store."""
     cfg = make_config(f"tracking.uri=sqlite:///{tmp_path / 'store' / 'mlflow.db'}", "tracking.run_name=test")
     run_dir = tmp_path / "run"
-    config.save(cfg, run_dir / "config.yaml")
+    save_config(cfg, run_dir / "config.yaml")
     return cfg, run_dir
 
 
@@ -31,13 +37,13 @@ def stored_run(cfg, run_dir: Path):
 
 def test_a_run_holds_every_setting_every_metric_and_the_configuration(run) -> None:
     cfg, run_dir = run
-    with tracking.start(cfg, run_dir) as tracker:
+    with open_tracker(cfg, run_dir) as tracker:
         for step in (1, 2, 3):
             tracker.log({"train/loss": 1 / step, "optim/lr": step * 1e-5}, step=step, epoch=step / 3)
     client, stored = stored_run(cfg, run_dir)
     assert stored.info.status == "FINISHED"
     assert stored.data.params["optimizer.base_lr"] == "0.002"
-    assert stored.data.params.keys() == set(config.keys()) - {"tracking.run_name", "tracking.tags"}
+    assert stored.data.params.keys() == set(setting_names()) - {"tracking.run_name", "tracking.tags"}
     history = client.get_metric_history(stored.info.run_id, "train/loss")
     assert [(metric.step, metric.value) for metric in history] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
     assert [artifact.path for artifact in client.list_artifacts(stored.info.run_id)] == ["config.yaml"]
@@ -51,7 +57,7 @@ def test_status_is_true_to_what_happened(run, error, status: str) -> None:
     cfg, run_dir = run
 
     def work() -> None:
-        with tracking.start(cfg, run_dir):
+        with open_tracker(cfg, run_dir):
             if error:
                 raise error
 
@@ -65,12 +71,12 @@ def test_status_is_true_to_what_happened(run, error, status: str) -> None:
 
 def test_a_resumed_run_goes_on_in_the_same_mlflow_run_without_duplicates(run) -> None:
     cfg, run_dir = run
-    with pytest.raises(Interrupted), tracking.start(cfg, run_dir) as tracker:
+    with pytest.raises(Interrupted), open_tracker(cfg, run_dir) as tracker:
         for step in (1, 2, 3):
             tracker.log({"train/loss": float(step)}, step=step, epoch=0)
         raise Interrupted(15)
     first = stored_run(cfg, run_dir)[1].info.run_id
-    with tracking.start(cfg, run_dir) as tracker:
+    with open_tracker(cfg, run_dir) as tracker:
         tracker.rewind(2)
         for step in (3, 4):
             tracker.log({"train/loss": float(step)}, step=step, epoch=0)
@@ -86,7 +92,7 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run_without_duplicates(run) ->
 def test_a_store_that_cannot_be_reached_costs_nothing_but_a_warning(run, caplog) -> None:
     cfg, run_dir = run
     tracking_cfg = cfg.tracking.model_copy(update={"uri": "http://127.0.0.1:9"})
-    with tracking.start(cfg.model_copy(update={"tracking": tracking_cfg}), run_dir) as tracker:
+    with open_tracker(cfg.model_copy(update={"tracking": tracking_cfg}), run_dir) as tracker:
         tracker.log({"train/loss": 1.0}, step=1, epoch=0)
     assert read_records(run_dir / "metrics.jsonl")[0]["train/loss"] == 1.0
     assert "metrics.jsonl has it all" in caplog.text
@@ -96,8 +102,8 @@ def test_a_store_that_cannot_be_reached_costs_nothing_but_a_warning(run, caplog)
 def flaky(monkeypatch):
     """A store that fails as often as `failures` says, by the kind of request, and is tried again at once."""
     failures = {"open": 0, "send": 0, "upload": 0}
-    monkeypatch.setattr(tracking, "RETRY_S", (0.01, 0.02))
-    monkeypatch.setattr(tracking, "SEND_EVERY_S", 0.01)
+    monkeypatch.setattr(mlflow_sink, "RETRY_S", (0.01, 0.02))
+    monkeypatch.setattr(mlflow_sink, "SEND_EVERY_S", 0.01)
 
     def failing(kind: str, function):
         def call(*arguments):
@@ -108,9 +114,9 @@ def flaky(monkeypatch):
 
         return call
 
-    monkeypatch.setattr(store, "open_run", failing("open", store.open_run))
-    monkeypatch.setattr(store, "send", failing("send", store.send))
-    monkeypatch.setattr(store, "send_facts", failing("upload", store.send_facts))
+    monkeypatch.setattr(mlflow_write, "open_run", failing("open", mlflow_write.open_run))
+    monkeypatch.setattr(mlflow_write, "send", failing("send", mlflow_write.send))
+    monkeypatch.setattr(mlflow_write, "send_facts", failing("upload", mlflow_write.send_facts))
     return failures
 
 
@@ -127,7 +133,7 @@ def test_a_store_that_comes_back_is_sent_what_it_missed_and_the_run_says_so(run,
     cfg, run_dir = run
     flaky[kind] = 3
     caplog.set_level("INFO")
-    with tracking.start(cfg, run_dir) as tracker:
+    with open_tracker(cfg, run_dir) as tracker:
         for step in range(1, 6):
             tracker.log({"train/loss": 1.0 / step}, step=step, epoch=0)
         wait_until(lambda: flaky[kind] == 0 and f"the tracking store {cfg.tracking.uri} is back" in caplog.text)
@@ -142,10 +148,10 @@ def test_a_store_that_does_not_answer_keeps_nobody_waiting_and_holds_no_records_
     run, monkeypatch, caplog
 ) -> None:
     cfg, run_dir = run
-    answers, open_run = threading.Event(), store.open_run
-    monkeypatch.setattr(store, "open_run", lambda *args: answers.wait(60) and open_run(*args))
-    monkeypatch.setattr(tracking, "CLOSE_TIMEOUT_S", 0.1)
-    with tracking.start(cfg, run_dir) as tracker:
+    answers, open_run = threading.Event(), mlflow_write.open_run
+    monkeypatch.setattr(mlflow_write, "open_run", lambda *args: answers.wait(60) and open_run(*args))
+    monkeypatch.setattr(mlflow_sink, "CLOSE_TIMEOUT_S", 0.1)
+    with open_tracker(cfg, run_dir) as tracker:
         for step in range(5000):
             tracker.log({"train/loss": 1.0}, step=step, epoch=0)
         assert len(tracker.sink.uploads) == 1  # the environment's tags
@@ -159,11 +165,11 @@ def test_a_store_that_does_not_answer_keeps_nobody_waiting_and_holds_no_records_
 def test_what_a_store_missed_is_sent_once(run) -> None:
     cfg, run_dir = run
     gone = cfg.model_copy(update={"tracking": cfg.tracking.model_copy(update={"uri": "http://127.0.0.1:9"})})
-    with tracking.start(gone, run_dir) as tracker:
+    with open_tracker(gone, run_dir) as tracker:
         for step in (1, 2, 3):
             tracker.log({"train/loss": 1.0 / step, "optim/lr": 0.1}, step=step, epoch=0)
     (run_dir / "metrics.json").write_text("{}")
-    assert [tracking.sync(cfg, run_dir), tracking.sync(cfg, run_dir)] == [9, 0]  # loss, rate and epoch of three steps
+    assert [sync(cfg, run_dir), sync(cfg, run_dir)] == [9, 0]  # loss, rate and epoch of three steps
     client, stored = stored_run(cfg, run_dir)
     assert stored.info.status == "FINISHED"
     assert [metric.value for metric in client.get_metric_history(stored.info.run_id, "train/loss")] == [1, 0.5, 1 / 3]
@@ -171,7 +177,7 @@ def test_what_a_store_missed_is_sent_once(run) -> None:
 
 def test_a_run_is_tagged_with_code_and_versions(run) -> None:
     cfg, run_dir = run
-    with tracking.start(cfg, run_dir):
+    with open_tracker(cfg, run_dir):
         pass
     tags = stored_run(cfg, run_dir)[1].data.tags
     assert tags["numpy"].startswith("1.26") and tags["mindspore"].startswith("2.10")
@@ -182,16 +188,16 @@ def test_a_run_is_tagged_with_code_and_versions(run) -> None:
 def test_the_version_of_cann_is_that_of_the_toolkit_in_use(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delenv("ASCEND_HOME_PATH", raising=False)
     monkeypatch.setenv("ASCEND_TOOLKIT_HOME", str(tmp_path))
-    assert environment.cann_version() is None
+    assert cann_version() is None
     (tmp_path / "x86_64-linux").mkdir()
     (tmp_path / "x86_64-linux" / "ascend_toolkit_install.info").write_text("package_name=a\nversion=8.0.RC3\n")
-    assert environment.environment_tags()["cann"] == "8.0.RC3"
+    assert environment_tags()["cann"] == "8.0.RC3"
 
 
 def test_a_record_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"ste')
-    tracking.keep_records(path, 1)
+    keep_records(path, 1)
     assert path.read_text() == '{"step": 1}\n'
 
 
@@ -207,17 +213,17 @@ def test_a_fresh_sqlite_store_is_set_up_once_by_many_threads(tmp_path: Path) -> 
 
 def test_a_set_up_that_is_cut_short_leaves_no_store_behind(tmp_path: Path, monkeypatch) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    make = store.open_store
+    make = mlflow_store.open_store
 
     def killed(draft: str):
         make(draft).search_experiments(max_results=1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store, "open_store", killed)
+    monkeypatch.setattr(mlflow_store, "open_store", killed)
     with pytest.raises(KeyboardInterrupt):
         open_experiment(uri, "beit")
     assert [path.name for path in tmp_path.iterdir()] == [".mlflow.db.lock"]
-    monkeypatch.setattr(store, "open_store", make)
+    monkeypatch.setattr(mlflow_store, "open_store", make)
     assert open_experiment(uri, "beit")[1]
 
 

@@ -11,14 +11,14 @@ import pytest
 from conftest import make_config
 from mindspore import Parameter, Tensor
 
-from beit_exp.config import UserError
 from beit_exp.data.mixup import soft_targets
+from beit_exp.errors import Interrupted, UserError
+from beit_exp.inference.evaluate import batch_sums, evaluate
 from beit_exp.model.build import build_model
 from beit_exp.model.precision import Precision, build_precision
 from beit_exp.optim.update import build_optimizer
-from beit_exp.tracking import Interrupted
+from beit_exp.report.outcomes import Outcomes
 from beit_exp.train.checkpoint import CheckpointFolder, load_checkpoint, restore, save_checkpoint
-from beit_exp.train.evaluate import Outcomes, batch_sums, evaluate
 from beit_exp.train.loop import due, is_better
 from beit_exp.train.loss_scale import LossScale
 from beit_exp.train.losses import Classification

@@ -14,12 +14,14 @@ from conftest import GOLDEN, make_config
 from mindspore import Tensor
 from safetensors.numpy import load_file, save_file
 
-from beit_exp import weights
-from beit_exp.config import UserError
+from beit_exp.errors import UserError
 from beit_exp.model.build import build_model
 from beit_exp.model.precision import build_precision
-from beit_exp.torch_file import read_torch_file
 from beit_exp.train.checkpoint import save_checkpoint
+from beit_exp.weights.__main__ import main
+from beit_exp.weights.load import load_pretrained, load_trained, read_weights
+from beit_exp.weights.resize import _bicubic, resize_positions
+from beit_exp.weights.torch_file import read_torch_file
 
 OFFICIAL = GOLDEN / "model" / "rel_pos" / "official.pth"
 SHARED = GOLDEN / "model" / "shared_rel_pos" / "official.pth"
@@ -92,7 +94,7 @@ def test_official_file_is_read_without_torch(official: dict[str, np.ndarray]) ->
 @pytest.mark.parametrize("kind", ["timm", "hugging face", "ours", "mindspore"])
 def test_every_format_gives_the_same_network(kind: str, official: dict[str, np.ndarray], tmp_path: Path) -> None:
     reference = build()
-    weights.load_trained(reference, str(OFFICIAL))
+    load_trained(reference, str(OFFICIAL))
     if kind == "ours":
         path = str(tmp_path / "step.safetensors")
         save_checkpoint(Path(path), {f"model/{p.name}": p for p in reference.get_parameters()}, {"classes": ["a"]})
@@ -105,7 +107,7 @@ def test_every_format_gives_the_same_network(kind: str, official: dict[str, np.n
     else:
         path = save(official if kind == "timm" else hugging_face_names(official), tmp_path / "w.safetensors")
     network = build()
-    outcome = weights.load_trained(network, path)
+    outcome = load_trained(network, path)
     assert (len(outcome.loaded), outcome.new, outcome.unused) == (len(reference.parameters_dict()), [], [])
     for parameter in reference.get_parameters():
         assert (value(network, parameter.name) == parameter.asnumpy()).all(), parameter.name
@@ -114,16 +116,16 @@ def test_every_format_gives_the_same_network(kind: str, official: dict[str, np.n
 def test_half_precision_files_are_widened(official: dict[str, np.ndarray], tmp_path: Path) -> None:
     path = save({name: array.astype(np.float16) for name, array in official.items()}, tmp_path / "half.safetensors")
     network = build()
-    weights.load_trained(network, path)
+    load_trained(network, path)
     np.testing.assert_allclose(value(network, "head.weight"), official["head.weight"], rtol=1e-3)
 
 
 def test_conversion_there_and_back_changes_nothing(official: dict[str, np.ndarray], tmp_path: Path) -> None:
     ours, back = tmp_path / "ours.safetensors", tmp_path / "official.safetensors"
-    assert weights.main([str(OFFICIAL), str(ours)]) == 0
+    assert main([str(OFFICIAL), str(ours)]) == 0
     theirs = tmp_path / "huggingface.safetensors"
-    assert weights.main([str(ours), str(theirs), "--to", "huggingface"]) == 0
-    assert weights.main([str(theirs), str(back), "--to", "official"]) == 0
+    assert main([str(ours), str(theirs), "--to", "huggingface"]) == 0
+    assert main([str(theirs), str(back), "--to", "official"]) == 0
     found = load_file(back)
     expected = {name: array for name, array in official.items() if not name.endswith("relative_position_index")}
     assert found.keys() == expected.keys()
@@ -136,7 +138,7 @@ def test_conversion_there_and_back_changes_nothing(official: dict[str, np.ndarra
 def test_a_foreign_head_is_dropped_with_its_bias(official: dict[str, np.ndarray]) -> None:
     network = build(num_classes=7)
     before = value(network, "head.weight").copy()
-    outcome = weights.load_pretrained(network, str(OFFICIAL))
+    outcome = load_pretrained(network, str(OFFICIAL))
     assert outcome.new == ["head.weight", "head.bias"]
     assert len(outcome.dropped) == 2
     assert (value(network, "head.weight") == before).all()
@@ -145,7 +147,7 @@ def test_a_foreign_head_is_dropped_with_its_bias(official: dict[str, np.ndarray]
 
 def test_a_trained_checkpoint_must_bring_its_head() -> None:
     with pytest.raises(UserError, match=r"does not fit the network.*head.weight is \(10, 48\), needed \(7, 48\)"):
-        weights.load_trained(build(num_classes=7), str(OFFICIAL))
+        load_trained(build(num_classes=7), str(OFFICIAL))
 
 
 def test_a_shared_table_is_copied_to_every_block_and_pretraining_leftovers_are_listed(tmp_path: Path) -> None:
@@ -158,7 +160,7 @@ def test_a_shared_table_is_copied_to_every_block_and_pretraining_leftovers_are_l
         "norm.weight": np.ones(48, np.float32),
     }
     network = build()
-    outcome = weights.load_pretrained(network, save(arrays, tmp_path / "pt22k.safetensors"))
+    outcome = load_pretrained(network, save(arrays, tmp_path / "pt22k.safetensors"))
     assert outcome.new == ["fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"]
     assert sorted(outcome.unused) == ["lm_head.weight", "mask_token", "norm.weight"]
     for block in range(3):
@@ -168,7 +170,7 @@ def test_a_shared_table_is_copied_to_every_block_and_pretraining_leftovers_are_l
 
 def test_tables_are_resized_for_another_image_size() -> None:
     network = build("model.image_size=48")
-    outcome = weights.load_pretrained(network, str(OFFICIAL))
+    outcome = load_pretrained(network, str(OFFICIAL))
     assert len(outcome.resized) == 3
     assert "(52, 3) -> (124, 3)" in outcome.resized[0]
     assert "resized        3" in outcome.table()
@@ -177,7 +179,7 @@ def test_tables_are_resized_for_another_image_size() -> None:
 def test_resized_positions_keep_the_class_token_and_a_constant() -> None:
     positions = np.random.default_rng(0).standard_normal((1, 17, 4)).astype(np.float32)
     positions[:, 1:] = 3.0
-    found = weights.resize_positions(positions, 50)
+    found = resize_positions(positions, 50)
     assert found.shape == (1, 50, 4)
     assert (found[:, 0] == positions[:, 0]).all()
     np.testing.assert_allclose(found[:, 1:], 3.0, rtol=1e-6)
@@ -186,7 +188,7 @@ def test_resized_positions_keep_the_class_token_and_a_constant() -> None:
 def test_resized_positions_are_torchs_bicubic() -> None:
     # torch.nn.functional.interpolate(arange(4.).view(1, 1, 1, 4) ** 2, (1, 6), mode="bicubic")
     expected = [-0.0868, 0.2188, 1.4306, 3.1528, 6.7812, 9.4340]
-    row = weights._bicubic(4, 6) @ np.arange(4.0) ** 2
+    row = _bicubic(4, 6) @ np.arange(4.0) ** 2
     np.testing.assert_allclose(row, expected, atol=1e-4)
 
 
@@ -202,7 +204,7 @@ def test_a_file_that_carries_code_is_refused_and_not_run(tmp_path: Path) -> None
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps({"model": Evil()}))
     with pytest.raises(UserError, match=r"evil.pth is refused: it asks to run posix.mkdir"):
-        weights.read_weights(path)
+        read_weights(path)
     assert not (tmp_path / "was_here").exists()
 
 
@@ -212,7 +214,7 @@ def test_a_truncated_file_is_refused(share: float, tmp_path: Path) -> None:
     content = OFFICIAL.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(UserError, match=r"cut.pth is truncated, or not the zip format"):
-        weights.read_weights(path)
+        read_weights(path)
 
 
 def test_a_tensor_beyond_its_storage_is_refused(tmp_path: Path) -> None:
@@ -224,18 +226,18 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "short.pth"
     path.write_bytes(text.getvalue())
     with pytest.raises(UserError, match=r"short.pth is refused: storage 0 holds"):
-        weights.read_weights(path)
+        read_weights(path)
 
 
 def test_a_file_of_another_architecture_is_refused(tmp_path: Path) -> None:
     path = save({"layer1.0.conv1.weight": np.zeros((3, 3), np.float32)}, tmp_path / "resnet.safetensors")
     with pytest.raises(UserError, match="resnet.safetensors holds no weights of a BEiT"):
-        weights.load_pretrained(build(), path)
+        load_pretrained(build(), path)
 
 
 def test_a_deeper_file_is_refused() -> None:
     with pytest.raises(UserError, match=r"blocks.2.gamma_1 \(48,\) has no place in the network"):
-        weights.load_pretrained(build("model.depth=2"), str(OFFICIAL))
+        load_pretrained(build("model.depth=2"), str(OFFICIAL))
 
 
 def test_a_missing_block_is_refused(official: dict[str, np.ndarray], tmp_path: Path) -> None:
@@ -244,31 +246,31 @@ def test_a_missing_block_is_refused(official: dict[str, np.ndarray], tmp_path: P
     with pytest.raises(
         UserError, match=r"gap.safetensors does not fit the network: .*blocks.1.gamma_1 \(48,\) is missing"
     ):
-        weights.load_pretrained(build(), path)
+        load_pretrained(build(), path)
 
 
 def test_an_absent_head_is_an_error_where_the_file_is_not_from_pretraining(official, tmp_path: Path) -> None:
     arrays = {name: array for name, array in official.items() if not name.startswith("fc_norm.")}
     with pytest.raises(UserError, match=r"fc_norm.weight \(48,\) is missing"):
-        weights.load_pretrained(build(), save(arrays, tmp_path / "w.safetensors"))
+        load_pretrained(build(), save(arrays, tmp_path / "w.safetensors"))
 
 
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.h5"
     path.write_bytes(b"x")
     with pytest.raises(UserError, match=r"weights are read from .pth, .pt, .bin, .safetensors and .ckpt files alone"):
-        weights.read_weights(path)
+        read_weights(path)
 
 
 def test_junk_safetensors_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "junk.safetensors"
     path.write_bytes(b"junk" * 100)
     with pytest.raises(UserError, match=r"junk.safetensors cannot be read"):
-        weights.read_weights(path)
+        read_weights(path)
 
 
 def test_loaded_weights_give_the_published_logits_through_every_layer() -> None:
     reference = np.load(GOLDEN / "model" / "rel_pos" / "reference.npz")
     network = build()
-    weights.load_trained(network, str(OFFICIAL))
+    load_trained(network, str(OFFICIAL))
     np.testing.assert_allclose(network(Tensor(reference["images"])).asnumpy(), reference["logits"], atol=1e-4)

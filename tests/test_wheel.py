@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, TINY
 from whole_runs import metrics_of
 
-from beit_exp.model import native
+from beit_exp.model.operations import onednn_kernels
 
 pytestmark = pytest.mark.slow
 PIPED = {"capture_output": True, "text": True}
@@ -42,10 +42,10 @@ def test_the_wheel_brings_the_command_and_every_setting(tmp_path: Path, few_digi
     done = subprocess.run([environment / "bin" / "beit-exp", *settings], cwd=tmp_path, env=own, check=False, **PIPED)
     assert done.returncode == 0, done.stdout + done.stderr
     assert metrics_of(tmp_path / "run")["epoch"] == 2
-    code = "import beit_exp.command as command, beit_exp.model.native as native; print(command.CONF, native.describe())"
+    code = "from beit_exp.launch.overrides import CONF; from beit_exp.model.operations import onednn_kernels; print(CONF, onednn_kernels.describe())"
     found = subprocess.run([python, "-c", code], cwd=tmp_path, env=own, check=True, **PIPED).stdout.strip()
     place, _, kernels = found.splitlines()[-1].partition(" ")
-    assert kernels == native.describe()
+    assert kernels == onednn_kernels.describe()
     installed, cloned = Path(place), ROOT / "conf"
     assert installed.is_relative_to(environment)
     names = {str(path.relative_to(cloned)) for path in cloned.rglob("*.yaml")}

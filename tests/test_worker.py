@@ -6,18 +6,19 @@ from pathlib import Path
 import pytest
 from conftest import make_config
 
-from beit_exp import config, hardware, worker
-from beit_exp.config import UserError
-from beit_exp.tracking import Interrupted
+from beit_exp import worker
+from beit_exp.config.mapping import save_config
+from beit_exp.errors import Interrupted, UserError
+from beit_exp.hardware.process import LAUNCHER
 
 
 @pytest.fixture
 def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run directory, in a process that was started as a worker is."""
-    monkeypatch.setenv(hardware.LAUNCHER, str(os.getpid()))
+    monkeypatch.setenv(LAUNCHER, str(os.getpid()))
     monkeypatch.setattr(worker, "set_up_logging", lambda *_, **__: None)  # pytest has its own
     cfg = make_config(f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}")
-    config.save(cfg, tmp_path / "run" / "config.yaml")
+    save_config(cfg, tmp_path / "run" / "config.yaml")
     return tmp_path / "run"
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from conftest import TINY
 
-from beit_exp.cluster import free_port
-from beit_exp.tracking import read_records
+from beit_exp.hardware.cluster import free_port
+from beit_exp.tracking.records import read_records
 from beit_exp.train.checkpoint import load_checkpoint
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from beit_exp.config import UserError
+from beit_exp.errors import UserError
 
 ENDING = ".tar"
 INSIDE = f"{ENDING}/"

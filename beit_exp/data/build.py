@@ -12,11 +12,12 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from beit_exp.config import Config, UserError
-from beit_exp.cores import own_cores
+from beit_exp.config.schema import Config
 from beit_exp.data.mixup import mix_batch
 from beit_exp.data.sources import ImageList
 from beit_exp.data.transforms import load_image, make_eval_transform, make_train_transform
+from beit_exp.errors import UserError
+from beit_exp.hardware.cores import own_cores
 from beit_exp.randomness import Stream, generator
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from beit_exp.config import AugmentConfig
+from beit_exp.config.schema import AugmentConfig
 
 Box = tuple[int, int, int, int]  # top, bottom, left, right
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from beit_exp.augment_policy import MAX_LEVEL, Policy
+from beit_exp.config.augment_policy import MAX_LEVEL, Policy
 from beit_exp.data.resample import slide
 
 APPLY_PROBABILITY = 0.5

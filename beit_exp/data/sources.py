@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from beit_exp.config import Config, DatasetConfig, UserError
+from beit_exp.config.schema import Config, DatasetConfig
 from beit_exp.data import archives
 from beit_exp.data.archives import ENDING
 from beit_exp.data.digits import write_digits
+from beit_exp.errors import UserError
 from beit_exp.randomness import Stream, generator
-from beit_exp.storage import is_remote, local_copy
+from beit_exp.storage.remote import is_remote, local_copy
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 STAT_THREADS, STAT_CHUNK = 8, 1000

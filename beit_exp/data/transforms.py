@@ -13,12 +13,13 @@ import numpy as np
 from numba import njit
 from PIL import Image, ImageEnhance
 
-from beit_exp.augment_policy import parse_policy
-from beit_exp.config import AugmentConfig, DatasetConfig, UserError
+from beit_exp.config.augment_policy import parse_policy
+from beit_exp.config.schema import AugmentConfig, DatasetConfig
 from beit_exp.data import archives
 from beit_exp.data.erasing import random_erasing
 from beit_exp.data.randaugment import rand_augment
 from beit_exp.data.resample import resize
+from beit_exp.errors import UserError
 
 RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,

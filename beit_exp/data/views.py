@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from beit_exp.config import Config
+from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream, make_ahead
 from beit_exp.data.masking import block_mask
 from beit_exp.data.sources import ImageList

@@ -6,7 +6,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from beit_exp.model.layers import Dense, make_parameter
-from beit_exp.model.operations import Operations
+from beit_exp.model.operations.choice import Operations
 from beit_exp.model.precision import cast
 
 # B batch · N tokens, the class token first · D width · H heads · K width per head

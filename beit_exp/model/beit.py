@@ -10,10 +10,10 @@ from typing import Any
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from beit_exp.config import ModelConfig
+from beit_exp.config.schema import ModelConfig
 from beit_exp.model.attention import Attention, RelativePositionBias
 from beit_exp.model.layers import Dense, LayerNorm, Mlp, PatchEmbed, make_parameter
-from beit_exp.model.operations import Operations
+from beit_exp.model.operations.choice import Operations
 from beit_exp.model.precision import Precision, cast
 
 # B batch · N tokens, the class token first · P patches · R patches of a batch · M hidden ones of them · D width

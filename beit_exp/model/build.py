@@ -6,7 +6,7 @@ import numpy as np
 from mindspore import Tensor, nn
 from scipy.special import ndtr, ndtri
 
-from beit_exp.config import ModelConfig
+from beit_exp.config.schema import ModelConfig
 from beit_exp.model.beit import BEiT, MaskedBEiT
 from beit_exp.model.precision import Precision
 from beit_exp.randomness import Stream, generator

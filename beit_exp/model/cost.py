@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from beit_exp.config import Config, ModelConfig
+from beit_exp.config.schema import Config, ModelConfig
 
 TABLE_OF_CLASS_TOKEN = 3  # rows of a relative position table that belong to it
 FLOAT32, FLOAT16 = 4, 2  # bytes of a number

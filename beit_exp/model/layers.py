@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from beit_exp.model.operations import Operations
+from beit_exp.model.operations.choice import Operations
 from beit_exp.model.precision import cast
 
 # B batch · N tokens · D width · C channels · S image side · P patch side · G patches per side

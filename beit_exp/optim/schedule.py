@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from typing_extensions import assert_never
 
-from beit_exp.config import SchedulerConfig, UserError
+from beit_exp.config.schema import SchedulerConfig
+from beit_exp.errors import UserError
 
 
 def build_schedule(cfg: SchedulerConfig, *, peak_lr: float, epochs: int, steps_per_epoch: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from typing_extensions import assert_never
 
-from beit_exp.config import OptimizerConfig
+from beit_exp.config.schema import OptimizerConfig
 from beit_exp.optim.groups import Group, make_groups
 
 # P parameters. `rates_3P` holds, for each parameter, the learning rate, epsilon and weight decay of this step.

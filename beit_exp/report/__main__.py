@@ -11,12 +11,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from beit_exp import config
-from beit_exp.config import UserError
+from beit_exp.config.mapping import load_config
+from beit_exp.errors import UserError
 from beit_exp.report.page import as_text, table, write_report
 from beit_exp.report.runs import read_place, read_store
-from beit_exp.store import reason
-from beit_exp.tracking import sync
+from beit_exp.tracking.mlflow_sink import sync
+from beit_exp.tracking.mlflow_store import reason
 
 
 def main(arguments: list[str]) -> int:
@@ -51,7 +51,7 @@ def send(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m beit_exp.report sync")
     parser.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN_DIR")
     for run_dir in parser.parse_args(arguments).run_dirs:
-        cfg = config.load(run_dir / "config.yaml")
+        cfg = load_config(run_dir / "config.yaml")
         try:
             print(f"{run_dir}: {sync(cfg, run_dir)} metrics sent to {cfg.tracking.uri}")
         except UserError:

@@ -9,9 +9,9 @@ from PIL import Image
 
 from beit_exp.data.sources import ImageList
 from beit_exp.data.transforms import load_image
+from beit_exp.report.outcomes import Outcomes
 from beit_exp.report.plots import plot_confusion
 from beit_exp.report.sheets import CELL, draw_sheet
-from beit_exp.train.evaluate import Outcomes
 
 SHOWN = 24
 

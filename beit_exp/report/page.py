@@ -9,9 +9,9 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-from beit_exp.files import write_atomically
 from beit_exp.report.plots import plot_curves, plot_response
 from beit_exp.report.runs import Run, differing_keys, ranked
+from beit_exp.storage.files import write_atomically
 
 SHOWN_CURVES = 20
 TITLES = {

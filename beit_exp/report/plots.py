@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from beit_exp.files import replacing
 from beit_exp.optim.groups import Group
+from beit_exp.storage.files import replacing
 
 MANY_CLASSES = 40  # a matrix of more cannot be read
 CONFUSIONS = 25

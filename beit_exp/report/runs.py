@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from beit_exp import config, stored
-from beit_exp.config import UserError
-from beit_exp.tracking import read_records
+from beit_exp.config.mapping import flatten, load_config
+from beit_exp.errors import UserError
+from beit_exp.tracking import mlflow_read
+from beit_exp.tracking.records import read_records
 
 FAILED_FILE = "failed.json"  # left by the launcher: exit status and message
 PICTURES = ("schedule", "batch", "confusion", "mistakes")
@@ -106,7 +107,7 @@ def read_directory(folder: Path) -> Run:
     return Run(
         name=folder.name,
         status=status_of(folder),
-        settings=config.flatten(config.load(folder / "config.yaml")) if (folder / "config.yaml").exists() else {},
+        settings=flatten(load_config(folder / "config.yaml")) if (folder / "config.yaml").exists() else {},
         records=read_records(path) if path.exists() else [],
         pictures={name: path.read_bytes() for name, path in plots.items() if path.exists()},
         run_id=json.loads(tracked.read_text())["run_id"] if tracked.exists() else None,
@@ -123,7 +124,7 @@ def status_of(folder: Path) -> str:
 
 def read_store(uri: str, name: str) -> list[Run]:
     """From an MLflow store: a run by its id, a sweep by its parent's id, or an experiment by its name."""
-    found = stored.find_runs(uri, name)
+    found = mlflow_read.find_runs(uri, name)
     if not found:
         raise UserError(f"the tracking store {uri} has no run and no experiment {name!r}")
     return [
@@ -132,7 +133,7 @@ def read_store(uri: str, name: str) -> list[Run]:
             status=run.status.lower(),
             settings={key: read_value(text) for key, text in run.params.items()},
             records=run.records,
-            pictures=stored.read_artifacts(uri, run.run_id, {name: f"plots/{name}.png" for name in PICTURES}),
+            pictures=mlflow_read.read_artifacts(uri, run.run_id, {name: f"plots/{name}.png" for name in PICTURES}),
             run_id=run.run_id,
         )
         for run in found

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from beit_exp.files import replacing
+from beit_exp.storage.files import replacing
 
 COLUMNS = 8
 CELL = 160  # pixels of a picture's longer side, at most

@@ -18,19 +18,20 @@ from mindspore import Tensor
 from rich.console import Console
 from rich.table import Table
 
-from beit_exp.config import Config, UserError
+from beit_exp.config.schema import Config
 from beit_exp.data.build import eval_batches, train_batches
 from beit_exp.data.sources import open_split
-from beit_exp.environment import environment_tags
-from beit_exp.files import write_atomically
-from beit_exp.hardware import Runtime, device_name
-from beit_exp.model import native
+from beit_exp.errors import UserError
+from beit_exp.hardware.device import Runtime, device_name
+from beit_exp.hardware.environment import environment_tags
+from beit_exp.inference.evaluate import predict_batches
 from beit_exp.model.cost import FLOAT16, FLOAT32, forward_flops, training_bytes
-from beit_exp.model.operations import Operations
+from beit_exp.model.operations import onednn_kernels
+from beit_exp.model.operations.choice import Operations
 from beit_exp.model.precision import Precision, build_precision
+from beit_exp.storage.files import write_atomically
 from beit_exp.tasks.finetune import Finetuning, build
-from beit_exp.tracking import Tracker
-from beit_exp.train.evaluate import predict_batches
+from beit_exp.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
     tracker.log(metrics, step=0, epoch=0)
     device = device_name(runtime)
     if runtime.device_target == "CPU":
-        logger.info("kernels   %s", native.describe())
+        logger.info("kernels   %s", onednn_kernels.describe())
     report = {
         "device": device,
         "environment": environment_tags(),

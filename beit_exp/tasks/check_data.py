@@ -6,13 +6,14 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from beit_exp.config import Config, UserError
-from beit_exp.cores import own_cores
+from beit_exp.config.schema import Config
 from beit_exp.data.sources import open_split
 from beit_exp.data.transforms import load_image
-from beit_exp.files import write_atomically
-from beit_exp.hardware import Runtime
-from beit_exp.tracking import Tracker
+from beit_exp.errors import UserError
+from beit_exp.hardware.cores import own_cores
+from beit_exp.hardware.device import Runtime
+from beit_exp.storage.files import write_atomically
+from beit_exp.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
 SHOWN = 20

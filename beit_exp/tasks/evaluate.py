@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from beit_exp.config import Config
+from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, eval_batches
 from beit_exp.data.sources import open_split
-from beit_exp.files import write_atomically
-from beit_exp.hardware import Runtime
+from beit_exp.hardware.device import Runtime
+from beit_exp.inference.evaluate import evaluate
+from beit_exp.inference.network import load_network
 from beit_exp.model.precision import build_precision
 from beit_exp.report.mistakes import plot_outcomes
-from beit_exp.tracking import Tracker
-from beit_exp.train.evaluate import OUTCOMES_FILE, Outcomes, evaluate
+from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes
+from beit_exp.storage.files import write_atomically
+from beit_exp.tracking.tracker import Tracker
 from beit_exp.train.stop import listening
-from beit_exp.trained import load_network
 
 logger = logging.getLogger(__name__)
 

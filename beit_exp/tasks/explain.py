@@ -10,16 +10,17 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
 
-from beit_exp.config import Config
+from beit_exp.config.schema import Config
 from beit_exp.data.transforms import load_image, make_eval_transform
-from beit_exp.files import replacing
-from beit_exp.hardware import Runtime
+from beit_exp.hardware.device import Runtime
+from beit_exp.inference.classes import rank_classes
+from beit_exp.inference.images import find_images
+from beit_exp.inference.network import class_names, load_network
 from beit_exp.model.beit import BEiT, Block
 from beit_exp.model.precision import build_precision, cast
 from beit_exp.report.plots import plot_attention, plot_position_bias
-from beit_exp.tasks.predict import find_images, rank_classes
-from beit_exp.tracking import Tracker
-from beit_exp.trained import class_names, load_network
+from beit_exp.storage.files import replacing
+from beit_exp.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
 SHOWN = 8

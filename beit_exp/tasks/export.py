@@ -13,17 +13,19 @@ import numpy as np
 from mindspore import Tensor, nn
 from typing_extensions import assert_never
 
-from beit_exp.config import Config, UserError
-from beit_exp.files import replacing, write_atomically
-from beit_exp.hardware import Runtime
-from beit_exp.hugging_face import model_config, preprocessor_config
+from beit_exp.config.schema import Config
+from beit_exp.errors import UserError
+from beit_exp.hardware.device import Runtime
+from beit_exp.inference.network import class_names, load_network
 from beit_exp.model.beit import BEiT
 from beit_exp.model.build import build_model
 from beit_exp.model.precision import Precision, build_precision
 from beit_exp.randomness import Stream, generator
-from beit_exp.tracking import Tracker
-from beit_exp.trained import class_names, load_network
-from beit_exp.weights import load_trained, save_weights, to_hugging_face, to_official
+from beit_exp.storage.files import replacing, write_atomically
+from beit_exp.tracking.tracker import Tracker
+from beit_exp.weights.hugging_face import model_config, preprocessor_config
+from beit_exp.weights.load import load_trained, save_weights
+from beit_exp.weights.names import to_hugging_face, to_official
 
 logger = logging.getLogger(__name__)
 TOLERANCE = 1e-5
@@ -105,7 +107,7 @@ def export_onnx(network: BEiT, cfg: Config, path: Path) -> Network:
     """ONNX, for any batch size, read back by onnxruntime."""
     from onnxruntime import InferenceSession
 
-    from beit_exp.onnx_graph import build_onnx
+    from beit_exp.weights.onnx_graph import build_onnx
 
     model = build_onnx(cfg.model, _arrays(network))
     write_atomically(path, model.SerializeToString())

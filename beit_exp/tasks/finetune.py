@@ -9,25 +9,27 @@ from pathlib import Path
 
 import numpy as np
 
-from beit_exp.config import Config
+from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream, eval_batches, train_batches
 from beit_exp.data.sources import ImageList, describe, open_split, training_images
-from beit_exp.hardware import Runtime
+from beit_exp.hardware.device import Runtime
+from beit_exp.inference.evaluate import evaluate
 from beit_exp.model.beit import BEiT
 from beit_exp.model.build import build_model, drop_path_keep
 from beit_exp.model.precision import build_precision
 from beit_exp.report.mistakes import plot_outcomes
+from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes
 from beit_exp.report.plots import plot_curves, plot_schedule
 from beit_exp.report.sheets import draw_batch
 from beit_exp.report.summary import summary
-from beit_exp.store import log_model
-from beit_exp.tracking import Tracker, read_records
+from beit_exp.tracking.mlflow_model import log_model
+from beit_exp.tracking.records import read_records
+from beit_exp.tracking.tracker import Tracker
 from beit_exp.train.build import build_trainer
-from beit_exp.train.evaluate import OUTCOMES_FILE, Outcomes, evaluate
 from beit_exp.train.loop import fit
 from beit_exp.train.losses import Classification
 from beit_exp.train.step import MicroBatch, Trainer
-from beit_exp.weights import load_pretrained
+from beit_exp.weights.load import load_pretrained
 
 logger = logging.getLogger(__name__)
 

@@ -12,24 +12,25 @@ from pathlib import Path
 import numpy as np
 from mindspore import Tensor
 
-from beit_exp.config import Config
+from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream
 from beit_exp.data.sources import describe, open_split, training_images
 from beit_exp.data.views import Views, eval_masks, eval_views, train_masks, train_views
-from beit_exp.hardware import Runtime
+from beit_exp.hardware.device import Runtime
+from beit_exp.inference.evaluate import fill_up, gather_exactly
+from beit_exp.launch.tokenizer_first import tokenizer_place
 from beit_exp.model.build import build_masked_model, drop_path_keep
 from beit_exp.model.precision import build_precision
 from beit_exp.model.visual_tokenizer import VisualTokenizer
 from beit_exp.report.plots import hide, plot_curves, plot_rows, plot_schedule, plot_usage
 from beit_exp.report.summary import summary
-from beit_exp.stages import tokenizer_place
-from beit_exp.tokenizer_weights import load_tokenizer
-from beit_exp.tracking import Tracker, read_records
+from beit_exp.tracking.records import read_records
+from beit_exp.tracking.tracker import Tracker
 from beit_exp.train.build import build_trainer
-from beit_exp.train.evaluate import fill_up, gather_exactly
 from beit_exp.train.loop import fit
 from beit_exp.train.losses import MaskedPrediction, Reconstruction
 from beit_exp.train.step import MicroBatch
+from beit_exp.weights.tokenizer import load_tokenizer
 
 logger = logging.getLogger(__name__)
 SHOWN = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import nn
 
-from beit_exp.config import Config
+from beit_exp.config.schema import Config
 from beit_exp.optim.schedule import build_schedule
 from beit_exp.optim.update import build_optimizer
 from beit_exp.train.loss_scale import build_loss_scale

@@ -19,9 +19,9 @@ from mindspore import Parameter, Tensor
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from beit_exp.config import UserError
-from beit_exp.files import replacing
-from beit_exp.storage import local_copy
+from beit_exp.errors import UserError
+from beit_exp.storage.files import replacing
+from beit_exp.storage.remote import local_copy
 
 logger = logging.getLogger(__name__)
 

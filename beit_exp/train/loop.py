@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from beit_exp.config import Config, DivergedError
-from beit_exp.hardware import Runtime
-from beit_exp.storage import mirroring
-from beit_exp.tracking import Interrupted, Tracker
+from beit_exp.config.schema import Config
+from beit_exp.errors import DivergedError, Interrupted
+from beit_exp.hardware.device import Runtime
+from beit_exp.storage.remote import mirroring
+from beit_exp.tracking.tracker import Tracker
 from beit_exp.train.checkpoint import CheckpointFolder, restore
 from beit_exp.train.meter import SystemMeter
 from beit_exp.train.progress import ProgressLine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from beit_exp.config import HardwareConfig
+from beit_exp.config.schema import HardwareConfig
 
 
 @dataclass

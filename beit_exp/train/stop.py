@@ -9,7 +9,7 @@ from types import FrameType
 
 import numpy as np
 
-from beit_exp.tracking import Interrupted
+from beit_exp.errors import Interrupted
 
 
 class StopRequest:

@@ -1,0 +1,100 @@
+"""From plain values to the checked settings of a run, and to a file and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from beit_exp.config import complaints
+from beit_exp.config.rules import RULES
+from beit_exp.config.schema import Config, known_names, setting_names
+from beit_exp.errors import UserError
+from beit_exp.storage.files import write_atomically
+
+
+class WrongSettingsError(UserError):
+    """Every wrong setting of a configuration, a line each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = sorted(problems)
+        count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
+        super().__init__("\n  ".join([f"{count} wrong:", *self.problems]))
+
+
+def build_config(raw: dict[str, Any]) -> Config:
+    """The checked configuration; `UserError` lists every wrong setting with its value and what is allowed."""
+    raw = _without_missing(raw)
+    problems: dict[str, str] = {}
+    config = None
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        for detail in error.errors():
+            key, problem = complaints.describe(detail, Config.model_json_schema(), known_names())
+            problems.setdefault(key, problem)
+    for rule in RULES:
+        if any(_within(bad, key) for bad in problems for key in rule.keys):
+            continue
+        values = [_lookup(raw, key) for key in rule.keys]
+        if not rule.holds(*values):
+            others = ", ".join(f"{key} = {value!r}" for key, value in zip(rule.keys[1:], values[1:], strict=True))
+            problems[rule.keys[0]] = f"= {values[0]!r}: {rule.allowed}" + (f" (here {others})" if others else "")
+    if problems or config is None:
+        raise WrongSettingsError([f"{key} {problem}".replace(" :", ":") for key, problem in problems.items()])
+    return config
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write every setting, resolved, as YAML."""
+    write_atomically(path, yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
+
+
+def load_config(path: Path) -> Config:
+    """Read what `save` wrote."""
+    return build_config(read_mapping(path))
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The YAML mapping in a file."""
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read as a configuration: {error}") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{path} holds no settings")
+    return raw
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Full key -> value, for parameters of a tracked run."""
+    values = config.model_dump()
+    return {key: _lookup(values, key) for key in setting_names()}
+
+
+def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """Full key -> (old value, new value) where the two differ."""
+    before, after = flatten(old), flatten(new)
+    return {key: (before[key], after[key]) for key in before if before[key] != after[key]}
+
+
+def _without_missing(raw: dict[str, Any]) -> dict[str, Any]:
+    """Drop what is still to be given: OmegaConf marks it by three question marks."""
+    return {
+        key: _without_missing(value) if isinstance(value, dict) else value
+        for key, value in raw.items()
+        if value != "???"
+    }
+
+
+def _lookup(values: dict[str, Any], key: str) -> Any:
+    for part in key.split("."):
+        values = values[part]
+    return values
+
+
+def _within(bad: str, key: str) -> bool:
+    """Whether a problem at `bad` leaves no valid value at `key`: the same setting, its group, or an item of it."""
+    return bad == key or key.startswith(bad + ".") or bad.startswith(key + ".")

@@ -1,0 +1,233 @@
+"""Every setting with its type and range. The values live in `conf/*.yaml`; here are no defaults, so each has one home.
+
+`Config` is built once by `from_mapping`, which reports all that is wrong at once, and is never changed afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from beit_exp.config.augment_policy import parse_policy
+
+
+def _checked_policy(text: str) -> str:
+    parse_policy(text)
+    return text
+
+
+def _checked_keys(allowed: list[str]) -> list[str]:
+    if not set(allowed) <= set(setting_names()):
+        raise ValueError("must be full names of settings")
+    return allowed
+
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+ShareAboveZero = Annotated[float, Field(gt=0, le=1)]
+Triple = Annotated[list[float], Field(min_length=3, max_length=3)]
+Interval = Annotated[list[PositiveFloat], Field(min_length=2, max_length=2)]
+Text = Annotated[str, Field(min_length=1)]
+PolicyText = Annotated[str, AfterValidator(_checked_policy)]
+TaskName = Literal[
+    "finetune", "pretrain", "train_tokenizer", "evaluate", "predict", "explain", "export", "check_data", "benchmark"
+]
+SettingNames = Annotated[list[str], AfterValidator(_checked_keys)]
+
+
+class Section(BaseModel):
+    """One group of settings: no unknown keys, no silent conversions, no changes after construction."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelConfig(Section):
+    arch: Text
+    image_size: PositiveInt
+    patch_size: PositiveInt
+    embed_dim: PositiveInt
+    depth: PositiveInt
+    num_heads: PositiveInt
+    mlp_ratio: PositiveFloat
+    rel_pos_bias: bool
+    shared_rel_pos_bias: bool
+    abs_pos_emb: bool
+    layer_scale_init_value: PositiveFloat | None
+    drop_path_rate: BelowOne
+    head_init_scale: PositiveFloat
+    pooling: Literal["mean", "cls"]
+    pretrained: Text | None
+
+
+class DatasetConfig(Section):
+    name: Literal["imagenet", "image_folder", "digits"]
+    data_url: Text
+    num_classes: Annotated[int, Field(ge=2)]
+    val_labels: Text | None
+    crop_pct: ShareAboveZero
+    interpolation: Literal["bilinear", "bicubic"]
+    images_per_class: PositiveInt | None
+    mean: Triple
+    std: Annotated[list[PositiveFloat], Field(min_length=3, max_length=3)]
+    bad_images: Literal["stop", "replace"]
+
+
+class AugmentConfig(Section):
+    auto_augment: PolicyText | None
+    interpolation: Literal["bilinear", "bicubic", "random"]
+    crop_scale: Interval | None
+    crop_ratio: Interval
+    hflip: Probability
+    color_jitter: NonNegativeFloat
+    re_prob: Probability
+    re_mode: Literal["pixel", "rand", "const"]
+    re_count: PositiveInt
+    mix_up: NonNegativeFloat
+    cutmix: NonNegativeFloat
+    cutmix_minmax: Interval | None
+    mixup_prob: Probability
+    switch_prob: Probability
+    mixup_mode: Literal["batch", "pair", "elem"]
+    label_smoothing: BelowOne
+
+
+class OptimizerConfig(Section):
+    name: Literal["adamw", "adam_weight_decay", "momentum"]
+    base_lr: PositiveFloat
+    layer_decay: ShareAboveZero
+    weight_decay: NonNegativeFloat
+    beta: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=2, max_length=2)]
+    eps: PositiveFloat
+    momentum: BelowOne
+    clip_global_norm_value: PositiveFloat | None
+
+
+class SchedulerConfig(Section):
+    name: Literal["cosine_lr", "constant_lr", "exponential_lr", "multistep_lr"]
+    warmup_length: NonNegativeInt
+    warmup_steps: PositiveInt | None
+    warmup_lr: NonNegativeFloat
+    min_lr: NonNegativeFloat
+    cooldown_epochs: NonNegativeInt
+    decay_rate: ShareAboveZero
+    decay_epochs: PositiveFloat
+    milestones: list[PositiveInt]
+
+
+class HardwareConfig(Section):
+    device_target: Literal["auto", "cpu", "ascend"]
+    amp_level: Literal["O0", "O1", "O2", "O3"]
+    is_dynamic_loss_scale: bool
+    loss_scale: Annotated[float, Field(ge=1)]
+    loss_scale_window: PositiveInt
+    loss_scale_growth: Annotated[float, Field(ge=1)]
+    loss_scale_backoff: Annotated[float, Field(gt=0, lt=1)]
+    max_skipped_steps: PositiveInt
+    num_parallel_workers: PositiveInt
+    device_num: PositiveInt
+    node_num: PositiveInt
+    node_rank: NonNegativeInt
+    master_addr: Text
+    master_port: Annotated[int, Field(gt=1023, le=65535)] | None
+
+
+class TrainConfig(Section):
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    accumulate_steps: PositiveInt
+    recompute: bool
+    freeze: Literal["backbone"] | None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
+    shuffle: bool
+    log_every_steps: PositiveInt
+    eval_every_epochs: PositiveInt
+    save_every_epochs: PositiveInt
+    keep_checkpoints: PositiveInt
+    checkpoint_url: Text | None
+
+
+class TrackingConfig(Section):
+    uri: Text | None
+    experiment: Text
+    run_name: Text | None
+    tags: dict[str, str]
+    log_checkpoint: bool
+    log_model: Text | None
+    system_metrics: bool
+
+
+class MaskConfig(Section):
+    num_mask_patches: PositiveInt
+    min_mask_patches_per_block: PositiveInt
+    exact: bool
+
+
+class TokenizerConfig(Section):
+    weights: Text | None
+    training: dict[str, Any]
+    vocabulary: Annotated[int, Field(ge=2)]
+    hidden: PositiveInt
+    blocks_per_group: PositiveInt
+    decoder_input: PositiveInt
+    interpolation: Literal["bilinear", "bicubic", "lanczos"]
+    straight_through: bool
+    temperature: Interval
+    kl_weight: NonNegativeFloat
+
+
+class BenchmarkConfig(Section):
+    parts: Annotated[list[Literal["step", "training", "inference", "train_data", "eval_data"]], Field(min_length=1)]
+    warm_up: NonNegativeInt
+    repeats: PositiveInt
+    data_batches: PositiveInt
+
+
+class EvaluationConfig(Section):
+    flip: bool
+
+
+class ExportConfig(Section):
+    formats: Annotated[list[Literal["mindir", "onnx", "safetensors", "huggingface", "air"]], Field(min_length=1)]
+
+
+class Config(Section):
+    task: TaskName
+    seed: NonNegativeInt
+    objective: Literal["val/top1", "val/top5", "val/loss", "best/val/top1", "val/masked_accuracy"]
+    checkpoint: Text | None
+    images: Text | None
+    allow_changes: SettingNames
+    model: ModelConfig
+    dataset: DatasetConfig
+    augment: AugmentConfig
+    optimizer: OptimizerConfig
+    scheduler: SchedulerConfig
+    hardware: HardwareConfig
+    train: TrainConfig
+    tracking: TrackingConfig
+    mask: MaskConfig
+    tokenizer: TokenizerConfig
+    benchmark: BenchmarkConfig
+    evaluation: EvaluationConfig
+    export: ExportConfig
+
+
+def setting_names(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
+    """Every setting's full key: `seed`, `model.arch`, ..."""
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from setting_names(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def known_names() -> list[str]:
+    """Every group and every setting: what a misspelt key may have meant."""
+    return [*Config.model_fields, *setting_names()]

@@ -1,0 +1,126 @@
+"""Several processes as one run: a worker per device, MindSpore's scheduler beside them, and an end for all at once.
+
+The processes find each other through MindSpore's dynamic cluster, which needs no rank table. Where the environment
+names a RANK_TABLE_FILE, that is used instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from beit_exp.config.schema import HardwareConfig
+from beit_exp.errors import UserError
+from beit_exp.hardware.process import SCHEDULER, STOPPED, forwarding_signals
+
+logger = logging.getLogger(__name__)
+
+RANK = "BEIT_EXP_RANK"  # tells a process that it is one of several, and which
+POLL_S = 0.2
+GRACE_S = 10.0  # for the others after one has failed
+SAVING_S = 600.0  # for the others after one has stopped at a signal: the first rank may be writing a checkpoint
+
+
+def world_size(cfg: HardwareConfig) -> int:
+    """Processes of the whole run, on all nodes."""
+    return cfg.device_num * cfg.node_num
+
+
+def own_rank() -> int:
+    """This process's number among the run's workers; 0 for a single one."""
+    name = os.environ.get(RANK, "0")
+    return -1 if name == SCHEDULER else int(name)
+
+
+def is_scheduler() -> bool:
+    return os.environ.get(RANK) == SCHEDULER
+
+
+def is_member() -> bool:
+    """Whether this process was started by `run` as one of several."""
+    return RANK in os.environ
+
+
+def run(cfg: HardwareConfig, command: list[str]) -> int:
+    """Start this node's processes, wait, and return the exit status: 0, or that of the first that failed.
+
+    When one fails, the others are stopped, for they would wait for it for ever.
+    """
+    port = cfg.master_port or free_port()
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        with forwarding_signals(processes):
+            for name, environment in environments(cfg, port=port).items():
+                processes[name] = subprocess.Popen(command, env={**os.environ, **environment})
+            return _wait(processes)
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.wait()
+
+
+def environments(cfg: HardwareConfig, *, port: int) -> dict[str, dict[str, str]]:
+    """What each of this node's processes finds in its environment, by rank."""
+    first = cfg.node_rank * cfg.device_num
+    ranks = [str(rank) for rank in range(first, first + cfg.device_num)]
+    size = str(world_size(cfg))
+    if "RANK_TABLE_FILE" in os.environ and cfg.device_target != "cpu":
+        return {
+            rank: {RANK: rank, "RANK_ID": rank, "RANK_SIZE": size, "DEVICE_ID": str(int(rank) - first)}
+            for rank in ranks
+        }
+    meeting = {"MS_WORKER_NUM": size, "MS_SCHED_HOST": cfg.master_addr, "MS_SCHED_PORT": str(port)}
+    found = {SCHEDULER: {**meeting, RANK: SCHEDULER, "MS_ROLE": "MS_SCHED"}} if cfg.node_rank == 0 else {}
+    return found | {rank: {**meeting, RANK: rank, "MS_ROLE": "MS_WORKER", "MS_NODE_ID": rank} for rank in ranks}
+
+
+def join() -> None:
+    """Meet the other processes; for the scheduler, wait until they have left."""
+    from mindspore.communication import init
+
+    try:
+        init()
+    except RuntimeError as error:
+        raise UserError(f"the processes of this run did not find each other: {str(error).splitlines()[0]}") from error
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _wait(processes: dict[str, subprocess.Popen[bytes]]) -> int:
+    workers = {name: process for name, process in processes.items() if name != SCHEDULER}
+    while True:
+        codes = {name: process.poll() for name, process in workers.items()}
+        failed = {name: code for name, code in codes.items() if code}
+        if failed:
+            break
+        if all(code == 0 for code in codes.values()):
+            return 0
+        time.sleep(POLL_S)
+    name, code = next(iter(failed.items()))
+    code = 128 - code if code < 0 else code
+    deadline = time.monotonic() + (SAVING_S if code in STOPPED else GRACE_S)
+    while time.monotonic() < deadline and any(process.poll() is None for process in workers.values()):
+        time.sleep(POLL_S)
+    if code not in STOPPED:
+        how = f"was killed by signal {code - 128}" if code > 128 else f"ended with exit status {code}"
+        print(
+            f"rank {name} of {len(workers)} on this node {how}; the other ranks were stopped. "
+            "What went wrong stands above or in launch.log; to go on, run the same again",
+            file=sys.stderr,
+        )
+    return code
+
+
+def log_name() -> Path:
+    """The log file of this process inside a run directory."""
+    return Path("launch.log" if own_rank() == 0 else f"launch.rank{os.environ[RANK]}.log")

@@ -1,0 +1,102 @@
+"""The device: how a worker process is started, and what it sets up before anything runs."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from beit_exp.config.schema import HardwareConfig
+from beit_exp.errors import UserError
+from beit_exp.hardware import cluster
+from beit_exp.hardware.cores import own_cores
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a running worker knows of its device and its place among the workers."""
+
+    device_target: str  # MindSpore's name: CPU or Ascend
+    half: Any  # element type of mixed precision on this device
+    rank: int
+    size: int
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this process writes for all."""
+        return self.rank == 0
+
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """(n,) float32 of this process -> (size, n) of all, in the order of ranks."""
+        row = np.asarray(values, dtype=np.float32)[None]
+        return row if self.size == 1 else _gather(row)
+
+
+def start_device(cfg: HardwareConfig, *, seed: int) -> Runtime:
+    """Choose the device and compile whole graphs on it. Once per process: MindSpore's context is global."""
+    _check_numpy()
+    import mindspore as ms
+
+    target = {"cpu": "CPU", "ascend": "Ascend", "auto": "CPU"}[cfg.device_target]
+    if cfg.device_target == "auto" and _has_ascend():
+        target = "Ascend"
+    local_rank = cluster.own_rank() % cfg.device_num
+    try:
+        if target == "Ascend" and cluster.is_member():
+            ms.set_device(target, local_rank)
+        else:
+            ms.set_device(target)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"hardware.device_target = {cfg.device_target!r}: MindSpore {ms.__version__} finds no such device here. "
+            f"hardware=cpu runs anywhere; hardware=ascend needs CANN and an Ascend card ({_first_line(error)})"
+        ) from error
+    ms.set_context(mode=ms.GRAPH_MODE)
+    ms.set_seed(seed)
+    if cluster.is_member():
+        cluster.join()
+    # On a CPU tensors stay float32 and products round their operands: float16 is slower than float32 there.
+    half = ms.float16 if target == "Ascend" else ms.float32
+    return Runtime(target, half=half, rank=cluster.own_rank(), size=cluster.world_size(cfg))
+
+
+def device_name(runtime: Runtime) -> str:
+    """What the device calls itself, for the tags of a run."""
+    if runtime.device_target == "Ascend":
+        from mindspore import hal
+
+        return f"{runtime.size} x {hal.get_device_name(0)}"
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{len(own_cores())} cores of {name}"
+
+
+def _gather(row: np.ndarray) -> np.ndarray:
+    from mindspore import Tensor, ops
+
+    return ops.AllGather()(Tensor(row)).asnumpy()
+
+
+def _has_ascend() -> bool:
+    from mindspore import hal
+
+    try:
+        return bool(hal.device_count("Ascend") > 0)
+    except (RuntimeError, ValueError):
+        return False
+
+
+def _check_numpy() -> None:
+    if int(np.__version__.split(".")[0]) >= 2:
+        raise UserError(
+            f"NumPy {np.__version__} is installed, but MindSpore 2.10 is built for NumPy 1.x and computes wrongly "
+            "or fails with it. Install a matching one: pip install 'numpy>=1.26.4,<2'"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200]

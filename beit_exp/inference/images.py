@@ -1,0 +1,47 @@
+"""The images that a task is pointed at: a folder, an image, a tar, or the validation set."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+
+from beit_exp.config.schema import Config
+from beit_exp.data.sources import ImageList, is_image, list_images, open_split
+from beit_exp.errors import UserError
+
+
+def find_images(cfg: Config, folder: Path) -> ImageList:
+    """The images to predict, sorted by path, without labels; a tar's are unpacked to `folder`."""
+    if cfg.images is None:
+        paths = open_split(cfg.dataset, "val").paths
+    else:
+        place = Path(cfg.images)
+        if place.is_file() and tarfile.is_tarfile(place):
+            unpack(place, folder)
+            place = folder
+        paths = [str(place)] if place.is_file() else list_images(place)
+    if not paths:
+        raise UserError(f"images = {cfg.images!r}: the folder holds no image")
+    return ImageList(sorted(paths), np.zeros(len(paths), np.int32), [])
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Write a tar's images to a folder, under their own names; whatever else it holds stays inside."""
+    try:
+        with tarfile.open(archive) as members:
+            for member in members:
+                name = Path(member.name)
+                if not (member.isfile() and is_image(name.name)):
+                    continue
+                if name.is_absolute() or ".." in name.parts:
+                    raise UserError(f"images: {archive} holds {member.name!r}, which is outside of it")
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                content = members.extractfile(member)
+                assert content is not None
+                with (folder / name).open("wb") as file:
+                    shutil.copyfileobj(content, file)
+    except (tarfile.TarError, EOFError) as error:
+        raise UserError(f"images: {archive} cannot be read as a tar: {error}") from error

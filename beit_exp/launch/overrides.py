@@ -1,0 +1,103 @@
+"""What was typed: refused where no setting has such a name, and laid over the settings of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+
+from beit_exp.config import complaints
+from beit_exp.config.mapping import WrongSettingsError, build_config, read_mapping
+from beit_exp.config.schema import known_names, setting_names
+from beit_exp.errors import UserError
+
+HERE = Path(__file__).resolve().parent.parent
+CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"  # in a wheel, in a clone
+PLUGINS = {  # choice -> the package that brings it, and the extra that installs that
+    "sweep=optuna": ("hydra_optuna_sweeper", "optuna"),
+    "hydra/sweeper=optuna": ("hydra_optuna_sweeper", "optuna"),
+    "hydra/launcher=joblib": ("hydra_joblib_launcher", "joblib"),
+    "hydra/launcher=submitit_local": ("hydra_submitit_launcher", "submitit"),
+    "hydra/launcher=submitit_slurm": ("hydra_submitit_launcher", "submitit"),
+}
+
+
+def check_overrides(arguments: list[str]) -> None:
+    """Stop at overrides whose key is no setting or whose choice is no file, with whatever else is wrong beside them.
+
+    Hydra would stop at the first of them and leave the values unread.
+    """
+    words = [word for word in arguments if not word.startswith("-") and "=" in word]
+    if any(word in arguments for word in ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")):
+        return  # the settings may come from elsewhere: Hydra's own checks must do
+    overrides = []
+    for word in words:
+        try:
+            overrides += OverridesParser.create().parse_overrides([word])
+        except OverrideParseException as error:
+            stop(f"{word} is no override: {str(error).splitlines()[0]}")
+    for choice in PLUGINS.keys() & set(words):
+        package, extra = PLUGINS[choice]
+        if find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.{package}") is None:
+            stop(f"{choice} needs another package: pip install -c .ci/constraints.txt -e '.[{extra}]'")
+    known = set(setting_names())
+    groups = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+    problems, sound = [], []
+    for word, override in zip(words, overrides, strict=True):
+        key = override.key_or_group
+        if key in groups and isinstance(override.value(), str):
+            options = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
+            if override.value() not in options:
+                hint = complaints.nearest(str(override.value()), options)
+                problems.append(f"{key} = {override.value()!r}: must be one of {', '.join(options)}.{hint}")
+                continue
+        elif not key.startswith(("hydra.", "hydra/", "tracking.tags.", "tokenizer.training.")) and key not in known:
+            problems.append(complaints.unknown_key(key, known_names()))
+            continue
+        sound.append(word)
+    if not problems:
+        return
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"), contextlib.suppress(HydraException):
+        raw = OmegaConf.to_container(hydra.compose("config", sound), resolve=True)
+        try:
+            build_config(raw)  # type: ignore[arg-type]
+        except WrongSettingsError as error:
+            problems += error.problems
+    stop(str(WrongSettingsError(problems)))
+
+
+def stop(message: str) -> NoReturn:
+    """End with a message for what the user can mend."""
+    print(message, file=sys.stderr)
+    sys.exit(2)
+
+
+def adopt_run(raw: DictConfig, overrides: list[str]) -> dict[str, Any]:
+    """The composed settings; where `checkpoint` is a run directory, that run's settings under this command's own.
+
+    So `task=evaluate checkpoint=RUN` needs no repetition of the model and the data that the run was trained with.
+    """
+    try:
+        values: Any = OmegaConf.to_container(raw, resolve=True)
+    except Exception as error:
+        raise UserError(str(error).splitlines()[0]) from error
+    saved = Path(str(raw.checkpoint)) / "config.yaml"
+    named = [override.key_or_group for override in OverridesParser.create().parse_overrides(overrides)]
+    if raw.checkpoint is None or not saved.is_file() or "experiment" in named:
+        return values
+    adopted = read_mapping(saved)
+    adopted["tracking"]["run_name"] = None
+    for key in named:
+        *sections, leaf = key.split(".")
+        source, target = values, adopted
+        for section in sections:
+            source, target = source[section], target[section]
+        target[leaf] = source[leaf]
+    return adopted

@@ -1,0 +1,123 @@
+"""A sweep: the MLflow run that is the parent of its jobs' runs, the name of each job, the summary at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from beit_exp.storage.files import write_atomically
+from beit_exp.tracking.mlflow_store import open_experiment, open_store, reason, resolve_uri
+from beit_exp.tracking.mlflow_write import PARENT_TAG
+from beit_exp.tracking.records import Status
+
+PARENT_FILE = "sweep.json"
+SWEEP_DIR = "BEIT_EXP_SWEEP_DIR"  # the sweep that this process has begun
+
+
+class SweepCallback(Callback):
+    """Called by Hydra in the process that launches the jobs, before the first of them.
+
+    Opens the parent run and leaves its id in the sweep's directory. A tracking store that fails costs the sweep its
+    parent run and a warning, not its jobs.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        check_direction(config)
+        sweep_dir = Path(config.hydra.sweep.dir)
+        uri = resolve_uri(config.tracking.uri)
+        run_id = read_parent(sweep_dir)["run_id"] if (sweep_dir / PARENT_FILE).exists() else None
+        try:
+            client, experiment_id = open_experiment(uri, config.tracking.experiment)
+            if run_id is not None:
+                client.update_run(run_id, status="RUNNING")
+            else:
+                tags = {
+                    "beit_exp.overrides": " ".join(config.hydra.overrides.task),
+                    "beit_exp.sweep_dir": str(sweep_dir),
+                }
+                tags["beit_exp.swept"] = " ".join(swept_keys(config))
+                run_id = str(client.create_run(experiment_id, tags=tags, run_name=sweep_dir.name).info.run_id)
+        except Exception as error:  # whatever the store or its client raise
+            print(f"the sweep has no parent run: the tracking store {uri} failed ({reason(error)})")
+        state = {"uri": uri, "run_id": run_id, "swept": swept_keys(config)}
+        write_atomically(sweep_dir / PARENT_FILE, json.dumps(state).encode())
+        os.environ[SWEEP_DIR] = str(sweep_dir)
+
+
+def check_direction(config: DictConfig) -> None:
+    """Stop a search that would look for the worst."""
+    direction = config.hydra.sweeper.get("direction")
+    right = "minimize" if config.objective.endswith("loss") else "maximize"
+    if isinstance(direction, str) and direction != right:
+        wrong = f"hydra.sweeper.direction = {direction}"
+        print(f"{wrong}: must be {right} for objective={config.objective}", file=sys.stderr)
+        sys.exit(2)
+
+
+def swept_keys(config: DictConfig) -> list[str]:
+    """The settings that differ between a sweep's jobs: those given several values, and the sweeper's own."""
+    overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+    given = [override.key_or_group for override in overrides if override.is_sweep_override()]
+    return [*given, *(key for key in config.hydra.sweeper.get("params") or {} if key not in given)]
+
+
+def read_parent(sweep_dir: Path) -> dict[str, Any]:
+    """`uri` of the store and `run_id` of the run that a sweep's jobs belong under, if any, and the `swept` keys."""
+    return dict(json.loads((sweep_dir / PARENT_FILE).read_text()))
+
+
+def job_name(sweep_dir: Path, overrides: list[str]) -> str:
+    """What tells a job from the others: `optimizer.layer_decay=0.65`. Its folder and its MLflow run have this name.
+
+    So a sweep started again, with more values or in another order, finds the jobs that it has done.
+    """
+    swept = read_parent(sweep_dir)["swept"]
+    parts = []
+    for override in OverridesParser.create().parse_overrides(overrides):
+        if override.key_or_group in swept:
+            value = override.value()
+            text = f"{value:.6g}" if isinstance(value, float) else override.get_value_element_as_str()
+            parts.append(f"{override.key_or_group}={text}")
+    return ",".join(parts).replace(os.sep, "_") or "job"
+
+
+def place_under_parent(values: dict[str, Any], sweep_dir: Path, *, name: str) -> None:
+    """Give a job's run its name, and hang it under the sweep's."""
+    parent = read_parent(sweep_dir)["run_id"]
+    values["tracking"]["run_name"] = values["tracking"]["run_name"] or name
+    if parent is not None:
+        values["tracking"]["tags"] = {**values["tracking"]["tags"], PARENT_TAG: parent}
+
+
+def finish(sweep_dir: Path, status: Status) -> None:
+    """Compare the jobs: a table on the screen, a report in the sweep's folder, and all of it in the parent run."""
+    from beit_exp.report.page import as_markdown, as_text, table, write_report
+    from beit_exp.report.runs import is_run_directory, ranked, read_place
+
+    parent = read_parent(sweep_dir)
+    runs = read_place(sweep_dir) if any(map(is_run_directory, sweep_dir.iterdir())) else []
+    if runs:
+        print(as_text(*table(runs)))
+        print(f"report    {write_report(runs, sweep_dir / 'report', title=sweep_dir.name)}", flush=True)
+    if parent["run_id"] is None:
+        return
+    try:
+        client = open_store(parent["uri"])
+        if runs:
+            client.log_artifacts(parent["run_id"], str(sweep_dir / "report"), "report")
+            client.set_tag(parent["run_id"], "mlflow.note.content", as_markdown(*table(runs)))
+            best = ranked(runs)[0]
+            if best.best is not None:
+                client.log_metric(parent["run_id"], f"best/{best.objective}", best.best[0])
+                client.set_tag(parent["run_id"], "beit_exp.best_run", best.name)
+                client.set_tag(parent["run_id"], "beit_exp.best_run_id", best.run_id or "")
+        client.set_terminated(parent["run_id"], status)
+    except Exception as error:  # whatever the store or its client raise
+        print(f"the parent run was not completed: the tracking store {parent['uri']} failed ({reason(error)})")

@@ -1,0 +1,166 @@
+"""Layers with gradients of their own: fewer operators than automatic differentiation makes, and fewer kept tensors.
+
+Two things are slow or large in MindSpore's operators for a CPU and are done by matrix products there (`Rows`). What a
+backward pass computes from the forward pass alone waits for the gradient (`ops.depend`): the executor would do it at
+once and keep it, 0.35 GB of a BEiT-base step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mindspore import Tensor, nn, ops
+
+from beit_exp.model.operations.mindspore_kernels import Kernels
+from beit_exp.model.operations.rows import Rows
+from beit_exp.model.precision import cast
+
+# R rows · C columns · I width in · O width out · B batch · N tokens · D width · H heads · K width per head
+
+LAYER_NORM_EPS = 1e-6  # unilm/beit modeling_finetune.py; MindSpore's default is 1e-7, Hugging Face's 1e-12
+
+
+class ProductWithoutBias(nn.Cell):
+    """x weightᵀ for (R, I) rows."""
+
+    def __init__(self, kernels: Kernels) -> None:
+        super().__init__()
+        self.product = kernels.product
+        self.product_with_transposed = kernels.product_with_transposed
+        self.product_of_transposed = kernels.product_of_transposed
+
+    def construct(self, x_RI: Tensor, weight_OI: Tensor) -> Tensor:
+        return self.product_with_transposed(x_RI, weight_OI)
+
+    def bprop(self, x_RI: Tensor, weight_OI: Tensor, out: Tensor, grad_RO: Tensor) -> tuple[Tensor, Tensor]:
+        return self.product(grad_RO, weight_OI), self.product_of_transposed(grad_RO, x_RI)
+
+
+class Product(nn.Cell):
+    """x weightᵀ + bias for (R, I) rows."""
+
+    def __init__(self, kernels: Kernels, rows: Rows) -> None:
+        super().__init__()
+        self.dense = kernels.dense
+        self.product = kernels.product
+        self.product_of_transposed = kernels.product_of_transposed
+        self.rows = rows
+
+    def construct(self, x_RI: Tensor, weight_OI: Tensor, bias_O: Tensor) -> Tensor:
+        return self.dense(x_RI, weight_OI, bias_O)
+
+    def bprop(
+        self, x_RI: Tensor, weight_OI: Tensor, bias_O: Tensor, out: Tensor, grad_RO: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        grad_weight_OI = self.product_of_transposed(grad_RO, x_RI)
+        return self.product(grad_RO, weight_OI), grad_weight_OI, self.rows.column_sums(grad_RO)
+
+
+class Normalisation(nn.Cell):
+    """Layer normalisation of (R, D) rows."""
+
+    def __init__(self, rows: Rows) -> None:
+        super().__init__()
+        self.normalise = ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=LAYER_NORM_EPS)
+        self.rows = rows
+
+    def construct(self, x_RD: Tensor, weight_D: Tensor, bias_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """-> (normalised, mean, variance)."""
+        return self.normalise(x_RD, weight_D, bias_D)
+
+    def bprop(
+        self,
+        x_RD: Tensor,
+        weight_D: Tensor,
+        bias_D: Tensor,
+        out: tuple[Tensor, Tensor, Tensor],
+        grads: tuple[Tensor, Tensor, Tensor],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        rows, columns = x_RD.shape
+        grad_RD, mean_R1 = grads[0], out[1]
+        weight_D = ops.depend(weight_D, grad_RD)
+        scale_R1 = ops.rsqrt(ops.depend(out[2], grad_RD) + LAYER_NORM_EPS)
+        scale_RD = self.rows.spread_column(scale_R1, columns)
+        hat_RD = x_RD * scale_RD - self.rows.spread_column(mean_R1 * scale_R1, columns)
+        weighted_RD = grad_RD * self.rows.spread_row(weight_D, rows)
+        share_R1 = scale_R1 * (1.0 / columns)
+        mean_RD = self.rows.spread_column(self.rows.row_sums(weighted_RD) * share_R1, columns)
+        slope_RD = self.rows.spread_column(self.rows.row_sums(weighted_RD * hat_RD) * share_R1, columns)
+        grad_x_RD = weighted_RD * scale_RD - mean_RD - hat_RD * slope_RD
+        return grad_x_RD, self.rows.column_sums(grad_RD * hat_RD), self.rows.column_sums(grad_RD)
+
+
+class ScaledAddition(nn.Cell):
+    """x + scale · branch for (R, D) rows, with a scale per channel and a factor per row that may drop the branch."""
+
+    def __init__(self, rows: Rows) -> None:
+        super().__init__()
+        self.product_of_transposed = ops.MatMul(transpose_a=True)
+        self.rows = rows
+
+    def construct(self, x_RD: Tensor, branch_RD: Tensor, scale_D: Tensor, keep_R1: Tensor) -> Tensor:
+        return x_RD + branch_RD * self.rows.outer(keep_R1, scale_D)
+
+    def bprop(
+        self, x_RD: Tensor, branch_RD: Tensor, scale_D: Tensor, keep_R1: Tensor, out: Tensor, grad_RD: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        keep_R1 = ops.depend(keep_R1, grad_RD)
+        grad_scale_1D = self.product_of_transposed(keep_R1, grad_RD * branch_RD)
+        grad_branch_RD = grad_RD * self.rows.outer(keep_R1, scale_D)
+        return grad_RD, grad_branch_RD, ops.reshape(grad_scale_1D, (-1,)), ops.zeros_like(keep_R1)
+
+
+class WeightedSum(nn.Cell):
+    """softmax(q kᵀ + bias) v for each head, the softmax in its own element type.
+
+    A row's Σ p · dp, which the softmax's gradient needs, is that of out · dout (Dao et al., arXiv 2205.14135, B.2):
+    64 columns instead of as many as there are tokens.
+    """
+
+    def __init__(self, kernels: Kernels, rows: Rows, statistics: Any) -> None:
+        super().__init__()
+        self.statistics = statistics
+        self.product = kernels.batch_product
+        self.product_with_transposed = kernels.batch_product_with_transposed
+        self.product_of_transposed = kernels.batch_product_of_transposed
+        self.softmax = ops.Softmax()
+        self.softmax_of_sum = kernels.softmax_of_sum
+        self.softmax_gradient = kernels.softmax_gradient
+        self.rows = rows
+
+    def construct(self, q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, bias_HNN: Tensor) -> tuple[Tensor, Tensor]:
+        """-> (B, H, N, K) sums and (B, H, N, N) weights."""
+        batch, heads, tokens, _ = q_BHNK.shape
+        scores_BHNN = cast(self.product_with_transposed(q_BHNK, k_BHNK), self.statistics)
+        if self.softmax_of_sum is not None:
+            weights_BHNN = self.softmax_of_sum(scores_BHNN, bias_HNN)
+            return self.product(weights_BHNN, v_BHNK), weights_BHNN
+        bias_HNN = ops.depend(bias_HNN, scores_BHNN)
+        bias = ops.reshape(self.rows.spread_row(ops.reshape(bias_HNN, (-1,)), batch), (-1, heads, tokens, tokens))
+        weights_BHNN = cast(self.softmax(scores_BHNN + bias), v_BHNK.dtype)
+        return self.product(weights_BHNN, v_BHNK), weights_BHNN
+
+    def bprop(
+        self,
+        q_BHNK: Tensor,
+        k_BHNK: Tensor,
+        v_BHNK: Tensor,
+        bias_HNN: Tensor,
+        out: tuple[Tensor, Tensor],
+        grads: tuple[Tensor, Tensor],
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        (out_BHNK, weights_BHNN), grad_BHNK = out, grads[0]
+        batch, heads, tokens, width = q_BHNK.shape
+        grad_v_BHNK = self.product_of_transposed(weights_BHNN, grad_BHNK)
+        grad_weights_BHNN = self.product_with_transposed(grad_BHNK, v_BHNK)
+        if self.softmax_gradient is not None:
+            grad_scores_BHNN = self.softmax_gradient(weights_BHNN, grad_weights_BHNN)
+        else:
+            along_R1 = self.rows.row_sums(ops.reshape(grad_BHNK * out_BHNK, (-1, width)))
+            along = ops.reshape(self.rows.spread_column(along_R1, tokens), (batch, heads, tokens, -1))
+            grad_scores_BHNN = weights_BHNN * (grad_weights_BHNN - along)
+        grad_q_BHNK = self.product(grad_scores_BHNN, k_BHNK)
+        grad_k_BHNK = self.product_of_transposed(grad_scores_BHNN, q_BHNK)
+        images = ops.reshape(grad_scores_BHNN, (batch, heads * tokens * tokens))
+        grad_bias_HNN = ops.reshape(self.rows.column_sums(images), (heads, tokens, tokens))
+        return grad_q_BHNK, grad_k_BHNK, grad_v_BHNK, cast(grad_bias_HNN, bias_HNN.dtype)

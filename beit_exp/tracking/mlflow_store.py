@@ -1,0 +1,86 @@
+"""The tracking store: which one, its client, its experiments."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from beit_exp.storage.files import replacing
+
+REASON_LENGTH = 160
+
+
+def resolve_uri(configured: str | None) -> str:
+    """The store in use: the configured one, else MLFLOW_TRACKING_URI, else a SQLite file in the current folder."""
+    return configured or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+
+
+def open_store(uri: str) -> Any:
+    """An MLflow client that gives up on a dead server in seconds instead of minutes."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    from mlflow import MlflowClient
+
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # a failing store is told in one line of ours
+    return MlflowClient(uri)
+
+
+def open_experiment(uri: str, name: str) -> tuple[Any, str]:
+    """An MLflow client and the id of an experiment, created if need be.
+
+    A new SQLite store is set up under a lock and under another name: MLflow's migrations crash when several processes
+    start them at once, and leave a store that nobody can open when they are killed.
+    """
+    with _store_lock(uri) as folder:
+        if folder is not None:
+            _make_database(Path(uri.removeprefix("sqlite:///")))
+        client = open_store(uri)
+        experiment = client.get_experiment_by_name(name)
+        if experiment is not None:
+            return client, experiment.experiment_id
+        location = None if folder is None else (folder / "mlruns" / name).as_uri()
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # the page opens with the table of runs
+        return client, client.create_experiment(name, artifact_location=location, tags=kind)
+
+
+def _make_database(path: Path) -> None:
+    """Let MLflow make its tables in a temporary file, and give that the name once they are complete."""
+    if path.exists():
+        return
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        draft = Path(folder) / path.name
+        open_store(f"sqlite:///{draft}").search_experiments(max_results=1)
+        with (
+            replacing(path) as temporary,
+            contextlib.closing(sqlite3.connect(draft)) as source,
+            contextlib.closing(sqlite3.connect(temporary)) as target,
+        ):
+            source.backup(target)
+
+
+@contextmanager
+def _store_lock(uri: str) -> Iterator[Path | None]:
+    """Alone with a SQLite store; yields its folder. Nothing to lock for a server."""
+    if not uri.startswith("sqlite:///"):
+        yield None
+        return
+    database = Path(uri.removeprefix("sqlite:///"))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(f".{database.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield database.parent
+
+
+def reason(error: Exception) -> str:
+    """What a store's failure says of itself, on one line of bounded length."""
+    first = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first[:REASON_LENGTH]}"

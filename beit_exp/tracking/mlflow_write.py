@@ -1,0 +1,93 @@
+"""The tracking store: MLflow's client, the experiment and the run that a run directory belongs to."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from beit_exp.config.mapping import flatten
+from beit_exp.config.schema import Config
+from beit_exp.storage.files import write_atomically
+from beit_exp.tracking.mlflow_store import open_experiment
+
+MAX_BATCH = 1000  # metrics in one request, MLflow's limit
+PARAM_LENGTH = 6000  # MLflow's limit
+OWN_PLACE = ("tracking.run_name", "tracking.tags")  # MLflow shows them without being asked
+PARENT_TAG = "mlflow.parentRunId"
+EPOCH_METRIC = "time/epoch"
+
+
+class Entry(NamedTuple):
+    """One value of one metric."""
+
+    name: str
+    value: float
+    at_ms: int
+    step: int
+
+
+def open_run(cfg: Config, run_dir: Path) -> tuple[Any, str]:
+    """An MLflow client and the id of the run that belongs to a run directory, created if need be."""
+    from mlflow.entities import Param
+
+    client, experiment_id = open_experiment(str(cfg.tracking.uri), cfg.tracking.experiment)
+    state_path = run_dir / "mlflow.json"
+    if state_path.exists():
+        run_id = str(json.loads(state_path.read_text())["run_id"])
+        client.update_run(run_id, status="RUNNING")
+        return client, run_id
+    name = cfg.tracking.run_name or f"{cfg.model.arch} {run_dir.name}"
+    run_id = str(client.create_run(experiment_id, tags=cfg.tracking.tags, run_name=name).info.run_id)
+    write_atomically(state_path, json.dumps({"uri": str(cfg.tracking.uri), "run_id": run_id}).encode())
+    settings = {key: value for key, value in flatten(cfg).items() if key not in OWN_PLACE}
+    params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in settings.items()]
+    client.log_batch(run_id, params=params)
+    client.log_artifact(run_id, str(run_dir / "config.yaml"))
+    return client, run_id
+
+
+def last_steps(client: Any, run_id: str) -> dict[str, int]:
+    """The last step that a run holds of each of its metrics."""
+    names = client.get_run(run_id).data.metrics
+    return {name: max(metric.step for metric in client.get_metric_history(run_id, name)) for name in names}
+
+
+def send(client: Any, run_id: str, found: list[Entry]) -> None:
+    """Log metrics, in as few requests as the store allows."""
+    from mlflow.entities import Metric
+
+    for begin in range(0, len(found), MAX_BATCH):
+        batch = [Metric(entry.name, entry.value, entry.at_ms, entry.step) for entry in found[begin : begin + MAX_BATCH]]
+        client.log_batch(run_id, metrics=batch)
+
+
+def entries(record: dict[str, Any]) -> list[Entry]:
+    """The metrics of a record of `metrics.jsonl` that a store can hold."""
+    at_ms, step = int(record["time"] * 1000), record["step"]
+    metrics = {name: value for name, value in record.items() if "/" in name and not math.isnan(value)}
+    metrics[EPOCH_METRIC] = record["epoch"]
+    return [Entry(name, value, at_ms, step) for name, value in metrics.items()]
+
+
+def send_facts(client: Any, run_id: str, facts: dict[str, Any]) -> None:
+    """Tags and data sets of a run; twice changes nothing."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag, RunTag
+
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in facts.get("tags", {}).items()])
+    inputs = [
+        DatasetInput(
+            Dataset(
+                name=found["name"],
+                digest=found["digest"],
+                source_type="local" if "://" not in found["source"] else found["source"].partition("://")[0],
+                source=json.dumps({"uri": found["source"]}),
+                profile=json.dumps({"images": found["images"], "classes": found["classes"]}),
+            ),
+            tags=[InputTag("mlflow.data.context", found["context"])],
+        )
+        for found in facts.get("datasets", [])
+    ]
+    if inputs:
+        client.log_inputs(run_id, datasets=inputs)
