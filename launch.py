@@ -1,4 +1,7 @@
-"""The command, from a clone: `python launch.py ...` is what `beit-exp ...` is where the package is installed."""
+"""The command, from a clone:
+
+`python launch.py ...` is what `beit-exp ...` is where the package is installed.
+"""
 
 from beit_exp.command import main
 

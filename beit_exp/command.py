@@ -1,4 +1,5 @@
-"""The command: compose the configuration, check it, write it to a run directory, and run a worker on it.
+"""The command: compose the configuration, check it, write it to a run directory, and run a worker
+on it.
 
 python launch.py                                        the quickstart
 python launch.py optimizer.base_lr=3e-5                 one setting changed
@@ -46,8 +47,12 @@ class LaunchError(CompactHydraException):
 
 
 def main() -> None:
-    """Entry point. Exit status 0: done; 1: a sweep's job failed; 2: a wrong setting; else the worker's."""
-    os.environ[LAUNCH] = secrets.token_hex(2)  # in the names of run directories: two commands may share a second
+    """Entry point.
+
+    Exit status 0: done; 1: a sweep's job failed; 2: a wrong setting; else the worker's.
+    """
+    # In the names of run directories: two commands may share a second
+    os.environ[LAUNCH] = secrets.token_hex(2)
     check_overrides(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     status: Status = "KILLED"
@@ -119,7 +124,9 @@ def worst(cfg: Config) -> float:
 
 
 def fail(message: str, code: int, *, is_sweep: bool) -> NoReturn:
-    """End this job: of a sweep, by an exception that lets the other jobs run; alone, by its exit status."""
+    """End this job: of a sweep, by an exception that lets the other jobs run; alone, by its exit
+    status.
+    """
     if is_sweep:
         raise LaunchError(message)
     sys.exit(code)

@@ -1,6 +1,7 @@
 """Is this machine ready? `python -m beit_exp.doctor [--data FOLDER] [--uri STORE] [--runs FOLDER]`
 
-Checks what runs depend on and says what to do about each thing that is wrong. Needs nothing but Python to start.
+Checks what runs depend on and says what to do about each thing that is wrong. Needs nothing but
+Python to start.
 """
 
 from __future__ import annotations
@@ -33,14 +34,18 @@ def check_python() -> Finding:
     seen = ".".join(map(str, sys.version_info[:3]))
     if PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
         return Finding("Python", seen)
-    return Finding("Python", seen, "use Python 3.10, 3.11 or 3.12: MindSpore 2.10 ships for no other")
+    return Finding(
+        "Python", seen, "use Python 3.10, 3.11 or 3.12: MindSpore 2.10 ships for no other"
+    )
 
 
 def check_numpy() -> Finding:
     version = _version("numpy")
     if version.startswith("1."):
         return Finding("NumPy", version)
-    return Finding("NumPy", version, "pip install 'numpy>=1.26.4,<2': MindSpore 2.10 is built for NumPy 1.x")
+    return Finding(
+        "NumPy", version, "pip install 'numpy>=1.26.4,<2': MindSpore 2.10 is built for NumPy 1.x"
+    )
 
 
 def check_mindspore() -> Finding:
@@ -52,7 +57,11 @@ def check_mindspore() -> Finding:
     if done.returncode == 0 and done.stdout.strip().endswith("6.0"):
         return Finding("MindSpore", f"{version}, computes")
     last = (done.stderr.strip().splitlines() or ["no answer"])[-1]
-    return Finding("MindSpore", f"{version}, fails: {last}", "reinstall in a fresh environment as the README says")
+    return Finding(
+        "MindSpore",
+        f"{version}, fails: {last}",
+        "reinstall in a fresh environment as the README says",
+    )
 
 
 def check_device() -> Finding:
@@ -63,7 +72,9 @@ def check_device() -> Finding:
         return Finding("device", f"{count} Ascend")
     if Path("/usr/local/Ascend").exists():
         return Finding(
-            "device", "CANN is installed, but no card answers", "source set_env.sh of CANN; try npu-smi info"
+            "device",
+            "CANN is installed, but no card answers",
+            "source set_env.sh of CANN; try npu-smi info",
         )
     return Finding("device", "CPU (no CANN, so hardware=ascend cannot run here)")
 
@@ -87,29 +98,42 @@ def check_port() -> Finding:
             with socket.create_connection(listener.getsockname(), timeout=5):
                 return Finding("ports", "loopback connections work")
     except OSError as error:
-        return Finding("ports", str(error), "several processes need the loopback interface: check the firewall")
+        return Finding(
+            "ports", str(error), "several processes need the loopback interface: check the firewall"
+        )
 
 
 def check_store(uri: str) -> Finding:
-    code = (
-        f"from beit_exp.tracking.mlflow_store import open_store; open_store({uri!r}).search_experiments(max_results=1)"
-    )
+    code = "from beit_exp.tracking.mlflow_store import open_store; "
+    code += f"open_store({uri!r}).search_experiments(max_results=1)"
     done = _python(code)
     if done.returncode == 0:
         return Finding("tracking store", uri)
     last = (done.stderr.strip().splitlines() or ["no answer"])[-1]
-    return Finding("tracking store", f"{uri}: {last}", "start the server, or set tracking.uri to one that answers")
+    return Finding(
+        "tracking store",
+        f"{uri}: {last}",
+        "start the server, or set tracking.uri to one that answers",
+    )
 
 
 def check_data(folder: Path) -> Finding:
     missing = [split for split in ("train", "val") if not (folder / split).is_dir()]
     if missing:
         return Finding(
-            "data", f"{folder} lacks {' and '.join(missing)}", "dataset.data_url holds train/<class>/* and val/"
+            "data",
+            f"{folder} lacks {' and '.join(missing)}",
+            "dataset.data_url holds train/<class>/* and val/",
         )
-    counts = [sum(entry.is_dir() for entry in (folder / split).iterdir()) for split in ("train", "val")]
+    counts = [
+        sum(entry.is_dir() for entry in (folder / split).iterdir()) for split in ("train", "val")
+    ]
     if counts[0] != counts[1] or counts[0] < 2:
-        return Finding("data", f"{counts[0]} classes in train, {counts[1]} in val", "both need the same, two at least")
+        return Finding(
+            "data",
+            f"{counts[0]} classes in train, {counts[1]} in val",
+            "both need the same, two at least",
+        )
     return Finding("data", f"{counts[0]} classes in {folder}; task=check_data reads every image")
 
 
@@ -118,7 +142,11 @@ def check_disk(folder: Path) -> Finding:
     free_gb = shutil.disk_usage(place).free / 1e9
     if free_gb >= LEAST_DISK_GB:
         return Finding("disk", f"{free_gb:.0f} GB free for runs in {folder}")
-    return Finding("disk", f"{free_gb:.1f} GB free", "a BEiT-base checkpoint takes 1 GB: choose another hydra.run.dir")
+    return Finding(
+        "disk",
+        f"{free_gb:.1f} GB free",
+        "a BEiT-base checkpoint takes 1 GB: choose another hydra.run.dir",
+    )
 
 
 def _version(package: str) -> str:
@@ -132,19 +160,31 @@ def _python(code: str) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own: a broken library must not take the doctor along."""
     command = [sys.executable, "-c", code]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 1, "", f"no answer within {TIMEOUT_S} s")
 
 
 def main(arguments: list[str]) -> int:
     """Exit status 0: all is well; 1: something is to be mended."""
-    parser = argparse.ArgumentParser(prog="python -m beit_exp.doctor", description="Check this machine.")
+    parser = argparse.ArgumentParser(
+        prog="python -m beit_exp.doctor", description="Check this machine."
+    )
     parser.add_argument("--data", type=Path, help="a dataset.data_url to check")
-    parser.add_argument("--uri", default=os.environ.get("MLFLOW_TRACKING_URI"), help="a tracking store to check")
+    parser.add_argument(
+        "--uri", default=os.environ.get("MLFLOW_TRACKING_URI"), help="a tracking store to check"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are written")
     options = parser.parse_args(arguments)
-    checks: list[Callable[[], Finding]] = [check_python, check_numpy, check_mindspore, check_device, check_kernels]
+    checks: list[Callable[[], Finding]] = [
+        check_python,
+        check_numpy,
+        check_mindspore,
+        check_device,
+        check_kernels,
+    ]
     checks += [check_cores, check_port, lambda: check_disk(options.runs)]
     if options.uri:
         checks.append(lambda: check_store(options.uri))

@@ -1,4 +1,6 @@
-"""Random numbers that depend on a key alone: the same draw whatever the worker, the process or the resume."""
+"""Random numbers that depend on a key alone: the same draw whatever the worker, the process or the
+resume.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ class Stream(IntEnum):
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:
-    """A generator for one use, say the `counters`-th sample: Philox, whose state is its key and counter.
+    """A generator for one use, say the `counters`-th sample: Philox, whose state is its key and
+    counter.
 
     The first word of the counter is left to the generator itself, which counts its blocks there.
     """
@@ -30,4 +33,6 @@ def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:
         raise ValueError(f"at most 3 counters fit, got {len(counters)}")
     counter = np.zeros(4, dtype=np.uint64)
     counter[1 : 1 + len(counters)] = counters
-    return np.random.Generator(np.random.Philox(key=np.array([seed, stream], dtype=np.uint64), counter=counter))
+    return np.random.Generator(
+        np.random.Philox(key=np.array([seed, stream], dtype=np.uint64), counter=counter)
+    )

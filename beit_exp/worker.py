@@ -29,12 +29,15 @@ from beit_exp.tracking.tracker import Tracker, open_tracker
 
 logger = logging.getLogger(__name__)
 PARENT_POLL_S = 1.0
-Task = Callable[[Config, Path, Runtime, Tracker], dict[str, float]]  # settings, run directory -> final metrics
+# Settings, run directory -> final metrics
+Task = Callable[[Config, Path, Runtime, Tracker], dict[str, float]]
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0: done; 1: an error of ours; 2: something the user can mend; 3: diverged; 128 + n: signal n."""
+    """Exit status 0: done; 1: an error of ours; 2: something the user can mend; 3: diverged; 128 +
+    n: signal n.
+    """
     if len(arguments) != 1:
         print("usage: python -m beit_exp.worker RUN_DIR", file=sys.stderr)
         return 2
@@ -44,7 +47,8 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    if LAUNCHER not in os.environ:  # started by hand: once more, in the environment that libraries need
+    # Started by hand: once more, in the environment that libraries need
+    if LAUNCHER not in os.environ:
         os.execve(sys.executable, worker_command(run_dir), worker_environment())
     stop_with_parent()
     if trains_tokenizer_first(cfg) and not cluster.is_member():
@@ -74,7 +78,11 @@ def main(arguments: list[str]) -> int:
         return 128 + stop.signal_number
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
-            logger.error("the disk is full (%s); free some space, then: python -m beit_exp.worker %s", error, run_dir)
+            logger.error(
+                "the disk is full (%s); free some space, then: python -m beit_exp.worker %s",
+                error,
+                run_dir,
+            )
             return 2
         logger.exception("the run in %s failed", run_dir)
         return 1
@@ -146,13 +154,16 @@ def stop_with_parent() -> None:
 
 
 def lock_log(run_dir: Path) -> TextIO:
-    """Be alone in a run directory, as long as the returned file is open: two workers would ruin each other's files."""
+    """Be alone in a run directory, as long as the returned file is open: two workers would ruin
+    each other's files.
+    """
     log = (run_dir / cluster.log_name()).open("a")
     try:
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(
-            f"another process is at work in {run_dir}: wait for its end, or choose another hydra.run.dir"
+            f"another process is at work in {run_dir}: wait for its end, or choose another "
+            "hydra.run.dir"
         ) from None
     return log
 
@@ -165,7 +176,9 @@ class Screen(logging.Handler):
 
 
 def set_up_logging(run_dir: Path, *, is_leader: bool) -> None:
-    """Plain lines to the terminal and, with times, to launch.log; of the other ranks, errors alone to the terminal."""
+    """Plain lines to the terminal and, with times, to launch.log; of the other ranks, errors alone
+    to the terminal.
+    """
     screen = Screen(logging.NOTSET if is_leader else logging.ERROR)
     screen.setFormatter(logging.Formatter("%(message)s"))
     file = logging.FileHandler(run_dir / cluster.log_name())

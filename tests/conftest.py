@@ -1,4 +1,6 @@
-"""Shared pieces of the tests: composed configurations, small image folders, and the command as a user calls it."""
+"""Shared pieces of the tests: composed configurations, small image folders, and the command as a
+user calls it.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,12 @@ def make_config(*overrides: str) -> Config:
 AGREEMENT: dict[str, tuple[float, float]] = {}  # part -> largest difference, what is allowed
 
 
-def agree(part: str, found: np.ndarray, expected: np.ndarray, *, within: float, relative: bool = False) -> None:
-    """Assert that two arrays agree, and keep the largest difference for the table at the end of the session."""
+def agree(
+    part: str, found: np.ndarray, expected: np.ndarray, *, within: float, relative: bool = False
+) -> None:
+    """Assert that two arrays agree, and keep the largest difference for the table at the end of the
+    session.
+    """
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     assert found.shape == expected.shape, part
     difference = float(np.abs(found - expected).max() / (np.abs(expected).max() if relative else 1))
@@ -49,7 +55,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if AGREEMENT:
         terminalreporter.section("agrees with the public originals")
     for part, (difference, within) in AGREEMENT.items():
-        terminalreporter.write_line(f"{part:50} largest difference {difference:.1e}, allowed {within:.0e}")
+        terminalreporter.write_line(
+            f"{part:50} largest difference {difference:.1e}, allowed {within:.0e}"
+        )
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +108,9 @@ class Command:
         self.folder = folder
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+        environment = {
+            name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"
+        }
         return subprocess.Popen(
             [sys.executable, str(ROOT / "launch.py"), *arguments],
             cwd=self.folder,
@@ -128,7 +138,13 @@ class Command:
         """Every tracked run, the oldest first."""
         client = self.client()
         experiment = client.get_experiment_by_name("beit")
-        return list(reversed(client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])))
+        return list(
+            reversed(
+                client.search_runs(
+                    [experiment.experiment_id], order_by=["attributes.start_time DESC"]
+                )
+            )
+        )
 
 
 @pytest.fixture

@@ -33,7 +33,11 @@ def reads_in(scope: ast.FunctionDef | ast.ClassDef) -> Iterator[str]:
     """Follow `cfg.train.epochs` from arguments annotated with a section, and from `self.cfg`."""
     types: dict[str, str] = {}
     for node in ast.walk(scope):
-        if isinstance(node, ast.arg) and isinstance(node.annotation, ast.Name) and node.annotation.id in SECTIONS:
+        if (
+            isinstance(node, ast.arg)
+            and isinstance(node.annotation, ast.Name)
+            and node.annotation.id in SECTIONS
+        ):
             types[node.arg] = node.annotation.id
 
     def type_of(node: ast.expr) -> str | None:
@@ -79,7 +83,9 @@ def test_package_markers_are_empty() -> None:
     assert [path for path in PACKAGE.rglob("__init__.py") if path.read_text()] == []
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
 def test_no_file_holds_more_than_one_concern_can_fill(path: Path) -> None:
     assert path.stem not in {"utils", "common", "helpers", "misc", "base"}
     assert len(path.read_text().splitlines()) <= 400

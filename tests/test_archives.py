@@ -38,11 +38,14 @@ def test_images_in_tars_are_those_of_the_folders(few_digits: Path, tmp_path: Pat
             path.removeprefix(f"{few_digits / split}/") for path in plain.paths
         ]
         assert (packed.labels == plain.labels).all() and packed.classes == plain.classes
-        facts = [describe(images, name="", source="", context="")["digest"] for images in (packed, plain)]
+        facts = [
+            describe(images, name="", source="", context="")["digest"] for images in (packed, plain)
+        ]
         assert facts[0] == facts[1]
         images = [np.asarray(transforms.load_image(path)) for path in packed.paths]
         assert all(
-            (image == Image.open(path).convert("RGB")).all() for image, path in zip(images, plain.paths, strict=True)
+            (image == Image.open(path).convert("RGB")).all()
+            for image, path in zip(images, plain.paths, strict=True)
         )
 
 
@@ -51,20 +54,27 @@ def test_a_flat_tar_takes_its_labels_from_a_list(few_digits: Path, tmp_path: Pat
     with tarfile.open(tmp_path / "val.tar", "w") as tar:
         for path in paths:
             tar.add(path, path.name)
-    (tmp_path / "labels.txt").write_text("".join(f"{path.name} {path.parent.name}\n" for path in paths))
+    (tmp_path / "labels.txt").write_text(
+        "".join(f"{path.name} {path.parent.name}\n" for path in paths)
+    )
     labels = f"dataset.val_labels={tmp_path / 'labels.txt'}"
     found = open_split(config_for(tmp_path, "dataset.name=image_folder", labels).dataset, "val")
-    assert {Path(path).name: label for path, label in zip(found.paths, found.labels.tolist(), strict=True)} == {
-        path.name: int(path.parent.name) for path in paths
-    }
+    assert {
+        Path(path).name: label
+        for path, label in zip(found.paths, found.labels.tolist(), strict=True)
+    } == {path.name: int(path.parent.name) for path in paths}
 
 
-def test_a_compressed_tar_and_a_tar_beside_its_folder_are_refused(few_digits: Path, tmp_path: Path) -> None:
+def test_a_compressed_tar_and_a_tar_beside_its_folder_are_refused(
+    few_digits: Path, tmp_path: Path
+) -> None:
     with tarfile.open(tmp_path / "train.tar", "w:gz") as tar:
         tar.add(few_digits / "train", ".")
     (tmp_path / "val").mkdir()
     settings = config_for(tmp_path, "dataset.name=image_folder", "dataset.num_classes=10").dataset
-    with pytest.raises(UserError, match=r"train.tar cannot be read as a tar, which must not be compressed"):
+    with pytest.raises(
+        UserError, match=r"train.tar cannot be read as a tar, which must not be compressed"
+    ):
         open_split(settings, "train")
     (tmp_path / "train").mkdir()
     with pytest.raises(UserError, match="both .*train and .*train.tar are there; remove one"):

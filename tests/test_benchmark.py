@@ -28,13 +28,29 @@ PUBLISHED = {  # billions of multiply-adds of one image, as timm 1.0 counts them
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_work_of_an_image_is_the_published(name: str) -> None:
     cfg = make_config(f"model={name}")
-    assert forward_flops(cfg.model, num_classes=1000) / 2e9 == pytest.approx(PUBLISHED[name], rel=0.005)
+    assert forward_flops(cfg.model, num_classes=1000) / 2e9 == pytest.approx(
+        PUBLISHED[name], rel=0.005
+    )
 
 
 @pytest.mark.slow
-def test_a_benchmark_measures_every_part_and_tells_the_store(few_digits: Path, launch: Command) -> None:
-    settings = ("dataset=image_folder", f"dataset.data_url={few_digits}", "dataset.num_classes=10", "hydra.run.dir=run")
-    done = launch(*TINY, *settings, "task=benchmark", "train.epochs=4", "benchmark.repeats=3", "benchmark.warm_up=1")
+def test_a_benchmark_measures_every_part_and_tells_the_store(
+    few_digits: Path, launch: Command
+) -> None:
+    settings = (
+        "dataset=image_folder",
+        f"dataset.data_url={few_digits}",
+        "dataset.num_classes=10",
+        "hydra.run.dir=run",
+    )
+    done = launch(
+        *TINY,
+        *settings,
+        "task=benchmark",
+        "train.epochs=4",
+        "benchmark.repeats=3",
+        "benchmark.warm_up=1",
+    )
     assert done.returncode == 0, done.stderr
     run = launch.folder / "run"
     report = json.loads((run / "benchmark.json").read_text())
@@ -65,8 +81,13 @@ def test_a_benchmark_measures_every_part_and_tells_the_store(few_digits: Path, l
     assert "benchmark/step_s" in done.stdout
 
 
-def test_a_benchmark_of_more_steps_than_the_run_has_is_refused(few_digits: Path, launch: Command) -> None:
+def test_a_benchmark_of_more_steps_than_the_run_has_is_refused(
+    few_digits: Path, launch: Command
+) -> None:
     settings = ("dataset=image_folder", f"dataset.data_url={few_digits}", "dataset.num_classes=10")
     done = launch(*TINY, *settings, "task=benchmark", "train.epochs=2", "benchmark.repeats=100")
     assert done.returncode == 2
-    assert "benchmark.repeats = 100: 206 training steps are taken, but train.epochs = 2" in done.stderr + done.stdout
+    assert (
+        "benchmark.repeats = 100: 206 training steps are taken, but train.epochs = 2"
+        in done.stderr + done.stdout
+    )

@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 from conftest import compose, make_config
 
-from beit_exp.config.mapping import WrongSettingsError, build_config, differences, flatten, load_config, save_config
+from beit_exp.config.mapping import (
+    WrongSettingsError,
+    build_config,
+    differences,
+    flatten,
+    load_config,
+    save_config,
+)
 from beit_exp.config.schema import setting_names
 from beit_exp.errors import UserError
 
@@ -14,7 +21,9 @@ WRONG = {  # overrides -> what the message must say
     ("optimizer.beta=[0.9]",): "optimizer.beta = [0.9]: must be a list of 2",
     ("optimizer.beta=[0.9,1.0]",): "optimizer.beta.1 = 1.0: must be a number > 0 and < 1",
     ("optimizer.name=adam",): "one of adamw, adam_weight_decay, momentum. Did you mean adamw?",
-    ("optimizer.clip_global_norm_value=0",): "optimizer.clip_global_norm_value = 0: must be a number > 0 or null",
+    (
+        "optimizer.clip_global_norm_value=0",
+    ): "optimizer.clip_global_norm_value = 0: must be a number > 0 or null",
     ("train.batch_size=2.5",): "train.batch_size = 2.5: must be a whole number > 0",
     ("train.shuffle=1",): "train.shuffle = 1: must be true or false",
     (
@@ -27,11 +36,18 @@ WRONG = {  # overrides -> what the message must say
     ("dataset.num_classes=11",): "dataset.num_classes = 11: must be 10 for dataset.name=digits",
     ("augment.mix_up=0.8", "train.batch_size=63"): "train.batch_size = 63: must be even",
     ("augment.cutmix_minmax=[0.2,0.8]",): "needs augment.cutmix > 0",
-    ("augment.crop_scale=[0.5,0.1]",): "augment.crop_scale = [0.5, 0.1]: must be two shares of the area, rising",
+    (
+        "augment.crop_scale=[0.5,0.1]",
+    ): "augment.crop_scale = [0.5, 0.1]: must be two shares of the area, rising",
     ("augment.auto_augment=rand-m9-x3",): "'x3' is not understood; allowed: rand-m<0..10>",
-    ("scheduler.warmup_length=40",): "scheduler.warmup_length = 40: plus scheduler.cooldown_epochs must be less",
+    (
+        "scheduler.warmup_length=40",
+    ): "scheduler.warmup_length = 40: plus scheduler.cooldown_epochs must be less",
     ("scheduler.min_lr=1",): "scheduler.min_lr = 1: must be at most optimizer.base_lr",
-    ("scheduler=multistep", "scheduler.milestones=[]"): "scheduler.milestones = []: must rise, and hold at least one",
+    (
+        "scheduler=multistep",
+        "scheduler.milestones=[]",
+    ): "scheduler.milestones = []: must rise, and hold at least one",
     ("hardware.is_dynamic_loss_scale=true",): "must be false at hardware.amp_level=O0",
     ("task=evaluate",): "checkpoint = None: must name a run directory or a weights file",
     ("images=somewhere",): "images = 'somewhere': belongs to task=predict",

@@ -64,13 +64,16 @@ SEED_TABLE = {
 def test_every_option_composes_to_a_valid_configuration(group: str, option: str) -> None:
     is_without_data = option in ("image_folder", "cifar10", "cifar100", "flowers")
     extra = NEEDED if is_without_data else ()
-    is_with_tokenizer = group == "experiment" and option.startswith(("pretrain_base", "pretrain_large"))
+    is_with_tokenizer = group == "experiment" and option.startswith(
+        ("pretrain_base", "pretrain_large")
+    )
     extra += ("tokenizer.weights=somewhere",) if is_with_tokenizer else ()
     assert make_config(f"{group}={option}", *extra).seed == 42
 
 
 IMAGENET = 1_281_167  # training images
-# top-1; steps an epoch, of the warm-up and in all; peak rates of the first block, the last one and the head
+# top-1; steps an epoch, of the warm-up and in all; peak rates of the first block, the last one and
+# the head
 FINE_TUNING = {
     "imagenet_base": (85.27, 2502, 12510, 75060, 2.8447e-6, 1.7e-5, 2e-5),
     "imagenet_base_384": (86.82, 2502, 12510, 75060, 2.8447e-6, 1.7e-5, 2e-5),
@@ -94,23 +97,37 @@ def test_a_fine_tuning_experiment_has_the_published_steps_and_rates(name: str) -
     images = cfg.train.batch_size * cfg.train.accumulate_steps * cfg.hardware.device_num
     assert IMAGENET // images == per_epoch
     schedule = build_schedule(
-        cfg.scheduler, peak_lr=cfg.optimizer.base_lr, epochs=cfg.train.epochs, steps_per_epoch=per_epoch
+        cfg.scheduler,
+        peak_lr=cfg.optimizer.base_lr,
+        epochs=cfg.train.epochs,
+        steps_per_epoch=per_epoch,
     )
     assert (len(schedule), int(schedule.argmax())) == (total, warmup - 1)
     scales = [
         lr_scale(part, depth=cfg.model.depth, decay=cfg.optimizer.layer_decay)
-        for part in ("blocks.0.norm1.weight", f"blocks.{cfg.model.depth - 1}.norm1.weight", "head.weight")
+        for part in (
+            "blocks.0.norm1.weight",
+            f"blocks.{cfg.model.depth - 1}.norm1.weight",
+            "head.weight",
+        )
     ]
-    assert [schedule.max() * scale for scale in scales] == pytest.approx([first, last, head], rel=1e-3)
+    assert [schedule.max() * scale for scale in scales] == pytest.approx(
+        [first, last, head], rel=1e-3
+    )
     text = (ROOT / "conf" / "experiment" / f"{name}.yaml").read_text()
     assert f"top-1 {top1:g}" in text or f"top-1 {top1:.2f}" in text
     memory_gb = training_bytes(cfg, product=FLOAT16, layer=FLOAT32) / 1e9
     assert f"# memory: {memory_gb:.1f} GB a card, computed" in text
-    (row,) = (line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| `{name}`"))
+    (row,) = (
+        line
+        for line in (ROOT / "README.md").read_text().splitlines()
+        if line.startswith(f"| `{name}`")
+    )
     assert f" {memory_gb:.1f} |" in row and f" {total:,} |" in row
 
 
-PUBLISHED = {  # global batch, base_lr, warm-up epochs or steps, epochs, layer_decay, drop_path, weight_decay, clip
+# Global batch, base_lr, warm-up epochs or steps, epochs, layer_decay, drop_path, weight_decay, clip
+PUBLISHED = {
     "pretrain_base": (2048, 1.5e-3, 10000, 150, 1.0, 0.1, 0.05, 3.0),
     "pretrain_base_1k": (2048, 1.5e-3, 10, 800, 1.0, 0.1, 0.05, 3.0),
     "intermediate_base": (4096, 3e-3, 5, 90, 0.65, 0.2, 0.05, 3.0),
@@ -145,10 +162,14 @@ def test_imagenet_base_follows_the_official_code_where_the_seed_departs_from_it(
 
 
 def test_an_override_wins_over_an_experiment() -> None:
-    assert make_config("experiment=imagenet_base", "optimizer.base_lr=3e-5").optimizer.base_lr == 3e-5
+    assert (
+        make_config("experiment=imagenet_base", "optimizer.base_lr=3e-5").optimizer.base_lr == 3e-5
+    )
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "conf" / "experiment").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_experiment_file_opens_with_its_command_and_its_expected_result(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert lines[0] == "# @package _global_"

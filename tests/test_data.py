@@ -31,7 +31,9 @@ def config_for(folder: Path, *overrides: str) -> Config:
 @pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee", "rocket"])
 def test_evaluation_transform_is_the_official_one(name: str, size: int) -> None:
     cfg = make_config("dataset.crop_pct=0.875").dataset
-    found = transforms.make_eval_transform(cfg, image_size=size)(transforms.load_image(GOLDEN / "eval" / f"{name}.jpg"))
+    found = transforms.make_eval_transform(cfg, image_size=size)(
+        transforms.load_image(GOLDEN / "eval" / f"{name}.jpg")
+    )
     expected = np.load(GOLDEN / "eval_transform.npz")[f"{name}/size{size}"].astype(np.float32)
     agree("evaluation transform", found, expected, within=2e-3)
 
@@ -67,7 +69,9 @@ def test_a_truncated_image_is_named(tmp_path: Path) -> None:
 
 def test_random_crop_stays_inside_and_keeps_its_area_and_shape() -> None:
     rng = rng_of()
-    boxes = np.array([transforms.draw_crop(500, 375, [0.08, 1], [3 / 4, 4 / 3], rng=rng) for _ in range(3000)])
+    boxes = np.array(
+        [transforms.draw_crop(500, 375, [0.08, 1], [3 / 4, 4 / 3], rng=rng) for _ in range(3000)]
+    )
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     assert boxes.min() >= 0 and boxes[:, 2].max() <= 500 and boxes[:, 3].max() <= 375
     share, ratio = width * height / (500 * 375), width / height
@@ -81,7 +85,9 @@ def test_random_crop_of_a_long_image_falls_back_to_its_centre() -> None:
     assert box == (493, 0, 506, 10)
 
 
-def test_training_transform_without_augmentation_is_the_evaluation_transform(photo: Image.Image) -> None:
+def test_training_transform_without_augmentation_is_the_evaluation_transform(
+    photo: Image.Image,
+) -> None:
     cfg = make_config("augment=none")
     train = transforms.make_train_transform(cfg.augment, cfg.dataset, image_size=32)
     evaluation = transforms.make_eval_transform(cfg.dataset, image_size=32)
@@ -90,7 +96,9 @@ def test_training_transform_without_augmentation_is_the_evaluation_transform(pho
 
 def test_flip_mirrors_left_and_right(photo: Image.Image) -> None:
     cfg = make_config("augment=none", "augment.hflip=1.0")
-    found = transforms.make_train_transform(cfg.augment, cfg.dataset, image_size=32)(photo, rng_of())
+    found = transforms.make_train_transform(cfg.augment, cfg.dataset, image_size=32)(
+        photo, rng_of()
+    )
     plain = transforms.make_eval_transform(cfg.dataset, image_size=32)(photo)
     assert (found == plain[:, :, ::-1]).all()
 
@@ -102,7 +110,9 @@ def test_normalisation_is_per_channel() -> None:
 
 
 def test_random_interpolation_uses_both(photo: Image.Image) -> None:
-    cfg = make_config("augment=none", "augment.interpolation=random", "augment.crop_scale=[1.0,1.0]")
+    cfg = make_config(
+        "augment=none", "augment.interpolation=random", "augment.crop_scale=[1.0,1.0]"
+    )
     transform = transforms.make_train_transform(cfg.augment, cfg.dataset, image_size=32)
     kinds = {transform(photo, rng_of(seed))[:, ::4, ::4].tobytes() for seed in range(12)}
     assert len(kinds) > 1
@@ -116,7 +126,9 @@ def test_erased_boxes_are_smaller_than_the_image_and_within_their_share() -> Non
     boxes = [box for box in (draw_box(100, 100, rng=rng, count=1) for _ in range(3000)) if box]
     areas = np.array([height * width for _, _, height, width in boxes])
     assert all(height < 100 and width < 100 for _, _, height, width in boxes)
-    assert all(0 <= top <= 100 - height and 0 <= left <= 100 - width for top, left, height, width in boxes)
+    assert all(
+        0 <= top <= 100 - height and 0 <= left <= 100 - width for top, left, height, width in boxes
+    )
     assert 180 <= areas.min() < 260 and 3200 < areas.max() <= 3400
     aspects = np.array([height / width for _, _, height, width in boxes])
     assert 0.28 < aspects.min() < 0.33 and 3.0 < aspects.max() < 3.6
@@ -124,7 +136,9 @@ def test_erased_boxes_are_smaller_than_the_image_and_within_their_share() -> Non
 
 def test_area_is_shared_among_several_boxes() -> None:
     rng = rng_of()
-    areas = [box[2] * box[3] for box in (draw_box(100, 100, rng=rng, count=4) for _ in range(500)) if box]
+    areas = [
+        box[2] * box[3] for box in (draw_box(100, 100, rng=rng, count=4) for _ in range(500)) if box
+    ]
     assert max(areas) <= 10_000 / 3 / 4 * 1.1
 
 
@@ -141,7 +155,10 @@ def test_erasing_fills_in_units_of_the_normalised_image(mode: str, spread: float
 def test_erasing_happens_with_its_probability() -> None:
     rng = rng_of()
     touched = [
-        random_erasing(np.full((3, 16, 16), 7, np.float32), rng=rng, probability=0.25, mode="const", count=1).min() == 0
+        random_erasing(
+            np.full((3, 16, 16), 7, np.float32), rng=rng, probability=0.25, mode="const", count=1
+        ).min()
+        == 0
         for _ in range(2000)
     ]
     assert np.mean(touched) == pytest.approx(0.25, abs=0.03)
@@ -151,7 +168,9 @@ def test_erasing_comes_after_normalisation() -> None:
     cfg = make_config("augment=none", "augment.re_prob=1.0")
     transform = transforms.make_train_transform(cfg.augment, cfg.dataset, image_size=32)
     white = Image.new("RGB", (32, 32), (255, 255, 255))
-    values = np.concatenate([array[array != 1] for array in (transform(white, rng_of(seed)) for seed in range(50))])
+    values = np.concatenate(
+        [array[array != 1] for array in (transform(white, rng_of(seed)) for seed in range(50))]
+    )
     assert (values.mean(), values.std()) == (pytest.approx(0, abs=0.05), pytest.approx(1, abs=0.05))
 
 
@@ -167,7 +186,10 @@ def test_smoothed_targets_are_timms() -> None:
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
 def test_mixed_images_and_targets_are_timms(kind: str) -> None:
     golden = np.load(GOLDEN / "mixup.npz")
-    images, targets = golden["images"], soft_targets(golden["labels"], num_classes=10, smoothing=0.1)
+    images, targets = (
+        golden["images"],
+        soft_targets(golden["labels"], num_classes=10, smoothing=0.1),
+    )
     if kind == "mixup":
         lam = float(golden["mixup/lam"])
         mixed = mixup.mixup(images, lam)
@@ -209,7 +231,9 @@ def mixed_lams(*overrides: str, size: int = 64) -> tuple[np.ndarray, np.ndarray]
 
 @pytest.mark.parametrize("method", [("augment.mix_up=0.8",), ("augment.cutmix=1.0",)])
 @pytest.mark.parametrize(("mode", "different"), [("batch", 1), ("pair", 32), ("elem", 64)])
-def test_mixing_mode_says_how_many_draws_a_batch_has(mode: str, different: int, method: tuple[str]) -> None:
+def test_mixing_mode_says_how_many_draws_a_batch_has(
+    mode: str, different: int, method: tuple[str]
+) -> None:
     by_pixels, by_targets = mixed_lams(f"augment.mixup_mode={mode}", *method)
     np.testing.assert_allclose(by_pixels, by_targets, atol=1e-5)
     assert len(np.unique(by_targets)) <= different
@@ -224,17 +248,23 @@ def test_cutmix_minmax_bounds_the_box() -> None:
     sides = np.stack([boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2]])
     assert sides.min() == 20 and sides.max() == 79
     assert boxes.min() >= 0 and boxes.max() <= 100
-    _, shares = mixed_lams("augment.cutmix=1.0", "augment.cutmix_minmax=[0.4,0.5]", "augment.mixup_mode=elem")
+    _, shares = mixed_lams(
+        "augment.cutmix=1.0", "augment.cutmix_minmax=[0.4,0.5]", "augment.mixup_mode=elem"
+    )
     assert ((shares >= 1 - 0.5**2) & (shares <= 1 - 0.36**2)).all()
 
 
 def test_mixing_happens_with_its_probability() -> None:
-    _, shares = mixed_lams("augment.mix_up=1.0", "augment.mixup_prob=0.5", "augment.mixup_mode=elem", size=512)
+    _, shares = mixed_lams(
+        "augment.mix_up=1.0", "augment.mixup_prob=0.5", "augment.mixup_mode=elem", size=512
+    )
     assert (shares == 1).mean() == pytest.approx(0.5, abs=0.07)
 
 
 def test_switch_chooses_between_mixup_and_cutmix() -> None:
-    cfg = make_config("augment.mix_up=1.0", "augment.cutmix=1.0", "augment.switch_prob=0.25").augment
+    cfg = make_config(
+        "augment.mix_up=1.0", "augment.cutmix=1.0", "augment.switch_prob=0.25"
+    ).augment
     rng = rng_of()
     is_cutmix = [mixup.draw_mix(cfg, (32, 32), rng=rng)[1] is not None for _ in range(2000)]
     assert np.mean(is_cutmix) == pytest.approx(0.25, abs=0.03)
@@ -243,7 +273,9 @@ def test_switch_chooses_between_mixup_and_cutmix() -> None:
 def test_an_odd_batch_cannot_be_mixed() -> None:
     cfg = make_config("augment.mix_up=1.0").augment
     with pytest.raises(ValueError, match="mixup needs an even batch, got 3 images"):
-        mix_batch(np.zeros((3, 3, 8, 8), np.float32), np.zeros(3, int), cfg, num_classes=2, rng=rng_of())
+        mix_batch(
+            np.zeros((3, 3, 8, 8), np.float32), np.zeros(3, int), cfg, num_classes=2, rng=rng_of()
+        )
 
 
 # --- sources and batches
@@ -255,14 +287,20 @@ def test_digits_are_1437_and_360_real_images(digits: Path) -> None:
     assert np.asarray(Image.open(val.paths[0])).shape == (8, 8)
 
 
-def test_files_are_listed_in_sorted_order_without_strangers(tmp_path: Path, photo: Image.Image) -> None:
+def test_files_are_listed_in_sorted_order_without_strangers(
+    tmp_path: Path, photo: Image.Image
+) -> None:
     for name in ("b/2.png", "b/1.jpg", "a/deep/3.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         photo.save(tmp_path / name)
     (tmp_path / "b" / "README.txt").write_text("not an image")
     (tmp_path / "b" / ".hidden.png").write_text("not an image")
     found = list_classes(tmp_path)
-    assert [path.removeprefix(f"{tmp_path}/") for path in found.paths] == ["a/deep/3.png", "b/1.jpg", "b/2.png"]
+    assert [path.removeprefix(f"{tmp_path}/") for path in found.paths] == [
+        "a/deep/3.png",
+        "b/1.jpg",
+        "b/2.png",
+    ]
     assert found.labels.tolist() == [0, 1, 1]
     assert list_images(tmp_path) == found.paths
 
@@ -285,7 +323,9 @@ def test_a_missing_folder_says_how_to_try_the_quickstart(tmp_path: Path) -> None
         open_split(cfg.dataset, "train")
 
 
-def batches_of(folder: Path, *overrides: str, first: int = 0, last: int = 6, shard: Shard | None = None):
+def batches_of(
+    folder: Path, *overrides: str, first: int = 0, last: int = 6, shard: Shard | None = None
+):
     cfg = config_for(folder, "dataset.name=image_folder", "train.batch_size=16", *overrides)
     stream = TrainStream(list_classes(folder / "train"), cfg, shard or Shard(0, 1))
     return list(train_batches(stream, cfg, first=first, last=last))
@@ -294,21 +334,29 @@ def batches_of(folder: Path, *overrides: str, first: int = 0, last: int = 6, sha
 @pytest.mark.parametrize("workers", [1, 2])
 def test_stream_is_the_same_for_any_number_of_workers(few_digits: Path, workers: int) -> None:
     one = batches_of(few_digits, "augment=finetune_mixup", "hardware.num_parallel_workers=1")
-    other = batches_of(few_digits, "augment=finetune_mixup", f"hardware.num_parallel_workers={workers}")
+    other = batches_of(
+        few_digits, "augment=finetune_mixup", f"hardware.num_parallel_workers={workers}"
+    )
     assert all(
-        (a == b).all() for first, second in zip(one, other, strict=True) for a, b in zip(first, second, strict=True)
+        (a == b).all()
+        for first, second in zip(one, other, strict=True)
+        for a, b in zip(first, second, strict=True)
     )
 
 
 def test_stream_continues_from_any_batch(few_digits: Path) -> None:
     whole = batches_of(few_digits, "augment=finetune_mixup", last=8)
     rest = batches_of(few_digits, "augment=finetune_mixup", first=3, last=8)
-    assert all((a[0] == b[0]).all() and (a[1] == b[1]).all() for a, b in zip(whole[3:], rest, strict=True))
+    assert all(
+        (a[0] == b[0]).all() and (a[1] == b[1]).all() for a, b in zip(whole[3:], rest, strict=True)
+    )
 
 
 def test_an_epoch_holds_every_image_once_in_a_new_order(few_digits: Path) -> None:
     batches = batches_of(few_digits, "augment=none", last=10)
-    first, second = (np.concatenate([images for images, _ in part]) for part in (batches[:5], batches[5:]))
+    first, second = (
+        np.concatenate([images for images, _ in part]) for part in (batches[:5], batches[5:])
+    )
     assert {image.tobytes() for image in first} == {image.tobytes() for image in second}
     assert len({image.tobytes() for image in first}) == 80
     assert (first != second).any()
@@ -331,22 +379,29 @@ def test_augmentation_of_an_image_changes_from_epoch_to_epoch(few_digits: Path) 
 def test_shards_are_the_parts_of_the_whole_batch(few_digits: Path) -> None:
     whole = batches_of(few_digits, "augment=light", last=4)
     parts = [
-        batches_of(few_digits, "augment=light", "train.batch_size=8", last=4, shard=Shard(rank, 2)) for rank in (0, 1)
+        batches_of(few_digits, "augment=light", "train.batch_size=8", last=4, shard=Shard(rank, 2))
+        for rank in (0, 1)
     ]
     for batch, *halves in zip(whole, *parts, strict=True):
         assert (batch[0] == np.concatenate([images for images, _ in halves])).all()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_evaluation_reads_every_image_once_on_any_number_of_processes(few_digits: Path, size: int) -> None:
+def test_evaluation_reads_every_image_once_on_any_number_of_processes(
+    few_digits: Path, size: int
+) -> None:
     cfg = config_for(few_digits, "train.batch_size=16")
     images = list_classes(few_digits / "val")
-    labels = [labels for rank in range(size) for _, labels in eval_batches(images, cfg, Shard(rank, size))]
+    labels = [
+        labels for rank in range(size) for _, labels in eval_batches(images, cfg, Shard(rank, size))
+    ]
     assert sorted(np.concatenate(labels).tolist()) == sorted(images.labels.tolist())
 
 
 def test_too_few_images_for_a_step_is_an_error(few_digits: Path) -> None:
-    with pytest.raises(UserError, match="train.batch_size = 128: the 80 training images make no full step"):
+    with pytest.raises(
+        UserError, match="train.batch_size = 128: the 80 training images make no full step"
+    ):
         batches_of(few_digits, "train.batch_size=128")
 
 
@@ -376,10 +431,22 @@ def test_work_ahead_is_bounded_and_in_order() -> None:
 
 
 LABELLED = {
-    "a class no folder has": ("a.png 0\nb.png 1\nc.png 7\n", "has the class '7'; dataset.num_classes = 2"),
-    "an image without a class": ("a.png 0\nb.png 1\n", r"names no class for .*c\.png \(1 such images\)"),
-    "a line without a class": ("a.png 0\nb.png\nc.png 1\n", "must hold one line `<image> <class>` for each image"),
-    "too few classes": ("a.png cat\nb.png cat\nc.png cat\n", "has 1 classes; dataset.num_classes = 2"),
+    "a class no folder has": (
+        "a.png 0\nb.png 1\nc.png 7\n",
+        "has the class '7'; dataset.num_classes = 2",
+    ),
+    "an image without a class": (
+        "a.png 0\nb.png 1\n",
+        r"names no class for .*c\.png \(1 such images\)",
+    ),
+    "a line without a class": (
+        "a.png 0\nb.png\nc.png 1\n",
+        "must hold one line `<image> <class>` for each image",
+    ),
+    "too few classes": (
+        "a.png cat\nb.png cat\nc.png cat\n",
+        "has 1 classes; dataset.num_classes = 2",
+    ),
 }
 
 
@@ -407,7 +474,9 @@ def test_a_wrong_label_list_is_told(tmp_path: Path, problem: str) -> None:
         ("a.png n02\nb.png n01\nc.png n02\n", ["n01", "n02"], ([1, 0, 1], ["n01", "n02"])),
     ],
 )
-def test_labels_are_names_or_numbers(tmp_path: Path, text: str, classes: list[str], expected: tuple) -> None:
+def test_labels_are_names_or_numbers(
+    tmp_path: Path, text: str, classes: list[str], expected: tuple
+) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text(text)
     found = list_labelled(flat_folder(tmp_path), labels, 2, classes)

@@ -16,7 +16,8 @@ def test_a_sound_machine_needs_nothing(few_digits: Path, tmp_path: Path, capsys)
 
 
 @pytest.mark.parametrize(
-    ("version", "fix"), [("2.4.6", "pip install 'numpy>=1.26.4,<2'"), ("not installed", "pip install 'numpy")]
+    ("version", "fix"),
+    [("2.4.6", "pip install 'numpy>=1.26.4,<2'"), ("not installed", "pip install 'numpy")],
 )
 def test_a_numpy_that_mindspore_cannot_use_is_named(version: str, fix: str, monkeypatch) -> None:
     monkeypatch.setattr(doctor, "_version", lambda _: version)
@@ -33,7 +34,9 @@ def test_a_store_that_does_not_answer_is_named() -> None:
 
 
 @pytest.mark.parametrize("folders", [(), ("train/a", "train/b"), ("train/a", "train/b", "val/a")])
-def test_a_data_folder_that_cannot_be_right_is_named(folders: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_data_folder_that_cannot_be_right_is_named(
+    folders: tuple[str, ...], tmp_path: Path
+) -> None:
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
     assert doctor.check_data(tmp_path).fix

@@ -47,7 +47,9 @@ def overrides_of(golden: dict[str, Any]) -> list[str]:
 
 def build_reference(folder: str, golden: dict[str, Any], file: str, *extra: str):
     cfg = make_config(*overrides_of(golden), *extra)
-    network = build_model(cfg.model, num_classes=10, precision=build_precision("O0", half=ms.float32), seed=0)
+    network = build_model(
+        cfg.model, num_classes=10, precision=build_precision("O0", half=ms.float32), seed=0
+    )
     load_trained(network, str(GOLDEN / folder / file))
     return cfg, network
 
@@ -72,7 +74,9 @@ class Gradients(nn.Cell):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_logits_loss_and_every_gradient_are_timms(variant: str, kernels: str, mode: int, monkeypatch) -> None:
+def test_logits_loss_and_every_gradient_are_timms(
+    variant: str, kernels: str, mode: int, monkeypatch
+) -> None:
     monkeypatch.setattr(onednn_kernels, "is_available", lambda: kernels == "native")
     ms.set_context(mode=mode)
     folder = f"model/{variant}"
@@ -84,15 +88,24 @@ def test_logits_loss_and_every_gradient_are_timms(variant: str, kernels: str, mo
     (loss, logits), gradients = cell(Tensor(reference["images"]), Tensor(targets))
     agree("logits of four variants", logits.asnumpy(), reference["logits"], within=1e-4)
     agree("their loss", loss.asnumpy(), reference["loss_label_smoothing_0p1"], within=1e-5)
-    named = {weight.name: gradient.asnumpy() for weight, gradient in zip(cell.weights, gradients, strict=True)}
+    named = {
+        weight.name: gradient.asnumpy()
+        for weight, gradient in zip(cell.weights, gradients, strict=True)
+    }
     found = to_official(named)
-    expected = {name.removeprefix("grad/"): reference[name] for name in reference.files if name.startswith("grad/")}
+    expected = {
+        name.removeprefix("grad/"): reference[name]
+        for name in reference.files
+        if name.startswith("grad/")
+    }
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
         agree("their gradients, of the largest", found[name], gradient, within=1e-4, relative=True)
 
 
-@pytest.mark.parametrize("mode", [pytest.param(ms.PYNATIVE_MODE, id="eager", marks=pytest.mark.slow), MODES[1]])
+@pytest.mark.parametrize(
+    "mode", [pytest.param(ms.PYNATIVE_MODE, id="eager", marks=pytest.mark.slow), MODES[1]]
+)
 def test_thirty_training_steps_are_those_of_torch(mode: int) -> None:
     ms.set_context(mode=mode)
     golden = json.loads((GOLDEN / "trajectory" / "config.json").read_text())
@@ -110,7 +123,10 @@ def test_thirty_training_steps_are_those_of_torch(mode: int) -> None:
     )
     steps, warmup_steps = golden["steps"], golden["warmup_steps"]
     schedule = build_schedule(
-        cfg.scheduler, peak_lr=golden["base_lr"], epochs=steps // warmup_steps, steps_per_epoch=warmup_steps
+        cfg.scheduler,
+        peak_lr=golden["base_lr"],
+        epochs=steps // warmup_steps,
+        steps_per_epoch=warmup_steps,
     )
     agree("learning rates of 30 steps", schedule, reference["lr"], within=1e-12)
     trainer = Trainer(
@@ -130,8 +146,16 @@ def test_thirty_training_steps_are_those_of_torch(mode: int) -> None:
         losses.append(result.loss)
         norms.append(result.grad_norm)
     agree("losses of 30 training steps", losses, reference["losses"], within=1e-3)
-    agree("their gradient norms, of the largest", norms, reference["grad_norms"], within=1e-3, relative=True)
-    final = to_official({parameter.name: parameter.asnumpy() for parameter in network.get_parameters()})
+    agree(
+        "their gradient norms, of the largest",
+        norms,
+        reference["grad_norms"],
+        within=1e-3,
+        relative=True,
+    )
+    final = to_official(
+        {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
+    )
     for name, array in final.items():
         agree("their final parameters", array, reference[f"final/{name}"], within=1e-3)
 

@@ -15,7 +15,10 @@ from hydra.core.global_hydra import GlobalHydra
 from beit_exp import command
 
 REFUSED = {
-    "unknown key": (("optimizer.lrr=1",), "optimizer.lrr: there is no such setting. Did you mean optimizer.base_lr?"),
+    "unknown key": (
+        ("optimizer.lrr=1",),
+        "optimizer.lrr: there is no such setting. Did you mean optimizer.base_lr?",
+    ),
     "key of another group": (
         ("train.base_lr=1",),
         "train.base_lr: there is no such setting. Did you mean optimizer.base_lr?",
@@ -30,26 +33,63 @@ REFUSED = {
         "pretrain_large. Did you mean imagenet_base?",
     ),
     "wrong type": (("seed=abc",), "seed = 'abc': must be a whole number >= 0"),
-    "fraction for a count": (("train.epochs=1.5",), "train.epochs = 1.5: must be a whole number > 0"),
+    "fraction for a count": (
+        ("train.epochs=1.5",),
+        "train.epochs = 1.5: must be a whole number > 0",
+    ),
     "not a number": (("optimizer.base_lr=nan",), "optimizer.base_lr = nan: must be a number > 0"),
-    "out of range": (("optimizer.layer_decay=1.2",), "optimizer.layer_decay = 1.2: must be a number > 0 and <= 1"),
+    "out of range": (
+        ("optimizer.layer_decay=1.2",),
+        "optimizer.layer_decay = 1.2: must be a number > 0 and <= 1",
+    ),
     "unknown choice": (("model.pooling=max",), "model.pooling = 'max': must be one of mean, cls"),
     "unknown task": (
         ("task=finetun",),
-        "must be one of finetune, pretrain, train_tokenizer, evaluate, predict, explain, export, check_data, "
+        "must be one of finetune, pretrain, train_tokenizer, evaluate, predict, explain, export, "
+        "check_data, "
         "benchmark. Did you mean finetune?",
     ),
-    "text for a list": (("dataset.mean=0.5",), "dataset.mean = 0.5: must be a list of 3, each a number"),
-    "null where a value is needed": (("model.depth=null",), "model.depth = None: must be a whole number > 0"),
-    "impossible pair": (("model.image_size=30",), "model.image_size = 30: must be a multiple of model.patch_size"),
+    "text for a list": (
+        ("dataset.mean=0.5",),
+        "dataset.mean = 0.5: must be a list of 3, each a number",
+    ),
+    "null where a value is needed": (
+        ("model.depth=null",),
+        "model.depth = None: must be a whole number > 0",
+    ),
+    "impossible pair": (
+        ("model.image_size=30",),
+        "model.image_size = 30: must be a multiple of model.patch_size",
+    ),
     "warm-up too long": (("scheduler.warmup_length=99",), "scheduler.warmup_length = 99: plus"),
-    "scale without half precision": (("hardware.loss_scale=1024",), "hardware.loss_scale = 1024: must be 1 at"),
-    "odd batch with mixup": (("augment.mix_up=1", "train.batch_size=7"), "train.batch_size = 7: must be even"),
-    "policy": (("augment.auto_augment=rand-m99",), "augment.auto_augment = 'rand-m99': m is out of range"),
-    "value to be given": (("dataset=image_folder", "dataset.num_classes=2"), "dataset.data_url is not set"),
-    "missing folder": (("experiment=imagenet_base",), "the folder ../data/imagenet/train is missing"),
-    "missing checkpoint": (("task=evaluate", "checkpoint=nowhere"), "checkpoint = 'nowhere': there is no such file"),
-    "missing weights": (("model.pretrained=no.pth",), "model.pretrained = 'no.pth': there is no such file"),
+    "scale without half precision": (
+        ("hardware.loss_scale=1024",),
+        "hardware.loss_scale = 1024: must be 1 at",
+    ),
+    "odd batch with mixup": (
+        ("augment.mix_up=1", "train.batch_size=7"),
+        "train.batch_size = 7: must be even",
+    ),
+    "policy": (
+        ("augment.auto_augment=rand-m99",),
+        "augment.auto_augment = 'rand-m99': m is out of range",
+    ),
+    "value to be given": (
+        ("dataset=image_folder", "dataset.num_classes=2"),
+        "dataset.data_url is not set",
+    ),
+    "missing folder": (
+        ("experiment=imagenet_base",),
+        "the folder ../data/imagenet/train is missing",
+    ),
+    "missing checkpoint": (
+        ("task=evaluate", "checkpoint=nowhere"),
+        "checkpoint = 'nowhere': there is no such file",
+    ),
+    "missing weights": (
+        ("model.pretrained=no.pth",),
+        "model.pretrained = 'no.pth': there is no such file",
+    ),
     "missing images": (
         ("task=predict", f"checkpoint={GOLDEN}", "images=none"),
         "images = 'none': there is no such folder",
@@ -60,32 +100,62 @@ REFUSED = {
         ("scheduler.name=cosine",),
         "must be one of cosine_lr, constant_lr, exponential_lr, multistep_lr",
     ),
-    "falling milestones": (("scheduler.milestones=[9,3]",), "scheduler.milestones = [9, 3]: must rise"),
-    "crop beyond the image": (("augment.crop_scale=[0.5,2]",), "augment.crop_scale = [0.5, 2]: must be two shares"),
+    "falling milestones": (
+        ("scheduler.milestones=[9,3]",),
+        "scheduler.milestones = [9, 3]: must rise",
+    ),
+    "crop beyond the image": (
+        ("augment.crop_scale=[0.5,2]",),
+        "augment.crop_scale = [0.5, 2]: must be two shares",
+    ),
     "box without cutmix": (("augment.cutmix_minmax=[0.1,0.2]",), "and needs augment.cutmix > 0"),
-    "node beyond the nodes": (("hardware.node_rank=1",), "hardware.node_rank = 1: must be less than hardware.node_num"),
+    "node beyond the nodes": (
+        ("hardware.node_rank=1",),
+        "hardware.node_rank = 1: must be less than hardware.node_num",
+    ),
     "nodes without a port": (
         ("hardware.node_num=2",),
         "hardware.master_port = None: must be given, the same on every node",
     ),
-    "privileged port": (("hardware.master_port=80",), "hardware.master_port = 80: must be a whole number > 1023"),
+    "privileged port": (
+        ("hardware.master_port=80",),
+        "hardware.master_port = 80: must be a whole number > 1023",
+    ),
     "nothing gained": (
         ("train.recompute=true",),
         "train.recompute = True: must be false but for hardware.device_target",
     ),
     "copies to a web page": (("train.checkpoint_url=http://x",), "must begin with s3:// or obs://"),
-    "change of no setting": (("allow_changes=[epochs]",), "allow_changes = ['epochs']: must be full names of settings"),
+    "change of no setting": (
+        ("allow_changes=[epochs]",),
+        "allow_changes = ['epochs']: must be full names of settings",
+    ),
     "no layer scale": (("model.layer_scale_init_value=0",), "must be a number > 0 or null"),
-    "heads": (("model.num_heads=3",), "model.embed_dim = 128: must be a multiple of model.num_heads"),
+    "heads": (
+        ("model.num_heads=3",),
+        "model.embed_dim = 128: must be a multiple of model.num_heads",
+    ),
     "two kinds of tables": (("model.shared_rel_pos_bias=true",), "one of the two may be true"),
-    "lowest rate above the peak": (("scheduler.min_lr=1",), "scheduler.min_lr = 1: must be at most optimizer.base_lr"),
-    "objective": (("objective=val/acc",), "must be one of val/top1, val/top5, val/loss, best/val/top1"),
+    "lowest rate above the peak": (
+        ("scheduler.min_lr=1",),
+        "scheduler.min_lr = 1: must be at most optimizer.base_lr",
+    ),
+    "objective": (
+        ("objective=val/acc",),
+        "must be one of val/top1, val/top5, val/loss, best/val/top1",
+    ),
     "accuracy without labels": (
         ("experiment=pretrain_digits", "objective=val/top1"),
         "objective = 'val/top1': must be one that the task measures",
     ),
-    "masked accuracy with labels": (("objective=val/masked_accuracy",), "must be one that the task measures"),
-    "no tokenizer": (("experiment=pretrain_base",), "tokenizer.weights = None: must name the weights of a tokenizer"),
+    "masked accuracy with labels": (
+        ("objective=val/masked_accuracy",),
+        "must be one that the task measures",
+    ),
+    "no tokenizer": (
+        ("experiment=pretrain_base",),
+        "tokenizer.weights = None: must name the weights of a tokenizer",
+    ),
     "missing tokenizer": (
         ("experiment=pretrain_base", "tokenizer.weights=no.pth"),
         "tokenizer.weights = 'no.pth': there is no such file",
@@ -98,7 +168,10 @@ REFUSED = {
         ("experiment=pretrain_digits", "augment.mix_up=0.8"),
         "augment.mix_up = 0.8: must be 0 for task=pretrain and task=train_tokenizer",
     ),
-    "two warm-ups": (("scheduler.warmup_steps=10",), "scheduler.warmup_steps = 10: must be null unless"),
+    "two warm-ups": (
+        ("scheduler.warmup_steps=10",),
+        "scheduler.warmup_steps = 10: must be null unless",
+    ),
     "colours changed twice": (
         ("augment.color_jitter=0.4", "augment.auto_augment=rand-m9"),
         "augment.color_jitter = 0.4: must be 0 while augment.auto_augment is set",
@@ -119,19 +192,32 @@ REFUSED = {
         ("task=train_tokenizer", "objective=val/loss", "augment=pretrain", "hardware.amp_level=O1"),
         "hardware.amp_level = 'O1': must be O0 for task=train_tokenizer",
     ),
-    "average of nothing": (("train.ema_decay=1.0",), "train.ema_decay = 1.0: must be a number > 0 and < 1 or null"),
+    "average of nothing": (
+        ("train.ema_decay=1.0",),
+        "train.ema_decay = 1.0: must be a number > 0 and < 1 or null",
+    ),
     "no spread": (("dataset.std=[0,1,1]",), "dataset.std.0 = 0: must be a number > 0"),
     "Ascend's format on a CPU": (
         ("task=export", f"checkpoint={GOLDEN}", "export.formats=[air]", "hardware=cpu"),
         "export.formats = ['air']: must not hold air for hardware.device_target=cpu",
     ),
-    "mirror images in training": (("evaluation.flip=true",), "evaluation.flip = True: must be false but for"),
-    "unknown hardware": (("hardware=tpu",), "hardware = 'tpu': must be one of ascend, ascend_8p, auto, cpu"),
+    "mirror images in training": (
+        ("evaluation.flip=true",),
+        "evaluation.flip = True: must be false but for",
+    ),
+    "unknown hardware": (
+        ("hardware=tpu",),
+        "hardware = 'tpu': must be one of ascend, ascend_8p, auto, cpu",
+    ),
     "processes for one folder": (
         ("task=predict", f"checkpoint={GOLDEN}", "hardware.device_num=2"),
-        "hardware.device_num = 2: must be 1 but for tasks that train, task=evaluate and task=benchmark",
+        "hardware.device_num = 2: must be 1 but for tasks that train, task=evaluate and "
+        "task=benchmark",
     ),
-    "malformed override": (("optimizer.beta=[0.9",), "optimizer.beta=[0.9 is no override: no viable"),
+    "malformed override": (
+        ("optimizer.beta=[0.9",),
+        "optimizer.beta=[0.9 is no override: no viable",
+    ),
 }
 
 FOUND_AT_WORK = {  # what only a worker can see: it ends as cleanly
@@ -139,24 +225,41 @@ FOUND_AT_WORK = {  # what only a worker can see: it ends as cleanly
         ("hardware=ascend",),
         "hardware.device_target = 'ascend': MindSpore 2.10.0 finds no such device",
     ),
-    "weights of another network": (("model.pretrained=other.pth",), "other.pth does not fit the network"),
-    "weights that carry code": (("model.pretrained=evil.pth",), "evil.pth is refused: it asks to run os.system"),
+    "weights of another network": (
+        ("model.pretrained=other.pth",),
+        "other.pth does not fit the network",
+    ),
+    "weights that carry code": (
+        ("model.pretrained=evil.pth",),
+        "evil.pth is refused: it asks to run os.system",
+    ),
     "truncated weights": (("model.pretrained=cut.pth",), "cut.pth is truncated"),
     "junk weights": (("model.pretrained=junk.safetensors",), "junk.safetensors cannot be read"),
-    "weights of no known format": (("model.pretrained=notes.txt",), "weights are read from .pth, .pt, .bin"),
+    "weights of no known format": (
+        ("model.pretrained=notes.txt",),
+        "weights are read from .pth, .pt, .bin",
+    ),
     "a run without checkpoints": (("task=evaluate", "checkpoint=pets"), "pets holds no checkpoint"),
     "an empty class folder": (
         ("dataset=image_folder", "dataset.data_url=pets", "dataset.num_classes=2"),
         "the class folder pets/train/cat holds no image",
     ),
-    "nothing to predict": (("task=predict", "checkpoint=other.pth", "images=pets"), "the folder holds no image"),
-    "too few images": (("train.batch_size=5000",), "train.batch_size = 5000: the 80 training images make no full step"),
+    "nothing to predict": (
+        ("task=predict", "checkpoint=other.pth", "images=pets"),
+        "the folder holds no image",
+    ),
+    "too few images": (
+        ("train.batch_size=5000",),
+        "train.batch_size = 5000: the 80 training images make no full step",
+    ),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", FOUND_AT_WORK)
-def test_fault_found_at_work_ends_in_one_clear_message(case: str, launch: Command, few_digits: Path) -> None:
+def test_fault_found_at_work_ends_in_one_clear_message(
+    case: str, launch: Command, few_digits: Path
+) -> None:
     arguments, message = FOUND_AT_WORK[case]
     make_faulty_files(launch.folder)
     done = launch(f"dataset.data_url={few_digits}", *arguments)
@@ -180,10 +283,13 @@ def make_faulty_files(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_wrong_command_gets_one_clear_message(case: str, tmp_path: Path, monkeypatch, capfd) -> None:
+def test_wrong_command_gets_one_clear_message(
+    case: str, tmp_path: Path, monkeypatch, capfd
+) -> None:
     arguments, message = REFUSED[case]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["launch.py", *arguments])  # in this process: a new one takes a second to start
+    # In this process: a new one takes a second to start
+    monkeypatch.setattr(sys, "argv", ["launch.py", *arguments])
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     GlobalHydra.instance().clear()
     with pytest.raises(SystemExit) as stop:
@@ -200,7 +306,8 @@ def test_a_wrong_command_ends_its_process_so(launch: Command) -> None:
     done = launch("optimizer.lrr=1")
     assert done.returncode == 2
     assert done.stderr == (
-        "1 setting is wrong:\n  optimizer.lrr: there is no such setting. Did you mean optimizer.base_lr?\n"
+        "1 setting is wrong:\n  optimizer.lrr: there is no such setting. Did you mean "
+        "optimizer.base_lr?\n"
     )
     assert list(launch.folder.iterdir()) == []
 

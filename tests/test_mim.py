@@ -69,14 +69,25 @@ def test_masked_logits_loss_and_every_gradient_are_the_official_ones(mode: int) 
         Tensor(np.flatnonzero(hidden).astype(np.int32)),
         Tensor(targets),
     )
-    agree("masked image modelling: logits", logits.asnumpy(), reference["logits_masked"], within=1e-4)
+    agree(
+        "masked image modelling: logits", logits.asnumpy(), reference["logits_masked"], within=1e-4
+    )
     agree("masked image modelling: loss", loss.asnumpy(), reference["loss"], within=1e-4)
-    named = {weight.name: gradient.asnumpy() for weight, gradient in zip(cell.weights, gradients, strict=True)}
+    named = {
+        weight.name: gradient.asnumpy()
+        for weight, gradient in zip(cell.weights, gradients, strict=True)
+    }
     found = to_official(named)
-    expected = {name.removeprefix("grad/"): reference[name] for name in reference.files if name.startswith("grad/")}
+    expected = {
+        name.removeprefix("grad/"): reference[name]
+        for name in reference.files
+        if name.startswith("grad/")
+    }
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
-        agree("masked image modelling: gradients", found[name], gradient, within=1e-4, relative=True)
+        agree(
+            "masked image modelling: gradients", found[name], gradient, within=1e-4, relative=True
+        )
 
 
 def test_visual_tokens_are_those_of_dalles_encoder() -> None:
@@ -84,16 +95,23 @@ def test_visual_tokens_are_those_of_dalles_encoder() -> None:
     golden = GOLDEN_CONFIG["encoder"]
     reference = np.load(MIM / "reference.npz")
     encoder = DalleEncoder(
-        hidden=golden["n_hid"], blocks_per_group=golden["n_blk_per_group"], vocabulary=golden["vocab_size"]
+        hidden=golden["n_hid"],
+        blocks_per_group=golden["n_blk_per_group"],
+        vocabulary=golden["vocab_size"],
     )
-    arrays = {our_name(name): array for name, array in read_torch_file(MIM / "dalle_encoder_state_dict.pth").items()}
+    arrays = {
+        our_name(name): array
+        for name, array in read_torch_file(MIM / "dalle_encoder_state_dict.pth").items()
+    }
     parameters = {parameter.name: parameter for parameter in encoder.get_parameters()}
     assert parameters.keys() == arrays.keys()
     for name, array in arrays.items():
         parameters[name].set_data(Tensor(array))
     logits = encoder(map_pixels(Tensor(reference["tokenizer_images_0_1"]))).asnumpy()
     agree("visual tokenizer: logits", logits, reference["token_logits"], within=1e-3)
-    np.testing.assert_array_equal(logits.argmax(axis=1).reshape(len(logits), -1), reference["tokens"])
+    np.testing.assert_array_equal(
+        logits.argmax(axis=1).reshape(len(logits), -1), reference["tokens"]
+    )
 
 
 def test_masks_are_distributed_as_the_official_ones() -> None:
@@ -102,12 +120,19 @@ def test_masks_are_distributed_as_the_official_ones() -> None:
     grid, count = golden["grid"][0], golden["num_masking_patches"]
     counts = np.array(
         [
-            block_mask(grid, count=count, min_block=golden["min_num_patches"], is_exact=False, rng=rng).sum()
+            block_mask(
+                grid, count=count, min_block=golden["min_num_patches"], is_exact=False, rng=rng
+            ).sum()
             for _ in range(golden["draws"])
         ]
     )
     agree("masks: mean number of hidden patches", counts.mean(), golden["mean"], within=0.5)
-    agree("masks: share with the full number", (counts == count).mean(), golden["share_exactly_75"], within=0.05)
+    agree(
+        "masks: share with the full number",
+        (counts == count).mean(),
+        golden["share_exactly_75"],
+        within=0.05,
+    )
     assert counts.max() == golden["maximum"]
     assert counts.min() >= golden["minimum"] - 5
 

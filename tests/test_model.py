@@ -33,16 +33,24 @@ def arrays_of(network) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("arch", PUBLISHED)
 def test_parameter_count_is_the_published_one(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beit_exp.model.build.initialise", lambda *_, **__: None)  # seconds for 300 M numbers
+    # Seconds for 300 M numbers
+    monkeypatch.setattr("beit_exp.model.build.initialise", lambda *_, **__: None)
     network = build(f"model={arch}", num_classes=1000)
-    assert sum(parameter.size for parameter in network.get_parameters()) == PUBLISHED[arch]["parameters"]
+    assert (
+        sum(parameter.size for parameter in network.get_parameters())
+        == PUBLISHED[arch]["parameters"]
+    )
 
 
-@pytest.mark.parametrize("settings", [(), ("model.rel_pos_bias=false", "model.shared_rel_pos_bias=true")])
+@pytest.mark.parametrize(
+    "settings", [(), ("model.rel_pos_bias=false", "model.shared_rel_pos_bias=true")]
+)
 def test_counted_parameters_are_those_of_the_network(settings: tuple[str, ...]) -> None:
     cfg = make_config(*settings).model
     network = build(*settings)
-    assert parameter_count(cfg, num_classes=10) == sum(parameter.size for parameter in network.get_parameters())
+    assert parameter_count(cfg, num_classes=10) == sum(
+        parameter.size for parameter in network.get_parameters()
+    )
 
 
 def test_official_names_and_shapes_are_those_of_the_published_file() -> None:
@@ -53,14 +61,27 @@ def test_official_names_and_shapes_are_those_of_the_published_file() -> None:
 
 def test_relative_position_index_has_the_official_rows() -> None:
     index = relative_position_index(14)
-    picked = [index[1, 1], index[1, 2], index[2, 1], index[1, 15], index[15, 1], index[1, 196], index[196, 1]]
+    picked = [
+        index[1, 1],
+        index[1, 2],
+        index[2, 1],
+        index[1, 15],
+        index[15, 1],
+        index[1, 196],
+        index[196, 1],
+    ]
     assert picked == [364, 363, 365, 337, 391, 0, 728]
     assert (index[0, 1], index[1, 0], index[0, 0]) == (729, 730, 731)
     assert index.sum() == 14_270_119
 
 
 def test_initial_weights_have_the_official_spread() -> None:
-    cfg = ("model.embed_dim=256", "model.depth=4", "model.head_init_scale=0.001", "model.num_heads=4")
+    cfg = (
+        "model.embed_dim=256",
+        "model.depth=4",
+        "model.head_init_scale=0.001",
+        "model.num_heads=4",
+    )
     arrays = arrays_of(build(*cfg, num_classes=100))
     assert arrays["blocks.0.attn.q.weight"].std() == pytest.approx(0.02, rel=0.02)
     assert arrays["blocks.3.mlp.fc1.weight"].std() == pytest.approx(0.02, rel=0.02)
@@ -77,7 +98,9 @@ def test_initial_weights_have_the_official_spread() -> None:
 
 
 def test_initial_weights_depend_on_the_seed_alone() -> None:
-    first, same, other = (arrays_of(build(seed=seed))["blocks.1.mlp.fc1.weight"] for seed in (1, 1, 2))
+    first, same, other = (
+        arrays_of(build(seed=seed))["blocks.1.mlp.fc1.weight"] for seed in (1, 1, 2)
+    )
     assert (first == same).all()
     assert (first != other).any()
 
@@ -85,7 +108,9 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
 def test_drop_path_rises_linearly_and_keeps_the_mean() -> None:
     keep = drop_path_keep(0.4, depth=5, seed=0, micro_step=0, slots=np.arange(20_000))
     assert keep.shape == (5, 2, 20_000)
-    np.testing.assert_allclose((keep == 0).mean(axis=2), np.linspace(0, 0.4, 5)[:, None].repeat(2, 1), atol=0.012)
+    np.testing.assert_allclose(
+        (keep == 0).mean(axis=2), np.linspace(0, 0.4, 5)[:, None].repeat(2, 1), atol=0.012
+    )
     np.testing.assert_allclose(keep.mean(axis=2), 1, atol=0.02)
     assert (keep[0] == 1).all()
 
@@ -158,4 +183,6 @@ def test_sums_spreads_and_heads_by_products_give_the_numbers_of_the_operators() 
         loss, _, gradients = cell(Tensor(np.float32(1)), True, images, targets, keep)
         found.append([loss.asnumpy(), *(gradient.asnumpy() for gradient in gradients)])
     for ours, plain in zip(*found, strict=True):
-        np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-6 * max(1.0, float(np.abs(plain).max())))
+        np.testing.assert_allclose(
+            ours, plain, rtol=1e-4, atol=1e-6 * max(1.0, float(np.abs(plain).max()))
+        )

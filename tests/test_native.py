@@ -26,7 +26,11 @@ BATCHES = [(3, 2), (2, 12)]
 
 
 def kernels_of(name: str) -> Kernels:
-    return Kernels() if name == "mindspore" else onednn_kernels.NativeKernels(rounds_products=name == "rounded")
+    return (
+        Kernels()
+        if name == "mindspore"
+        else onednn_kernels.NativeKernels(rounds_products=name == "rounded")
+    )
 
 
 def rounded(array: np.ndarray) -> np.ndarray:
@@ -46,24 +50,50 @@ def operands(name: str, *shapes: tuple[int, ...]) -> tuple[list[Tensor], list[np
 
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_products_of_matrices_are_exact_products_of_their_operands(name: str, shape: tuple[int, int, int]) -> None:
+def test_products_of_matrices_are_exact_products_of_their_operands(
+    name: str, shape: tuple[int, int, int]
+) -> None:
     rows, width, columns = shape
     kernels = kernels_of(name)
     bias = np.random.default_rng(1).standard_normal(columns, np.float32)
 
     (left, right), (seen_left, seen_right) = operands(name, (rows, width), (width, columns))
     plain = kernels.product(left, right).asnumpy()
-    agree("products of matrices, of the largest", plain, seen_left @ seen_right, within=2e-6, relative=True)
+    agree(
+        "products of matrices, of the largest",
+        plain,
+        seen_left @ seen_right,
+        within=2e-6,
+        relative=True,
+    )
 
     (left, right), (seen_left, seen_right) = operands(name, (rows, width), (columns, width))
     transposed = kernels.product_with_transposed(left, right).asnumpy()
-    agree("products of matrices, of the largest", transposed, seen_left @ seen_right.T, within=2e-6, relative=True)
+    agree(
+        "products of matrices, of the largest",
+        transposed,
+        seen_left @ seen_right.T,
+        within=2e-6,
+        relative=True,
+    )
     dense = kernels.dense(left, right, Tensor(bias)).asnumpy()
-    agree("products of matrices, of the largest", dense, seen_left @ seen_right.T + bias, within=2e-6, relative=True)
+    agree(
+        "products of matrices, of the largest",
+        dense,
+        seen_left @ seen_right.T + bias,
+        within=2e-6,
+        relative=True,
+    )
 
     (left, right), (seen_left, seen_right) = operands(name, (width, rows), (width, columns))
     of_transposed = kernels.product_of_transposed(left, right).asnumpy()
-    agree("products of matrices, of the largest", of_transposed, seen_left.T @ seen_right, within=2e-6, relative=True)
+    agree(
+        "products of matrices, of the largest",
+        of_transposed,
+        seen_left.T @ seen_right,
+        within=2e-6,
+        relative=True,
+    )
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -71,7 +101,12 @@ def test_products_of_matrices_are_exact_products_of_their_operands(name: str, sh
 def test_products_of_batches_are_those_of_their_matrices(name: str, batch: tuple[int, int]) -> None:
     kernels = kernels_of(name)
     (left, right), seen = operands(name, (*batch, 197, 64), (*batch, 64, 197))
-    agree("products of batches", kernels.batch_product(left, right).asnumpy(), seen[0] @ seen[1], within=1e-4)
+    agree(
+        "products of batches",
+        kernels.batch_product(left, right).asnumpy(),
+        seen[0] @ seen[1],
+        within=1e-4,
+    )
 
     (left, right), seen = operands(name, (*batch, 197, 64), (*batch, 197, 64))
     found = kernels.batch_product_with_transposed(left, right).asnumpy()
@@ -88,7 +123,9 @@ def test_gelu_and_its_slope_are_exact(name: str) -> None:
     kernels = kernels_of(name)
     x = np.linspace(-9, 9, 100_001, dtype=np.float32)
     exact = x * ndtr(x.astype(np.float64))
-    slope = ndtr(x.astype(np.float64)) + x * np.exp(-(x.astype(np.float64) ** 2) / 2) / np.sqrt(2 * np.pi)
+    slope = ndtr(x.astype(np.float64)) + x * np.exp(-(x.astype(np.float64) ** 2) / 2) / np.sqrt(
+        2 * np.pi
+    )
     found, found_slope = ops.value_and_grad(lambda x: kernels.gelu(x)[0])(Tensor(x))
     agree("GELU", found.asnumpy(), exact, within=2e-6)
     agree("GELU's slope", found_slope.asnumpy(), slope, within=2e-6)
@@ -96,13 +133,17 @@ def test_gelu_and_its_slope_are_exact(name: str) -> None:
 
 def test_both_kinds_of_kernels_train_alike_and_rounding_stays_near(monkeypatch) -> None:
     ms.set_context(mode=ms.GRAPH_MODE)
-    cfg = make_config("model.embed_dim=64", "model.depth=2", "model.num_heads=2", "model.head_init_scale=1.0").model
+    cfg = make_config(
+        "model.embed_dim=64", "model.depth=2", "model.num_heads=2", "model.head_init_scale=1.0"
+    ).model
     rng = np.random.default_rng(0)
     images = Tensor(rng.standard_normal((4, 3, 32, 32), np.float32))
     targets = Tensor(np.eye(10, dtype=np.float32)[:4])
 
     def gradients(level: str) -> list[np.ndarray]:
-        network = build_model(cfg, num_classes=10, precision=build_precision(level, half=ms.float32), seed=0)
+        network = build_model(
+            cfg, num_classes=10, precision=build_precision(level, half=ms.float32), seed=0
+        )
         cell = GradientCell(Classification(network), accumulate_steps=1, ranks=1)
         loss, _, found = cell(Tensor(np.float32(1)), True, images, targets, None)
         return [loss.asnumpy(), *(gradient.asnumpy() for gradient in found)]
@@ -124,20 +165,36 @@ def test_layer_norm_and_its_gradients_are_exact(normalise: nn.Cell, shape: tuple
     x, gradient = (rng.normal(0.5, 2.0, shape).astype(np.float32) for _ in range(2))
     weight, bias = (rng.standard_normal(shape[1], np.float32) for _ in range(2))
     tensors = [Tensor(array) for array in (x, weight, bias)]
-    found, gradients = ops.value_and_grad(lambda *inputs: (normalise(*inputs)[0] * Tensor(gradient)).sum(), (0, 1, 2))(
-        *tensors
-    )
+    found, gradients = ops.value_and_grad(
+        lambda *inputs: (normalise(*inputs)[0] * Tensor(gradient)).sum(), (0, 1, 2)
+    )(*tensors)
 
     scale = 1 / np.sqrt(x.astype(np.float64).var(axis=1, keepdims=True) + 1e-6)
     hat = (x - x.astype(np.float64).mean(axis=1, keepdims=True)) * scale
     weighted = gradient * weight.astype(np.float64)
-    along = weighted.mean(axis=1, keepdims=True) + hat * (weighted * hat).mean(axis=1, keepdims=True)
-    exact = [scale * (weighted - along), (gradient * hat).sum(axis=0), gradient.sum(axis=0, dtype=np.float64)]
+    along = weighted.mean(axis=1, keepdims=True) + hat * (weighted * hat).mean(
+        axis=1, keepdims=True
+    )
+    exact = [
+        scale * (weighted - along),
+        (gradient * hat).sum(axis=0),
+        gradient.sum(axis=0, dtype=np.float64),
+    ]
     agree(
-        "layer norm, of the largest", normalise(*tensors)[0].asnumpy(), hat * weight + bias, within=2e-6, relative=True
+        "layer norm, of the largest",
+        normalise(*tensors)[0].asnumpy(),
+        hat * weight + bias,
+        within=2e-6,
+        relative=True,
     )
     for name, ours, theirs in zip(("x", "scale", "shift"), gradients, exact, strict=True):
-        agree(f"layer norm's gradient of {name}, of the largest", ours.asnumpy(), theirs, within=2e-6, relative=True)
+        agree(
+            f"layer norm's gradient of {name}, of the largest",
+            ours.asnumpy(),
+            theirs,
+            within=2e-6,
+            relative=True,
+        )
     assert np.isfinite(float(found))
 
 
@@ -147,12 +204,14 @@ def test_attention_and_its_gradients_are_exact(name: str, batch: int) -> None:
     ms.set_context(mode=ms.PYNATIVE_MODE)
     heads, tokens, width = 2, 50, 16
     rng = np.random.default_rng(0)
-    q, k, v, gradient = (rng.standard_normal((batch, heads, tokens, width), np.float32) for _ in range(4))
+    q, k, v, gradient = (
+        rng.standard_normal((batch, heads, tokens, width), np.float32) for _ in range(4)
+    )
     bias = rng.standard_normal((heads, tokens, tokens), np.float32)
     attend = WeightedSum(kernels_of(name), Rows(Ones(has_open_batch=False)), ms.float32)
-    _, gradients = ops.value_and_grad(lambda *inputs: (attend(*inputs)[0] * Tensor(gradient)).sum(), (0, 1, 2, 3))(
-        *(Tensor(array) for array in (q, k, v, bias))
-    )
+    _, gradients = ops.value_and_grad(
+        lambda *inputs: (attend(*inputs)[0] * Tensor(gradient)).sum(), (0, 1, 2, 3)
+    )(*(Tensor(array) for array in (q, k, v, bias)))
 
     scores = q.astype(np.float64) @ k.swapaxes(2, 3) + bias
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
@@ -168,4 +227,10 @@ def test_attention_and_its_gradients_are_exact(name: str, batch: int) -> None:
     is_rounded = name == "rounded" and onednn_kernels.has_bfloat16()
     within, what = (0.04, "rounded attention") if is_rounded else (4e-6, "attention")
     for ours, theirs in zip(gradients, exact, strict=True):
-        agree(f"{what}'s gradients, of the largest", ours.asnumpy(), theirs, within=within, relative=True)
+        agree(
+            f"{what}'s gradients, of the largest",
+            ours.asnumpy(),
+            theirs,
+            within=within,
+            relative=True,
+        )

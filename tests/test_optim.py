@@ -13,9 +13,13 @@ from beit_exp.optim.schedule import build_schedule
 from beit_exp.optim.update import Optimizer
 
 
-def schedule_of(*overrides: str, epochs: int = 10, steps_per_epoch: int = 5, peak_lr: float = 1.0) -> np.ndarray:
+def schedule_of(
+    *overrides: str, epochs: int = 10, steps_per_epoch: int = 5, peak_lr: float = 1.0
+) -> np.ndarray:
     cfg = make_config(f"train.epochs={epochs}", "optimizer.base_lr=1", *overrides)
-    return build_schedule(cfg.scheduler, peak_lr=peak_lr, epochs=epochs, steps_per_epoch=steps_per_epoch)
+    return build_schedule(
+        cfg.scheduler, peak_lr=peak_lr, epochs=epochs, steps_per_epoch=steps_per_epoch
+    )
 
 
 @pytest.mark.parametrize("name", ["seed_recipe", "short"])
@@ -41,17 +45,23 @@ def test_constant_stays_at_the_peak() -> None:
 
 
 def test_exponential_decays_by_its_rate_per_period() -> None:
-    table = schedule_of("scheduler=exponential", "scheduler.warmup_length=0", "scheduler.decay_epochs=2")
+    table = schedule_of(
+        "scheduler=exponential", "scheduler.warmup_length=0", "scheduler.decay_epochs=2"
+    )
     np.testing.assert_allclose(table[[0, 10, 20]], [1, 0.1, 0.01])
 
 
 def test_multistep_decays_at_its_milestones() -> None:
-    table = schedule_of("scheduler=multistep", "scheduler.milestones=[4,8]", "scheduler.warmup_length=1")
+    table = schedule_of(
+        "scheduler=multistep", "scheduler.milestones=[4,8]", "scheduler.warmup_length=1"
+    )
     np.testing.assert_allclose(table[[19, 20, 39, 40]], [1, 0.1, 0.1, 0.01])
 
 
 def test_decay_does_not_go_below_the_least_rate() -> None:
-    table = schedule_of("scheduler=multistep", "scheduler.milestones=[4,8]", "scheduler.min_lr=0.05")
+    table = schedule_of(
+        "scheduler=multistep", "scheduler.milestones=[4,8]", "scheduler.min_lr=0.05"
+    )
     assert table[-1] == 0.05
 
 
@@ -74,7 +84,9 @@ def test_groups_are_the_official_ones(setting: str) -> None:
             dims[name] = 2
         if name in ("cls_token", "pos_embed"):
             dims[name] = 3
-    groups = make_groups(list(dims.items()), depth=depth, layer_decay=layer_decay, weight_decay=weight_decay)
+    groups = make_groups(
+        list(dims.items()), depth=depth, layer_decay=layer_decay, weight_decay=weight_decay
+    )
     found = {name: [group.lr_scale, group.weight_decay] for group in groups for name in group.names}
     assert found.keys() == golden[key].keys()
     for name, expected in golden[key].items():
@@ -84,7 +96,10 @@ def test_groups_are_the_official_ones(setting: str) -> None:
 def test_base_has_28_groups_that_hold_every_parameter_once() -> None:
     golden = json.loads((GOLDEN / "layer_decay.json").read_text())
     names = list(next(iter(golden.values())))
-    parameters = [(name, 1 if name.endswith("bias") or "gamma" in name or "norm" in name else 2) for name in names]
+    parameters = [
+        (name, 1 if name.endswith("bias") or "gamma" in name or "norm" in name else 2)
+        for name in names
+    ]
     groups = make_groups(parameters, depth=12, layer_decay=0.85, weight_decay=1e-8)
     assert sorted(name for group in groups for name in group.names) == sorted(names)
     assert len(groups) == 28
@@ -94,7 +109,9 @@ def test_head_keeps_full_learning_rate_under_layer_decay() -> None:
     assert lr_scale("head.weight", depth=12, decay=0.65) == 1
     assert lr_scale("fc_norm.bias", depth=12, decay=0.65) == 1
     assert lr_scale("blocks.11.norm1.weight", depth=12, decay=0.65) == 0.65
-    assert lr_scale("patch_embed.proj.weight", depth=12, decay=0.65) == pytest.approx(0.0036972, rel=1e-4)
+    assert lr_scale("patch_embed.proj.weight", depth=12, decay=0.65) == pytest.approx(
+        0.0036972, rel=1e-4
+    )
 
 
 def test_shared_bias_belongs_to_the_heads_layer() -> None:
@@ -107,7 +124,9 @@ def test_tables_are_decayed_and_vectors_are_not() -> None:
     assert not has_weight_decay("pos_embed", ndim=3)
 
 
-def run_updates(*overrides: str, steps: int, lr: float) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+def run_updates(
+    *overrides: str, steps: int, lr: float
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """Initial and final value of one matrix after updates with given gradients."""
     rng = np.random.default_rng(0)
     start = rng.standard_normal((3, 4)).astype(np.float32)
@@ -132,13 +151,17 @@ def test_adamw_is_the_textbook_one(mode: int) -> None:
 
 
 def test_adam_weight_decay_has_no_bias_correction() -> None:
-    w, final, (g,) = run_updates("optimizer=adam_weight_decay", "optimizer.weight_decay=0.1", steps=1, lr=0.01)
+    w, final, (g,) = run_updates(
+        "optimizer=adam_weight_decay", "optimizer.weight_decay=0.1", steps=1, lr=0.01
+    )
     step = 0.1 * g / (np.sqrt(0.001 * g.astype(np.float64) ** 2) + 1e-6) + 0.1 * w
     np.testing.assert_allclose(final, w - 0.01 * step, atol=1e-6)
 
 
 def test_momentum_is_torchs_sgd() -> None:
-    w, final, gradients = run_updates("optimizer=momentum", "optimizer.weight_decay=0.01", steps=5, lr=0.1)
+    w, final, gradients = run_updates(
+        "optimizer=momentum", "optimizer.weight_decay=0.01", steps=5, lr=0.1
+    )
     velocity = np.zeros_like(w)
     for g in gradients:
         velocity = 0.9 * velocity + g + 0.01 * w

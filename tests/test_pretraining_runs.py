@@ -1,4 +1,6 @@
-"""Whole pre-trainings: the tokenizer's run, the encoder's, and fine-tuning from it; kills, and two processes."""
+"""Whole pre-trainings: the tokenizer's run, the encoder's, and fine-tuning from it; kills, and two
+processes.
+"""
 
 from __future__ import annotations
 
@@ -62,8 +64,16 @@ def test_a_pretraining_leaves_two_runs_with_their_pictures(finished: tuple[Comma
         "tokenizer/plots/tokens.png",
     }
     assert metrics_of(run_dir).keys() >= {"val/loss", "val/masked_accuracy", "best/val/loss"}
-    assert metrics_of(run_dir / "tokenizer").keys() >= {"val/loss", "val/reconstruction_mse", "val/token_usage"}
-    assert all("train/masked_accuracy" in record for record in without_times(run_dir) if "train/loss" in record)
+    assert metrics_of(run_dir / "tokenizer").keys() >= {
+        "val/loss",
+        "val/reconstruction_mse",
+        "val/token_usage",
+    }
+    assert all(
+        "train/masked_accuracy" in record
+        for record in without_times(run_dir)
+        if "train/loss" in record
+    )
     runs = {run.info.run_id: run for run in command.runs()}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     names = [runs[run_id(folder)].info.run_name for folder in (run_dir, run_dir / "tokenizer")]
@@ -72,10 +82,16 @@ def test_a_pretraining_leaves_two_runs_with_their_pictures(finished: tuple[Comma
     assert "plots/masked.png" in {artifact.path for artifact in artifacts}
 
 
-def test_fine_tuning_takes_over_every_block_and_the_shared_table(finished: tuple[Command, Path], few_digits) -> None:
+def test_fine_tuning_takes_over_every_block_and_the_shared_table(
+    finished: tuple[Command, Path], few_digits
+) -> None:
     command, run_dir = finished
     own_tables = "model.shared_rel_pos_bias=false", "model.rel_pos_bias=true"
-    probing = (f"model.pretrained={run_dir}", "train.freeze=backbone", f"dataset.data_url={few_digits}")
+    probing = (
+        f"model.pretrained={run_dir}",
+        "train.freeze=backbone",
+        f"dataset.data_url={few_digits}",
+    )
     done = command(*SMALL, *own_tables, *probing, "train.epochs=2", "hydra.run.dir=probed")
     assert done.returncode == 0, done.stdout + done.stderr
     old, new = newest(run_dir), newest(command.folder / "probed")
@@ -85,7 +101,9 @@ def test_fine_tuning_takes_over_every_block_and_the_shared_table(finished: tuple
         table = new[f"model/blocks.{block}.rel_pos.relative_position_bias_table"]
         np.testing.assert_array_equal(table, old["model/rel_pos_bias.relative_position_bias_table"])
     assert {name for name in new if name.startswith("optimizer/")} == {
-        f"optimizer/{moment}/head.{part}" for moment in ("moment1", "moment2") for part in ("weight", "bias")
+        f"optimizer/{moment}/head.{part}"
+        for moment in ("moment1", "moment2")
+        for part in ("weight", "bias")
     }
     assert new["model/head.bias"].any()
 
@@ -95,7 +113,9 @@ def test_a_killed_pretraining_resumes_to_the_same_end(
     moment: str, launch: Command, few_digits: Path, finished: tuple[Command, Path]
 ) -> None:
     whole, run_dir = finished[1], launch.folder / "run"
-    watched, count = (run_dir / "tokenizer", 9) if moment == "while the tokenizer trains" else (run_dir, 9)
+    watched, count = (
+        (run_dir / "tokenizer", 9) if moment == "while the tokenizer trains" else (run_dir, 9)
+    )
     process = launch.start(*pretraining(few_digits), "hydra.run.dir=run")
     wait_for(lambda: records(watched) >= count, process)
     for pid in [process.pid, *children(process.pid)]:
@@ -112,20 +132,29 @@ def test_a_killed_pretraining_resumes_to_the_same_end(
 
 def test_a_signal_during_the_tokenizers_run_saves_it(launch: Command, few_digits: Path) -> None:
     folder = launch.folder / "run" / "tokenizer"
-    process = launch.start(*pretraining(few_digits, "tokenizer.training.train.epochs=200"), "hydra.run.dir=run")
+    process = launch.start(
+        *pretraining(few_digits, "tokenizer.training.train.epochs=200"), "hydra.run.dir=run"
+    )
     wait_for(lambda: records(folder) >= 8, process)
     process.send_signal(signal.SIGTERM)
     process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
     last = without_times(folder)[-1]["step"]
-    assert int(sorted((folder / "checkpoints").glob("step_*"))[-1].stem.removeprefix("step_")) == last
+    assert (
+        int(sorted((folder / "checkpoints").glob("step_*"))[-1].stem.removeprefix("step_")) == last
+    )
     assert not (launch.folder / "run" / "metrics.jsonl").exists()
 
 
 def test_two_processes_pretrain_as_one(finished: tuple[Command, Path], few_digits: Path) -> None:
     command, run_dir = finished
-    two = ("train.batch_size=8", "hardware.device_num=2", f"tokenizer.weights={run_dir / 'tokenizer'}")
-    exact = ("mask.exact=true", "train.epochs=2")  # as many hidden patches on each process: means are alike
+    two = (
+        "train.batch_size=8",
+        "hardware.device_num=2",
+        f"tokenizer.weights={run_dir / 'tokenizer'}",
+    )
+    # As many hidden patches on each process: means are alike
+    exact = ("mask.exact=true", "train.epochs=2")
     one = (*exact, f"tokenizer.weights={run_dir / 'tokenizer'}")
     losses = []
     for name, settings in (("one", one), ("two", (*exact, *two))):

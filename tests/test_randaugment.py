@@ -64,7 +64,9 @@ def test_there_are_fifteen_operations_of_each_kind() -> None:
     assert "PosterizeIncreasing" in increasing and "Posterize" in plain
 
 
-def recorded(monkeypatch: pytest.MonkeyPatch, text: str, draws: int) -> list[tuple[str, float, float]]:
+def recorded(
+    monkeypatch: pytest.MonkeyPatch, text: str, draws: int
+) -> list[tuple[str, float, float]]:
     """(operation, magnitude, sign) of every application in many draws."""
     calls: list[tuple[str, float, float]] = []
 
@@ -89,12 +91,16 @@ def test_each_of_two_drawn_operations_is_applied_with_probability_one_half(monke
 def test_operations_are_drawn_with_replacement(monkeypatch) -> None:
     monkeypatch.setattr(randaugment, "APPLY_PROBABILITY", 1.0)
     names = [name for name, _, _ in recorded(monkeypatch, "rand-m9-n2", 2000)]
-    twice = np.mean([first == second for first, second in zip(names[::2], names[1::2], strict=True)])
+    twice = np.mean(
+        [first == second for first, second in zip(names[::2], names[1::2], strict=True)]
+    )
     assert twice == pytest.approx(1 / 15, abs=0.02)
 
 
 def test_magnitude_is_drawn_anew_each_time_and_clipped(monkeypatch) -> None:
-    magnitudes = np.array([magnitude for _, magnitude, _ in recorded(monkeypatch, "rand-m9-mstd0.5", 3000)])
+    magnitudes = np.array(
+        [magnitude for _, magnitude, _ in recorded(monkeypatch, "rand-m9-mstd0.5", 3000)]
+    )
     assert magnitudes.mean() == pytest.approx(9, abs=0.03)
     assert magnitudes.max() == 10.0 and (magnitudes == 10).mean() == pytest.approx(0.023, abs=0.01)
     assert len(np.unique(magnitudes[magnitudes < 10])) == (magnitudes < 10).sum()

@@ -1,4 +1,6 @@
-"""The documents' commands: each composes to a valid run, and those that a small machine can do are done."""
+"""The documents' commands: each composes to a valid run, and those that a small machine can do are
+done.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,21 @@ NEEDED = {"RUN_OR_FILE", "RUN", "PLACE", "PATH", "N", "WEIGHTS"}
 
 
 def commands(document: str) -> list[str]:
-    """Every `python ...` command in blocks and in text, without comments and placeholders for more."""
+    """Every `python ...` command in blocks and in text, without comments and
+    placeholders for more.
+    """
     text = (ROOT / document).read_text()
-    blocks = [line for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    blocks = [
+        line
+        for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+        for line in block.splitlines()
+    ]
     outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     inline = re.findall(r"`(python (?:launch\.py|-m beit_exp\.\w+)[^`]*)`", outside)
     found = [re.split(r"\s{2,}#", line)[0].strip() for line in [*blocks, *inline]]
-    return sorted({command for command in found if re.match(r"python (launch|-m beit_exp)", command)})
+    return sorted(
+        {command for command in found if re.match(r"python (launch|-m beit_exp)", command)}
+    )
 
 
 def overrides_of(command: str, places: dict[str, str]) -> list[str]:
@@ -41,8 +51,12 @@ def filled(word: str, places: dict[str, str]) -> str:
     return f"{key}{equals}{places.get(value, value)}"
 
 
-LAUNCHES = [(document, line) for document in DOCUMENTS for line in commands(document) if "launch.py" in line]
-COMPOSED = [(document, line) for document, line in LAUNCHES if not any(part in line for part in OTHER)]
+LAUNCHES = [
+    (document, line) for document in DOCUMENTS for line in commands(document) if "launch.py" in line
+]
+COMPOSED = [
+    (document, line) for document, line in LAUNCHES if not any(part in line for part in OTHER)
+]
 
 
 def test_the_documents_hold_commands() -> None:
@@ -54,24 +68,39 @@ def test_the_documents_hold_commands() -> None:
 def test_a_documented_command_is_a_valid_run(document: str, command: str) -> None:
     places = dict.fromkeys(NEEDED, "somewhere") | {"N": "10"}
     overrides = overrides_of(command, places)
-    single = [re.sub(r"^([\w.]+)=([^\[,]+),.*", r"\1=\2", word) for word in overrides]  # of a sweep, its first job
+    # Of a sweep, its first job
+    single = [re.sub(r"^([\w.]+)=([^\[,]+),.*", r"\1=\2", word) for word in overrides]
     assert build_config(compose(*single)).seed >= 0
 
 
 def test_both_documents_show_the_same_runs() -> None:
-    assert {command for command in commands("README_CN.md") if "runs/" in command} <= set(commands("README.md"))
+    assert {command for command in commands("README_CN.md") if "runs/" in command} <= set(
+        commands("README.md")
+    )
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, few_digits: Path) -> tuple[Command, dict[str, str]]:
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, few_digits: Path
+) -> tuple[Command, dict[str, str]]:
     """A finished run, and what PATH, RUN and their like stand for."""
     command = Command(tmp_path_factory.mktemp("documented"))
     done = command(*TINY, "train.epochs=2", f"dataset.data_url={few_digits}", "hydra.run.dir=run")
     assert done.returncode == 0, done.stdout + done.stderr
     run_dir = str(command.folder / "run")
     weights = str(GOLDEN / "model" / "rel_pos" / "official.pth")
-    places = {"RUN_OR_FILE": run_dir, "RUN": run_dir, "PLACE": str(few_digits / "val" / "3"), "PATH": str(few_digits)}
-    return command, places | {"N": "10", "WEIGHTS": weights, "IN": run_dir, "OUT.safetensors": "out.safetensors"}
+    places = {
+        "RUN_OR_FILE": run_dir,
+        "RUN": run_dir,
+        "PLACE": str(few_digits / "val" / "3"),
+        "PATH": str(few_digits),
+    }
+    return command, places | {
+        "N": "10",
+        "WEIGHTS": weights,
+        "IN": run_dir,
+        "OUT.safetensors": "out.safetensors",
+    }
 
 
 TASKS = ("task=evaluate", "task=predict", "task=explain", "task=export", "task=check_data")
@@ -80,15 +109,22 @@ TRAINED = sorted(
     {
         command
         for _, command in COMPOSED
-        if "task=" not in command and "experiment=" not in command and "sweep=" not in command and "--" not in command
+        if "task=" not in command
+        and "experiment=" not in command
+        and "sweep=" not in command
+        and "--" not in command
     }
 )
-MODULES = sorted({line for line in commands("README.md") if re.match(r"python -m beit_exp\.\w+ .", line)})
+MODULES = sorted(
+    {line for line in commands("README.md") if re.match(r"python -m beit_exp\.\w+ .", line)}
+)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", [*DONE, *TRAINED])
-def test_a_documented_command_works(line: str, trained: tuple[Command, dict[str, str]], few_digits: Path) -> None:
+def test_a_documented_command_works(
+    line: str, trained: tuple[Command, dict[str, str]], few_digits: Path
+) -> None:
     command, places = trained
     small = (*TINY, "train.epochs=2", f"dataset.data_url={few_digits}") if line in TRAINED else ()
     sweep = ("-m",) if " -m " in line else ()
@@ -105,5 +141,7 @@ def test_a_documented_command_works(line: str, trained: tuple[Command, dict[str,
 def test_a_documented_module_works(line: str, trained: tuple[Command, dict[str, str]]) -> None:
     command, places = trained
     words = [places.get(word, word) for word in shlex.split(line)[1:]]
-    done = subprocess.run([sys.executable, *words], cwd=command.folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, *words], cwd=command.folder, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -38,7 +38,9 @@ def write_run(folder: Path, *overrides: str, top1: tuple[float, ...], is_done: b
     (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     if is_done:
         (folder / "metrics.json").write_text("{}")
-    Image.new("RGB", (300, 200)).save((folder / "plots" / "schedule.png").open("wb")) if top1 else None
+    Image.new("RGB", (300, 200)).save(
+        (folder / "plots" / "schedule.png").open("wb")
+    ) if top1 else None
 
 
 @pytest.fixture
@@ -47,16 +49,32 @@ def swept(tmp_path: Path) -> Path:
     for decay, top1 in ((0.65, (50.0, 70.0)), (0.75, (60.0, 80.0, 75.0)), (0.85, (40.0,))):
         folder = tmp_path / "sweep" / f"optimizer.layer_decay={decay}"
         (folder / "plots").mkdir(parents=True)
-        write_run(folder, f"optimizer.layer_decay={decay}", "tracking.run_name=x", top1=top1, is_done=decay != 0.85)
+        write_run(
+            folder,
+            f"optimizer.layer_decay={decay}",
+            "tracking.run_name=x",
+            top1=top1,
+            is_done=decay != 0.85,
+        )
     refused = tmp_path / "sweep" / "optimizer.layer_decay=2"
     refused.mkdir()
-    (refused / "failed.json").write_text(json.dumps({"exit_status": 2, "message": "1 setting is wrong:\n  x"}))
+    (refused / "failed.json").write_text(
+        json.dumps({"exit_status": 2, "message": "1 setting is wrong:\n  x"})
+    )
     return tmp_path / "sweep"
 
 
 def test_table_says_what_differs_and_ranks_by_the_best_result(swept: Path) -> None:
     header, rows = table(read_place(swept))
-    assert header == ["run", "optimizer.layer_decay", "best val/top1", "epoch", "images/s", "time", "status"]
+    assert header == [
+        "run",
+        "optimizer.layer_decay",
+        "best val/top1",
+        "epoch",
+        "images/s",
+        "time",
+        "status",
+    ]
     assert [row[1:] for row in rows] == [
         [0.75, 80.0, 2.0, 200, "0:02:00", "finished"],
         [0.65, 70.0, 2.0, 150, "0:01:00", "finished"],
@@ -75,13 +93,22 @@ def test_a_loss_ranks_downwards(tmp_path: Path) -> None:
 
 def test_settings_that_change_no_result_are_not_compared() -> None:
     runs = [
-        Run(str(n), "finished", {"seed": n, "tracking.run_name": n, "hardware.num_parallel_workers": n}, [], {}, None)
+        Run(
+            str(n),
+            "finished",
+            {"seed": n, "tracking.run_name": n, "hardware.num_parallel_workers": n},
+            [],
+            {},
+            None,
+        )
         for n in (1, 2)
     ]
     assert differing_keys(runs) == ["seed"]
 
 
-def test_report_of_a_sweep_is_a_table_pictures_and_one_page_that_needs_nothing_else(swept: Path, capsys) -> None:
+def test_report_of_a_sweep_is_a_table_pictures_and_one_page_that_needs_nothing_else(
+    swept: Path, capsys
+) -> None:
     assert main([str(swept)]) == 0
     shown = capsys.readouterr().out
     assert "optimizer.layer_decay=0.75  0.75" in shown and "report.html" in shown
@@ -101,21 +128,30 @@ def test_text_of_a_run_cannot_break_the_page_or_the_table() -> None:
     page = as_html(["run"], [["<script>"]], {}, title="a & b")
     assert "<script>" not in page and "a &amp; b" in page
     assert as_markdown(["run", "x"], [["a|b", 1.0]]) == "| run | x |\n| --- | --- |\n| a/b | 1 |"
-    assert as_text(["run", "x"], [["a", None], ["long", 98.6111111]]) == "run   x\na     -\nlong  98.6111"
+    assert (
+        as_text(["run", "x"], [["a", None], ["long", 98.6111111]])
+        == "run   x\na     -\nlong  98.6111"
+    )
 
 
 @pytest.mark.slow
-def test_report_from_a_store_equals_that_from_directories(swept: Path, tmp_path: Path, capsys) -> None:
+def test_report_from_a_store_equals_that_from_directories(
+    swept: Path, tmp_path: Path, capsys
+) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     for folder in sorted(swept.glob("*0.[67]5")):
         cfg = load_config(folder / "config.yaml")
         here = cfg.model_copy(
-            update={"tracking": cfg.tracking.model_copy(update={"uri": uri, "run_name": folder.name})}
+            update={
+                "tracking": cfg.tracking.model_copy(update={"uri": uri, "run_name": folder.name})
+            }
         )
         save_config(here, folder / "config.yaml")
         sync(here, folder)
     (from_disk, *_), (from_store, *_) = ranked(read_place(swept)), ranked(read_stored(uri, "beit"))
-    assert from_store.settings["optimizer.layer_decay"] == 0.75 and from_store.best == from_disk.best
+    assert (
+        from_store.settings["optimizer.layer_decay"] == 0.75 and from_store.best == from_disk.best
+    )
     assert (from_store.name, from_store.status) == (from_disk.name, "finished")
     assert from_store.pictures == from_disk.pictures and from_store.pictures.keys() == {"schedule"}
     assert [record.get("train/loss") for record in from_store.records] == [1.0, 1 / 2, 1 / 3]
@@ -131,14 +167,19 @@ def read_stored(uri: str, name: str) -> list[Run]:
     return read_store(uri, name)
 
 
-@pytest.mark.parametrize("value", [3e-05, None, True, [0.9, 0.999], "adamw", "rand-m9", 1.0, {"a": "b"}, ""])
+@pytest.mark.parametrize(
+    "value", [3e-05, None, True, [0.9, 0.999], "adamw", "rand-m9", 1.0, {"a": "b"}, ""]
+)
 def test_a_parameter_is_read_back_from_its_text(value: object) -> None:
     assert read_value(str(value)) == value
 
 
 def test_a_place_without_a_run_is_named(tmp_path: Path, capsys) -> None:
     assert main([str(tmp_path)]) == 2
-    assert f"{tmp_path} is neither a run directory (config.yaml is missing) nor" in capsys.readouterr().err
+    assert (
+        f"{tmp_path} is neither a run directory (config.yaml is missing) nor"
+        in capsys.readouterr().err
+    )
     with pytest.raises(UserError):
         read_place(tmp_path / "nowhere")
 
@@ -146,7 +187,12 @@ def test_a_place_without_a_run_is_named(tmp_path: Path, capsys) -> None:
 def test_a_run_that_has_just_begun_is_a_row(tmp_path: Path) -> None:
     save_config(make_config(), tmp_path / "config.yaml")
     run = read_directory(tmp_path)
-    assert (run.status, run.best, run.images_per_s, run.elapsed_s) == ("unfinished", None, None, None)
+    assert (run.status, run.best, run.images_per_s, run.elapsed_s) == (
+        "unfinished",
+        None,
+        None,
+        None,
+    )
     assert table([run])[1][0][-1] == "unfinished"
 
 
@@ -159,8 +205,16 @@ def test_a_run_that_has_just_begun_is_a_row(tmp_path: Path) -> None:
         (["a", "b"], [("x", True), ("y", False)]),
     ],
 )
-def test_a_sweeps_response_is_drawn_for_numbers_and_words(keys: list[str], values: list, tmp_path: Path) -> None:
-    plot_response(keys, values, [50.0 + n for n in range(len(values))], score="val/top1", path=tmp_path / "r.png")
+def test_a_sweeps_response_is_drawn_for_numbers_and_words(
+    keys: list[str], values: list, tmp_path: Path
+) -> None:
+    plot_response(
+        keys,
+        values,
+        [50.0 + n for n in range(len(values))],
+        score="val/top1",
+        path=tmp_path / "r.png",
+    )
     assert Image.open(tmp_path / "r.png").width > 500
 
 
@@ -180,8 +234,12 @@ def test_outcomes_are_drawn_for_few_and_many_classes(
 ) -> None:
     found = list_classes(few_digits / "val")
     labels = np.arange(50) % num_classes
-    images = ImageList(found.paths, labels.astype(np.int32), [f"class {n}" for n in range(num_classes)])
-    plot_outcomes(outcomes(labels.tolist(), ((labels + shift) % num_classes).tolist()), images, tmp_path)
+    images = ImageList(
+        found.paths, labels.astype(np.int32), [f"class {n}" for n in range(num_classes)]
+    )
+    plot_outcomes(
+        outcomes(labels.tolist(), ((labels + shift) % num_classes).tolist()), images, tmp_path
+    )
     assert {path.name for path in tmp_path.iterdir()} == {"confusion.png", "mistakes.png"}
     assert all(Image.open(path).width > 500 for path in tmp_path.iterdir())
 
@@ -198,7 +256,10 @@ def test_a_data_set_is_known_by_its_names_and_sizes(few_digits: Path, tmp_path: 
     moved = list_classes(elsewhere)
     assert describe(moved, name="digits", source="x", context="validation") == facts
     Path(moved.paths[7]).write_bytes(b"other")
-    assert describe(moved, name="digits", source="x", context="validation")["digest"] != facts["digest"]
+    assert (
+        describe(moved, name="digits", source="x", context="validation")["digest"]
+        != facts["digest"]
+    )
 
 
 def test_closing_summary_shows_the_last_and_the_best_result() -> None:
@@ -211,6 +272,8 @@ def test_closing_summary_shows_the_last_and_the_best_result() -> None:
     assert "python -m beit_exp.report runs/a" in text and "imagenet" not in text
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(None, None), (0.0, "0:00:00"), (59.4, "0:00:59"), (3725, "1:02:05")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, None), (0.0, "0:00:00"), (59.4, "0:00:59"), (3725, "1:02:05")]
+)
 def test_durations_are_read_at_a_glance(seconds: float | None, text: str | None) -> None:
     assert duration(seconds) == text

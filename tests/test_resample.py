@@ -26,11 +26,21 @@ def pillows(image: Image.Image, size: tuple[int, int], resample: Image.Resamplin
 @pytest.mark.parametrize("resample", FILTERS)
 @pytest.mark.parametrize(
     ("old", "new"),
-    [((97, 61), (32, 40)), ((20, 33), (64, 48)), ((50, 20), (20, 50)), ((8, 8), (32, 32)), ((3, 1), (7, 5))],
+    [
+        ((97, 61), (32, 40)),
+        ((20, 33), (64, 48)),
+        ((50, 20), (20, 50)),
+        ((8, 8), (32, 32)),
+        ((3, 1), (7, 5)),
+    ],
 )
-def test_a_resized_image_is_pillows(old: tuple[int, int], new: tuple[int, int], resample: Image.Resampling) -> None:
+def test_a_resized_image_is_pillows(
+    old: tuple[int, int], new: tuple[int, int], resample: Image.Resampling
+) -> None:
     image = noise(*old)
-    np.testing.assert_array_equal(np.asarray(resize(image, new, resample)), pillows(image, new, resample))
+    np.testing.assert_array_equal(
+        np.asarray(resize(image, new, resample)), pillows(image, new, resample)
+    )
 
 
 @pytest.mark.parametrize("resample", FILTERS)
@@ -57,6 +67,10 @@ def test_a_window_is_cut_out_of_the_whole(resample: Image.Resampling) -> None:
 def test_a_slid_image_is_pillows(matrix: tuple[float, ...]) -> None:
     image = noise(61, 48)
     expected = image.transform(
-        image.size, Image.Transform.AFFINE, matrix, resample=Image.Resampling.BICUBIC, fillcolor=FILL
+        image.size,
+        Image.Transform.AFFINE,
+        matrix,
+        resample=Image.Resampling.BICUBIC,
+        fillcolor=FILL,
     )
     np.testing.assert_array_equal(np.asarray(slide(image, matrix, fill=FILL)), np.asarray(expected))

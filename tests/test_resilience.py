@@ -1,4 +1,6 @@
-"""Kills, faults and several processes: what was saved is never lost, and no fault passes silently."""
+"""Kills, faults and several processes: what was saved is never lost, and no fault
+passes silently.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,26 @@ from pathlib import Path
 
 import pytest
 from conftest import Command
-from whole_runs import children, is_alive, metrics_of, records, run_id, same_weights, small, wait_for, without_times
+from whole_runs import (
+    children,
+    is_alive,
+    metrics_of,
+    records,
+    run_id,
+    same_weights,
+    small,
+    wait_for,
+    without_times,
+)
 
 from beit_exp.tracking.records import read_records
 from beit_exp.train.checkpoint import CheckpointFolder, load_checkpoint
 
 pytestmark = pytest.mark.slow
 
-MOMENTS = {  # when a run is killed: a file whose appearance, or a number of records after which, and a delay in s
+# When a run is killed: a file whose appearance, or a number of records after which, and a delay in
+# s
+MOMENTS = {
     "before the first step": ("mlflow.json", 0.0),
     "while compiling": ("plots/batch.png", 1.5),
     "in the first epoch": (2, 0.0),
@@ -33,7 +47,9 @@ MOMENTS = {  # when a run is killed: a file whose appearance, or a number of rec
 
 
 def thorough(data: Path, *more: str, epochs: int = 12) -> tuple[str, ...]:
-    """Every kind of state at once: augmentation, drop path, averaged weights, a dynamic loss scale, accumulation."""
+    """Every kind of state at once: augmentation, drop path, averaged weights, a dynamic loss scale,
+    accumulation.
+    """
     return small(
         data,
         "augment=finetune_mixup",
@@ -65,7 +81,11 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_end(
     mark, delay_s = MOMENTS[moment]
     run_dir = launch.folder / "run"
     process = launch.start(*thorough(few_digits), "hydra.run.dir=run")
-    reached = (lambda: (run_dir / mark).exists()) if isinstance(mark, str) else (lambda: records(run_dir) >= mark)
+    reached = (
+        (lambda: (run_dir / mark).exists())
+        if isinstance(mark, str)
+        else (lambda: records(run_dir) >= mark)
+    )
     wait_for(reached, process)
     time.sleep(delay_s)
     for pid in [process.pid, *children(process.pid)]:
@@ -77,11 +97,17 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_end(
     assert without_times(run_dir) == without_times(uninterrupted)
     assert metrics_of(run_dir) == metrics_of(uninterrupted)
     assert same_weights(run_dir, uninterrupted)
-    assert [path.name for path in (run_dir / "checkpoints").iterdir() if path.name.startswith(".")] == []
-    assert {run.info.status for run in launch.runs() if run.info.run_id == run_id(run_dir)} == {"FINISHED"}
+    assert [
+        path.name for path in (run_dir / "checkpoints").iterdir() if path.name.startswith(".")
+    ] == []
+    assert {run.info.status for run in launch.runs() if run.info.run_id == run_id(run_dir)} == {
+        "FINISHED"
+    }
 
 
-def test_a_worker_ends_and_saves_when_its_launcher_is_killed(launch: Command, few_digits: Path) -> None:
+def test_a_worker_ends_and_saves_when_its_launcher_is_killed(
+    launch: Command, few_digits: Path
+) -> None:
     run_dir = launch.folder / "run"
     process = launch.start(*small(few_digits, epochs=400), "hydra.run.dir=run")
     wait_for(lambda: records(run_dir) >= 8, process)
@@ -93,15 +119,22 @@ def test_a_worker_ends_and_saves_when_its_launcher_is_killed(launch: Command, fe
         time.sleep(0.1)
     assert not any(is_alive(pid) for pid in workers)
     last = max(record["step"] for record in read_records(run_dir / "metrics.jsonl"))
-    assert CheckpointFolder(run_dir / "checkpoints", keep=1).load_newest().state["trainer"]["step"] == last
+    assert (
+        CheckpointFolder(run_dir / "checkpoints", keep=1).load_newest().state["trainer"]["step"]
+        == last
+    )
 
 
-def test_settings_that_break_the_law_of_a_resumed_run_must_be_named(launch: Command, few_digits: Path) -> None:
+def test_settings_that_break_the_law_of_a_resumed_run_must_be_named(
+    launch: Command, few_digits: Path
+) -> None:
     assert launch(*small(few_digits), "hydra.run.dir=run").returncode == 0
     refused = launch(*small(few_digits, epochs=3), "hydra.run.dir=run")
     assert refused.returncode == 2 and "train.epochs: 2 there, 3 here" in refused.stderr
     assert "allow_changes=[train.epochs]" in refused.stderr
-    allowed = launch(*small(few_digits, "allow_changes=[train.epochs]", epochs=3), "hydra.run.dir=run")
+    allowed = launch(
+        *small(few_digits, "allow_changes=[train.epochs]", epochs=3), "hydra.run.dir=run"
+    )
     assert allowed.returncode == 0, allowed.stdout + allowed.stderr
     assert metrics_of(launch.folder / "run")["epoch"] == 3
 
@@ -112,11 +145,16 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(launch: Command, few_digits:
     first = run_dir / "checkpoints" / "step_00000005.safetensors"
     wait_for(first.exists, process)
     (worker,) = children(process.pid)
-    limit = first.stat().st_size // 2  # no file can grow beyond it: the next checkpoint meets a full disk
+    # No file can grow beyond it: the next checkpoint meets a full disk
+    limit = first.stat().st_size // 2
     resource.prlimit(worker, resource.RLIMIT_FSIZE, (limit, limit))
     out, err = process.communicate(timeout=120)
     assert process.returncode == 2, out + err
-    assert "could not be written" in out and "The last good one is" in out and "Traceback" not in out + err
+    assert (
+        "could not be written" in out
+        and "The last good one is" in out
+        and "Traceback" not in out + err
+    )
     newest = CheckpointFolder(run_dir / "checkpoints", keep=1).newest_first()
     assert newest and load_checkpoint(newest[0]).state["trainer"]["step"] >= 5
 
@@ -164,7 +202,10 @@ def test_diverged_training_stops_with_its_steps_and_its_last_good_checkpoint(
         "optimizer.clip_global_norm_value=null",
         "scheduler=constant",
     )
-    done = launch(*small(few_digits, *wild, "scheduler.warmup_length=1", *overrides, epochs=20), "hydra.run.dir=run")
+    done = launch(
+        *small(few_digits, *wild, "scheduler.warmup_length=1", *overrides, epochs=20),
+        "hydra.run.dir=run",
+    )
     assert done.returncode == 3, done.stdout
     assert "training has diverged" in done.stdout and message in done.stdout
     assert "The last good checkpoint is" in done.stdout
@@ -208,7 +249,9 @@ def test_bad_images_stop_a_run_or_are_replaced_and_counted(launch: Command, dama
     assert replaced.stdout.count("another image takes its place") == 3
 
 
-def test_a_bad_validation_image_is_never_left_out(launch: Command, few_digits: Path, tmp_path: Path) -> None:
+def test_a_bad_validation_image_is_never_left_out(
+    launch: Command, few_digits: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "damaged"
     shutil.copytree(few_digits, folder)
     victim = sorted((folder / "val" / "2").iterdir())[0]

@@ -1,4 +1,6 @@
-"""Object storage and tracking servers, real ones on the loopback interface, and what their loss costs."""
+"""Object storage and tracking servers, real ones on the loopback interface, and what their loss
+costs.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """A bucket on a server of the S3 protocol on the loopback interface; yields (server, boto3 client)."""
+    """A bucket on a server of the S3 protocol on the loopback interface; yields (server, boto3
+    client).
+    """
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -38,16 +42,27 @@ def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     server.stop()
 
 
-def test_data_weights_and_checkpoint_copies_in_object_storage(s3, launch: Command, few_digits: Path) -> None:
+def test_data_weights_and_checkpoint_copies_in_object_storage(
+    s3, launch: Command, few_digits: Path
+) -> None:
     _, client = s3
     for path in few_digits.rglob("*.png"):
         client.upload_file(str(path), "bucket", f"digits/{path.relative_to(few_digits)}")
-    settings = ("dataset.name=image_folder", "train.checkpoint_url=s3://bucket/copies", "hydra.run.dir=first")
+    settings = (
+        "dataset.name=image_folder",
+        "train.checkpoint_url=s3://bucket/copies",
+        "hydra.run.dir=first",
+    )
     first = launch(*small("s3://bucket/digits", *settings))
     assert first.returncode == 0, first.stdout + first.stderr
-    keys = [entry["Key"] for entry in client.list_objects_v2(Bucket="bucket", Prefix="copies/")["Contents"]]
+    keys = [
+        entry["Key"]
+        for entry in client.list_objects_v2(Bucket="bucket", Prefix="copies/")["Contents"]
+    ]
     assert keys == ["copies/step_00000005.safetensors", "copies/step_00000010.safetensors"]
-    local = launch(*small(few_digits, "model.pretrained=obs://bucket/copies/step_00000010.safetensors"))
+    local = launch(
+        *small(few_digits, "model.pretrained=obs://bucket/copies/step_00000010.safetensors")
+    )
     assert local.returncode == 0, local.stdout + local.stderr
     assert "left new       0" in local.stdout
     missing = launch(*small(few_digits, "model.pretrained=s3://bucket/nothing.safetensors"))
@@ -58,20 +73,28 @@ def test_a_store_that_goes_away_costs_no_checkpoint(s3, launch: Command, few_dig
     server, _ = s3
     run_dir = launch.folder / "run"
     process = launch.start(
-        *small(few_digits, "train.checkpoint_url=s3://bucket/copies", epochs=30), "hydra.run.dir=run"
+        *small(few_digits, "train.checkpoint_url=s3://bucket/copies", epochs=30),
+        "hydra.run.dir=run",
     )
     wait_for(lambda: records(run_dir) >= 20, process)
     server.stop()
     out, err = process.communicate(timeout=180)
     assert process.returncode == 0, out + err
     assert "was not copied to s3://bucket/copies" in out
-    assert CheckpointFolder(run_dir / "checkpoints", keep=1).load_newest().state["trainer"]["step"] == 150
+    assert (
+        CheckpointFolder(run_dir / "checkpoints", keep=1).load_newest().state["trainer"]["step"]
+        == 150
+    )
 
 
-def test_a_tracking_server_that_goes_away_costs_nothing_that_was_logged(launch: Command, few_digits: Path) -> None:
+def test_a_tracking_server_that_goes_away_costs_nothing_that_was_logged(
+    launch: Command, few_digits: Path
+) -> None:
     server, run_dir = TrackingServer(launch.folder), launch.folder / "run"
     with server:
-        process = launch.start(*small(few_digits, f"tracking.uri={server.uri}", epochs=60), "hydra.run.dir=run")
+        process = launch.start(
+            *small(few_digits, f"tracking.uri={server.uri}", epochs=60), "hydra.run.dir=run"
+        )
         wait_for(lambda: records(run_dir) >= 30 and (run_dir / "mlflow.json").exists(), process)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, out + err
@@ -80,7 +103,9 @@ def test_a_tracking_server_that_goes_away_costs_nothing_that_was_logged(launch: 
     assert logged == list(range(1, 301))
     with server:
         for _ in range(2):
-            sent = subprocess.run([sys.executable, "-m", "beit_exp.report", "sync", str(run_dir)], check=False)
+            sent = subprocess.run(
+                [sys.executable, "-m", "beit_exp.report", "sync", str(run_dir)], check=False
+            )
             assert sent.returncode == 0
         client = server.client()
         history = client.get_metric_history(run_id(run_dir), "train/loss")

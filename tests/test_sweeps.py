@@ -1,4 +1,6 @@
-"""Whole sweeps, by every sweeper and launcher that is offered; and the page that people compare them on."""
+"""Whole sweeps, by every sweeper and launcher that is offered; and the page that people compare
+them on.
+"""
 
 from __future__ import annotations
 
@@ -24,39 +26,76 @@ from beit_exp.train.checkpoint import load_checkpoint
 pytestmark = pytest.mark.slow
 
 
-def test_a_sweep_is_one_parent_with_a_child_per_value(launch: Command, few_digits: Path, tmp_path: Path) -> None:
+def test_a_sweep_is_one_parent_with_a_child_per_value(
+    launch: Command, few_digits: Path, tmp_path: Path
+) -> None:
     done = launch(
-        "-m", *small(few_digits), "optimizer.layer_decay=0.65,0.75,0.85", "hydra.sweep.dir=sweep", timeout_s=300
+        "-m",
+        *small(few_digits),
+        "optimizer.layer_decay=0.65,0.75,0.85",
+        "hydra.sweep.dir=sweep",
+        timeout_s=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     runs = launch.runs()
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert sorted(run.data.params["optimizer.layer_decay"] for run in children) == ["0.65", "0.75", "0.85"]
+    children = [
+        run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
+    ]
+    assert sorted(run.data.params["optimizer.layer_decay"] for run in children) == [
+        "0.65",
+        "0.75",
+        "0.85",
+    ]
     assert {run.info.status for run in runs} == {"FINISHED"}
-    assert sorted(run.info.run_name for run in children) == [f"optimizer.layer_decay={d}" for d in (0.65, 0.75, 0.85)]
+    assert sorted(run.info.run_name for run in children) == [
+        f"optimizer.layer_decay={d}" for d in (0.65, 0.75, 0.85)
+    ]
     # The lowest layer moves the further, the larger its share of the learning rate.
     moved = []
     for decay in (0.65, 0.75, 0.85):
         folder = tmp_path / "sweep" / f"optimizer.layer_decay={decay}"
         cfg = load_config(folder / "config.yaml")
-        start = build_model(cfg.model, num_classes=10, precision=build_precision("O0", half=ms.float32), seed=cfg.seed)
+        start = build_model(
+            cfg.model,
+            num_classes=10,
+            precision=build_precision("O0", half=ms.float32),
+            seed=cfg.seed,
+        )
         trained = load_checkpoint(folder / "checkpoints" / "step_00000010.safetensors").tensors
         name = "patch_embed.proj.weight"
-        moved.append(np.abs(trained[f"model/{name}"] - start.parameters_dict()[name].asnumpy()).mean())
+        moved.append(
+            np.abs(trained[f"model/{name}"] - start.parameters_dict()[name].asnumpy()).mean()
+        )
     assert moved[0] < 0.9 * moved[1] < 0.9**2 * moved[2]
 
 
-def test_a_sweep_without_its_tracking_store_still_runs(launch: Command, few_digits: Path, tmp_path: Path) -> None:
-    done = launch("-m", *small(few_digits), "seed=1,2", "tracking.uri=http://127.0.0.1:9", "hydra.sweep.dir=sweep")
+def test_a_sweep_without_its_tracking_store_still_runs(
+    launch: Command, few_digits: Path, tmp_path: Path
+) -> None:
+    done = launch(
+        "-m",
+        *small(few_digits),
+        "seed=1,2",
+        "tracking.uri=http://127.0.0.1:9",
+        "hydra.sweep.dir=sweep",
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the sweep has no parent run" in done.stdout
-    assert all((tmp_path / "sweep" / name / "metrics.json").exists() for name in ("seed=1", "seed=2"))
+    assert all(
+        (tmp_path / "sweep" / name / "metrics.json").exists() for name in ("seed=1", "seed=2")
+    )
 
 
-def test_a_failing_job_of_a_sweep_leaves_the_others_running(launch: Command, few_digits: Path, tmp_path: Path) -> None:
+def test_a_failing_job_of_a_sweep_leaves_the_others_running(
+    launch: Command, few_digits: Path, tmp_path: Path
+) -> None:
     done = launch(
-        "-m", *small(few_digits, epochs=2), "train.batch_size=16,1000,8", "hydra.sweep.dir=sweep", timeout_s=300
+        "-m",
+        *small(few_digits, epochs=2),
+        "train.batch_size=16,1000,8",
+        "hydra.sweep.dir=sweep",
+        timeout_s=300,
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -65,17 +104,23 @@ def test_a_failing_job_of_a_sweep_leaves_the_others_running(launch: Command, few
     assert [(job / "metrics.json").exists() for job in jobs] == [True, False, True]
     assert "make no full step" in json.loads((jobs[1] / "failed.json").read_text())["message"]
     assert "failed (train.batch_size = 1000" in done.stdout.splitlines()[-2]
-    statuses = {run.data.params.get("train.batch_size", "parent"): run.info.status for run in launch.runs()}
+    statuses = {
+        run.data.params.get("train.batch_size", "parent"): run.info.status for run in launch.runs()
+    }
     assert statuses == {"parent": "FAILED", "16": "FINISHED", "1000": "FAILED", "8": "FINISHED"}
 
 
 def parent_and_children(launch: Command):
     runs = launch.runs()
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    return parent, [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    return parent, [
+        run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
+    ]
 
 
-def test_a_sweep_ends_with_its_comparison_on_disk_and_in_the_parent_run(launch: Command, few_digits: Path) -> None:
+def test_a_sweep_ends_with_its_comparison_on_disk_and_in_the_parent_run(
+    launch: Command, few_digits: Path
+) -> None:
     first = launch("-m", *small(few_digits), "seed=1,2", "hydra.sweep.dir=sweep")
     assert first.returncode == 0, first.stdout + first.stderr
     log = launch.folder / "sweep" / "seed=1" / "launch.log"
@@ -87,7 +132,9 @@ def test_a_sweep_ends_with_its_comparison_on_disk_and_in_the_parent_run(launch: 
     parent, children = parent_and_children(launch)
     assert sorted(run.info.run_name for run in children) == ["seed=1", "seed=2", "seed=3"]
     best = {
-        run.info.run_id: max(m.value for m in launch.client().get_metric_history(run.info.run_id, "val/top1"))
+        run.info.run_id: max(
+            m.value for m in launch.client().get_metric_history(run.info.run_id, "val/top1")
+        )
         for run in children
     }
     assert parent.data.tags["beit_exp.swept"] == "seed"
@@ -95,10 +142,15 @@ def test_a_sweep_ends_with_its_comparison_on_disk_and_in_the_parent_run(launch: 
     assert best[parent.data.tags["beit_exp.best_run_id"]] == max(best.values())
     assert "| seed=3 | 3 |" in parent.data.tags["mlflow.note.content"]
     stored = {entry.path for entry in launch.client().list_artifacts(parent.info.run_id, "report")}
-    assert stored >= {f"report/{name}" for name in ("report.html", "table.csv", "curves.png", "response.png")}
+    assert stored >= {
+        f"report/{name}" for name in ("report.html", "table.csv", "curves.png", "response.png")
+    }
     child = children[0]
     assert {entry.dataset.name for entry in child.inputs.dataset_inputs} == {"digits"}
-    assert {tag.value for entry in child.inputs.dataset_inputs for tag in entry.tags} == {"training", "validation"}
+    assert {tag.value for entry in child.inputs.dataset_inputs for tag in entry.tags} == {
+        "training",
+        "validation",
+    }
     assert "cores of" in child.data.tags["device"]
     assert Image.open(launch.folder / "sweep" / "report" / "response.png").width > 500
 
@@ -114,7 +166,9 @@ def test_a_stopped_sweep_starts_no_further_job_and_goes_on_when_started_again(
     assert process.wait(60) == 128 + signal.SIGTERM
     parent, _ = parent_and_children(launch)
     assert parent.info.status == "KILLED"
-    assert not (launch.folder / "sweep" / "seed=2").exists() and not (first / "failed.json").exists()
+    assert (
+        not (launch.folder / "sweep" / "seed=2").exists() and not (first / "failed.json").exists()
+    )
     done = launch(*settings)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "resuming at step" in done.stdout
@@ -123,8 +177,15 @@ def test_a_stopped_sweep_starts_no_further_job_and_goes_on_when_started_again(
 
 
 @pytest.mark.parametrize("turn", range(2))
-def test_jobs_at_once_on_a_fresh_store_are_all_complete(turn: int, launch: Command, few_digits: Path) -> None:
-    settings = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"seed={turn},{turn + 10}", "hydra.sweep.dir=sweep")
+def test_jobs_at_once_on_a_fresh_store_are_all_complete(
+    turn: int, launch: Command, few_digits: Path
+) -> None:
+    settings = (
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        f"seed={turn},{turn + 10}",
+        "hydra.sweep.dir=sweep",
+    )
     done = launch("-m", *small(few_digits), *settings)
     assert done.returncode == 0, done.stdout + done.stderr
     parent, children = parent_and_children(launch)
@@ -136,14 +197,22 @@ def test_jobs_at_once_on_a_fresh_store_are_all_complete(turn: int, launch: Comma
 
 
 def test_a_sweep_runs_as_jobs_of_a_cluster(launch: Command, few_digits: Path) -> None:
-    done = launch("-m", *small(few_digits), "hydra/launcher=submitit_local", "seed=1,2", "hydra.sweep.dir=sweep")
+    done = launch(
+        "-m",
+        *small(few_digits),
+        "hydra/launcher=submitit_local",
+        "seed=1,2",
+        "hydra.sweep.dir=sweep",
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     _, children = parent_and_children(launch)
     assert sorted(run.info.run_name for run in children) == ["seed=1", "seed=2"]
     assert {run.info.status for run in children} == {"FINISHED"}
 
 
-def test_a_search_killed_halfway_goes_on_with_the_trials_it_has(launch: Command, few_digits: Path) -> None:
+def test_a_search_killed_halfway_goes_on_with_the_trials_it_has(
+    launch: Command, few_digits: Path
+) -> None:
     whole, halved = launch.folder / "whole", launch.folder / "halved"
     settings = ("sweep=optuna", *small(few_digits), "hydra.sweeper.n_trials=3")
     assert launch(*settings, "hydra.sweep.dir=whole", timeout_s=300).returncode == 0
@@ -159,11 +228,19 @@ def test_a_search_killed_halfway_goes_on_with_the_trials_it_has(launch: Command,
         for place in (whole, halved)
     ]
     assert len(results[0]) == 3 and results[0] == results[1]
-    assert (whole / "optimization_results.yaml").read_text() == (halved / "optimization_results.yaml").read_text()
+    assert (whole / "optimization_results.yaml").read_text() == (
+        halved / "optimization_results.yaml"
+    ).read_text()
 
 
-def test_a_trial_that_diverges_is_a_result_for_the_search(launch: Command, few_digits: Path) -> None:
-    settings = ("optimizer.name=momentum", "optimizer.clip_global_norm_value=null", "optimizer.layer_decay=1")
+def test_a_trial_that_diverges_is_a_result_for_the_search(
+    launch: Command, few_digits: Path
+) -> None:
+    settings = (
+        "optimizer.name=momentum",
+        "optimizer.clip_global_norm_value=null",
+        "optimizer.layer_decay=1",
+    )
     search = (
         "sweep=optuna",
         "hydra.sweeper.n_trials=2",
@@ -172,7 +249,9 @@ def test_a_trial_that_diverges_is_a_result_for_the_search(launch: Command, few_d
     )
     done = launch(*small(few_digits, *settings), *search)
     assert done.returncode == 0, done.stdout + done.stderr
-    failed = [json.loads(path.read_text()) for path in (launch.folder / "sweep").glob("*/failed.json")]
+    failed = [
+        json.loads(path.read_text()) for path in (launch.folder / "sweep").glob("*/failed.json")
+    ]
     assert failed and {failure["exit_status"] for failure in failed} == {3}
     assert failed[0]["message"].startswith("training has diverged")
     assert "best_value: 0.0" in (launch.folder / "sweep" / "optimization_results.yaml").read_text()
@@ -185,9 +264,20 @@ def browser(tmp_path: Path):
     from selenium.webdriver.chrome.service import Service
 
     options = webdriver.ChromeOptions()
-    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"):
+    for flag in (
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "no-first-run",
+        "disable-sync",
+    ):
         options.add_argument(f"--{flag}")
-    for flag in ("disable-background-networking", "disable-component-update", f"user-data-dir={tmp_path / 'browser'}"):
+    for flag in (
+        "disable-background-networking",
+        "disable-component-update",
+        f"user-data-dir={tmp_path / 'browser'}",
+    ):
         options.add_argument(f"--{flag}")
     options.add_argument("--window-size=1600,1200")
     options.binary_location = "/usr/bin/chromium"
@@ -206,7 +296,9 @@ def test_the_tracking_page_shows_a_sweeps_jobs_under_it_and_compares_them(
         browser.get("about:blank")
         browser.get(url)
         wait = WebDriverWait(browser, 60)
-        wait.until(lambda page: all(text in page.find_element("tag name", "body").text for text in texts))
+        wait.until(
+            lambda page: all(text in page.find_element("tag name", "body").text for text in texts)
+        )
         return browser.find_element("tag name", "body").text
 
     with TrackingServer(launch.folder) as server:
@@ -219,37 +311,62 @@ def test_the_tracking_page_shows_a_sweeps_jobs_under_it_and_compares_them(
         (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
         children = [run for run in runs if run.info.run_id != parent.info.run_id]
         names = [f"optimizer.layer_decay={decay}" for decay in (0.65, 0.75)]
-        overview = shown(f"{server.uri}/#/experiments/{experiment}/runs/{parent.info.run_id}", "Child runs", *names)
+        overview = shown(
+            f"{server.uri}/#/experiments/{experiment}/runs/{parent.info.run_id}",
+            "Child runs",
+            *names,
+        )
         assert "best/val/top1" in overview and "beit_exp.best_run_id" in overview
         ids = json.dumps([run.info.run_id for run in children])
         compared = shown(
-            f"{server.uri}/#/compare-runs?runs={ids}&experiments={json.dumps([experiment])}", "val/top1", *names
+            f"{server.uri}/#/compare-runs?runs={ids}&experiments={json.dumps([experiment])}",
+            "val/top1",
+            *names,
         )
         for child in children:
             assert child.data.params["optimizer.layer_decay"] in compared
             assert f"{child.data.metrics['val/top1']:g}" in compared
 
 
-def test_the_best_network_is_served_as_task_predict_answers(launch: Command, few_digits: Path) -> None:
-    done = launch(*small(few_digits), "tracking.log_model=digits", "tracking.system_metrics=true", "hydra.run.dir=run")
+def test_the_best_network_is_served_as_task_predict_answers(
+    launch: Command, few_digits: Path
+) -> None:
+    done = launch(
+        *small(few_digits),
+        "tracking.log_model=digits",
+        "tracking.system_metrics=true",
+        "hydra.run.dir=run",
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "system/cpu_percent" in launch.runs()[0].data.metrics
     best = "checkpoint=run/checkpoints/best.safetensors"
     settings = small(few_digits)[:-1]
-    assert launch("task=predict", best, *settings, f"images={few_digits / 'val'}", "hydra.run.dir=p").returncode == 0
+    assert (
+        launch(
+            "task=predict", best, *settings, f"images={few_digits / 'val'}", "hydra.run.dir=p"
+        ).returncode
+        == 0
+    )
     script = (
         "import mlflow, pandas, sys; from pathlib import Path\n"
         f"mlflow.set_tracking_uri('sqlite:///{launch.folder / 'mlflow.db'}')\n"
         "model = mlflow.pyfunc.load_model('models:/digits/1')\n"
-        "expected = pandas.read_csv('p/predictions.csv', dtype={f'class{n}': str for n in range(1, 6)})\n"
+        "expected = pandas.read_csv('p/predictions.csv', dtype={f'class{n}': str for n in "
+        "range(1, 6)})\n"
         "paths = expected.pop('path')\n"
         "by_path = model.predict(pandas.DataFrame({'path': paths}))\n"
-        "by_bytes = model.predict(pandas.DataFrame({'image': [Path(path).read_bytes() for path in paths]}))\n"
+        "by_bytes = model.predict(pandas.DataFrame({'image': [Path(path).read_bytes() for path "
+        "in paths]}))\n"
         "pandas.testing.assert_frame_equal(by_path, by_bytes)\n"
         "pandas.testing.assert_frame_equal(by_path, expected, atol=2e-6)\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     loaded = subprocess.run(
-        [sys.executable, "-c", script], cwd=launch.folder, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script],
+        cwd=launch.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert loaded.returncode == 0, loaded.stderr

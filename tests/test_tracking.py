@@ -24,7 +24,9 @@ from beit_exp.tracking.tracker import open_tracker
 @pytest.fixture
 def run(tmp_path: Path):
     """A configuration and a run directory that log to a SQLite store."""
-    cfg = make_config(f"tracking.uri=sqlite:///{tmp_path / 'store' / 'mlflow.db'}", "tracking.run_name=test")
+    cfg = make_config(
+        f"tracking.uri=sqlite:///{tmp_path / 'store' / 'mlflow.db'}", "tracking.run_name=test"
+    )
     run_dir = tmp_path / "run"
     save_config(cfg, run_dir / "config.yaml")
     return cfg, run_dir
@@ -39,19 +41,31 @@ def test_a_run_holds_every_setting_every_metric_and_the_configuration(run) -> No
     cfg, run_dir = run
     with open_tracker(cfg, run_dir) as tracker:
         for step in (1, 2, 3):
-            tracker.log({"train/loss": 1 / step, "optim/lr": step * 1e-5}, step=step, epoch=step / 3)
+            tracker.log(
+                {"train/loss": 1 / step, "optim/lr": step * 1e-5}, step=step, epoch=step / 3
+            )
     client, stored = stored_run(cfg, run_dir)
     assert stored.info.status == "FINISHED"
     assert stored.data.params["optimizer.base_lr"] == "0.002"
-    assert stored.data.params.keys() == set(setting_names()) - {"tracking.run_name", "tracking.tags"}
+    assert stored.data.params.keys() == set(setting_names()) - {
+        "tracking.run_name",
+        "tracking.tags",
+    }
     history = client.get_metric_history(stored.info.run_id, "train/loss")
     assert [(metric.step, metric.value) for metric in history] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
-    assert [artifact.path for artifact in client.list_artifacts(stored.info.run_id)] == ["config.yaml"]
+    assert [artifact.path for artifact in client.list_artifacts(stored.info.run_id)] == [
+        "config.yaml"
+    ]
 
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(None, "FINISHED"), (RuntimeError("x"), "FAILED"), (Interrupted(15), "KILLED"), (SystemExit(0), "FAILED")],
+    [
+        (None, "FINISHED"),
+        (RuntimeError("x"), "FAILED"),
+        (Interrupted(15), "KILLED"),
+        (SystemExit(0), "FAILED"),
+    ],
 )
 def test_status_is_true_to_what_happened(run, error, status: str) -> None:
     cfg, run_dir = run
@@ -84,8 +98,14 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run_without_duplicates(run) ->
                 tracker.log({"val/top1": 50.0}, step=step, epoch=0)
     client, stored = stored_run(cfg, run_dir)
     assert (stored.info.run_id, stored.info.status) == (first, "FINISHED")
-    assert [metric.step for metric in client.get_metric_history(first, "train/loss")] == [1, 2, 3, 4]
-    assert [metric.step for metric in client.get_metric_history(first, "val/top1")] == [3]  # not sent before the stop
+    assert [metric.step for metric in client.get_metric_history(first, "train/loss")] == [
+        1,
+        2,
+        3,
+        4,
+    ]
+    # Not sent before the stop
+    assert [metric.step for metric in client.get_metric_history(first, "val/top1")] == [3]
     assert [record["step"] for record in read_records(run_dir / "metrics.jsonl")] == [1, 2, 3, 3, 4]
 
 
@@ -100,7 +120,9 @@ def test_a_store_that_cannot_be_reached_costs_nothing_but_a_warning(run, caplog)
 
 @pytest.fixture
 def flaky(monkeypatch):
-    """A store that fails as often as `failures` says, by the kind of request, and is tried again at once."""
+    """A store that fails as often as `failures` says, by the kind of request, and is tried again at
+    once.
+    """
     failures = {"open": 0, "send": 0, "upload": 0}
     monkeypatch.setattr(mlflow_sink, "RETRY_S", (0.01, 0.02))
     monkeypatch.setattr(mlflow_sink, "SEND_EVERY_S", 0.01)
@@ -129,18 +151,29 @@ def wait_until(condition, timeout_s: float = 60) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["open", "send", "upload"])
-def test_a_store_that_comes_back_is_sent_what_it_missed_and_the_run_says_so(run, flaky, kind: str, caplog) -> None:
+def test_a_store_that_comes_back_is_sent_what_it_missed_and_the_run_says_so(
+    run, flaky, kind: str, caplog
+) -> None:
     cfg, run_dir = run
     flaky[kind] = 3
     caplog.set_level("INFO")
     with open_tracker(cfg, run_dir) as tracker:
         for step in range(1, 6):
             tracker.log({"train/loss": 1.0 / step}, step=step, epoch=0)
-        wait_until(lambda: flaky[kind] == 0 and f"the tracking store {cfg.tracking.uri} is back" in caplog.text)
+        wait_until(
+            lambda: (
+                flaky[kind] == 0 and f"the tracking store {cfg.tracking.uri} is back" in caplog.text
+            )
+        )
     assert caplog.text.count(f"failed (ConnectionError: no {kind} now)") <= 3
     client, stored = stored_run(cfg, run_dir)
-    assert [metric.step for metric in client.get_metric_history(stored.info.run_id, "train/loss")] == [1, 2, 3, 4, 5]
-    assert (stored.info.status, stored.data.tags["python"]) == ("FINISHED", platform.python_version())
+    assert [
+        metric.step for metric in client.get_metric_history(stored.info.run_id, "train/loss")
+    ] == [1, 2, 3, 4, 5]
+    assert (stored.info.status, stored.data.tags["python"]) == (
+        "FINISHED",
+        platform.python_version(),
+    )
 
 
 @pytest.mark.slow
@@ -149,7 +182,9 @@ def test_a_store_that_does_not_answer_keeps_nobody_waiting_and_holds_no_records_
 ) -> None:
     cfg, run_dir = run
     answers, open_run = threading.Event(), mlflow_write.open_run
-    monkeypatch.setattr(mlflow_write, "open_run", lambda *args: answers.wait(60) and open_run(*args))
+    monkeypatch.setattr(
+        mlflow_write, "open_run", lambda *args: answers.wait(60) and open_run(*args)
+    )
     monkeypatch.setattr(mlflow_sink, "CLOSE_TIMEOUT_S", 0.1)
     with open_tracker(cfg, run_dir) as tracker:
         for step in range(5000):
@@ -164,7 +199,9 @@ def test_a_store_that_does_not_answer_keeps_nobody_waiting_and_holds_no_records_
 
 def test_what_a_store_missed_is_sent_once(run) -> None:
     cfg, run_dir = run
-    gone = cfg.model_copy(update={"tracking": cfg.tracking.model_copy(update={"uri": "http://127.0.0.1:9"})})
+    gone = cfg.model_copy(
+        update={"tracking": cfg.tracking.model_copy(update={"uri": "http://127.0.0.1:9"})}
+    )
     with open_tracker(gone, run_dir) as tracker:
         for step in (1, 2, 3):
             tracker.log({"train/loss": 1.0 / step, "optim/lr": 0.1}, step=step, epoch=0)
@@ -172,7 +209,9 @@ def test_what_a_store_missed_is_sent_once(run) -> None:
     assert [sync(cfg, run_dir), sync(cfg, run_dir)] == [9, 0]  # loss, rate and epoch of three steps
     client, stored = stored_run(cfg, run_dir)
     assert stored.info.status == "FINISHED"
-    assert [metric.value for metric in client.get_metric_history(stored.info.run_id, "train/loss")] == [1, 0.5, 1 / 3]
+    assert [
+        metric.value for metric in client.get_metric_history(stored.info.run_id, "train/loss")
+    ] == [1, 0.5, 1 / 3]
 
 
 def test_a_run_is_tagged_with_code_and_versions(run) -> None:
@@ -190,7 +229,9 @@ def test_the_version_of_cann_is_that_of_the_toolkit_in_use(tmp_path: Path, monke
     monkeypatch.setenv("ASCEND_TOOLKIT_HOME", str(tmp_path))
     assert cann_version() is None
     (tmp_path / "x86_64-linux").mkdir()
-    (tmp_path / "x86_64-linux" / "ascend_toolkit_install.info").write_text("package_name=a\nversion=8.0.RC3\n")
+    (tmp_path / "x86_64-linux" / "ascend_toolkit_install.info").write_text(
+        "package_name=a\nversion=8.0.RC3\n"
+    )
     assert environment_tags()["cann"] == "8.0.RC3"
 
 
@@ -203,7 +244,10 @@ def test_a_record_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
 
 def test_a_fresh_sqlite_store_is_set_up_once_by_many_threads(tmp_path: Path) -> None:
     uri, found = f"sqlite:///{tmp_path / 'mlflow.db'}", []
-    threads = [threading.Thread(target=lambda: found.append(open_experiment(uri, "many")[1])) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: found.append(open_experiment(uri, "many")[1]))
+        for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -227,7 +271,9 @@ def test_a_set_up_that_is_cut_short_leaves_no_store_behind(tmp_path: Path, monke
     assert open_experiment(uri, "beit")[1]
 
 
-def test_store_is_the_configured_one_then_the_environments_then_local(monkeypatch, tmp_path: Path) -> None:
+def test_store_is_the_configured_one_then_the_environments_then_local(
+    monkeypatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert resolve_uri(None) == f"sqlite:///{tmp_path}/mlflow.db"

@@ -25,7 +25,13 @@ from beit_exp.train.losses import Classification
 from beit_exp.train.step import Trainer
 from beit_exp.train.stop import listening
 
-TINY = ("model.embed_dim=32", "model.depth=2", "model.num_heads=2", "model.patch_size=16", "model.head_init_scale=1.0")
+TINY = (
+    "model.embed_dim=32",
+    "model.depth=2",
+    "model.num_heads=2",
+    "model.patch_size=16",
+    "model.head_init_scale=1.0",
+)
 O0 = build_precision("O0", half=ms.float32)
 
 
@@ -52,10 +58,14 @@ def make_trainer(
 def anew(trainer: Trainer, **attributes: object) -> Trainer:
     """The same trainer, compiled as it is, at its start again, and with other attributes."""
     if not hasattr(trainer, "first_values"):
-        trainer.first_values = {name: parameter.asnumpy().copy() for name, parameter in trainer.tensors().items()}
+        trainer.first_values = {
+            name: parameter.asnumpy().copy() for name, parameter in trainer.tensors().items()
+        }
     for name, parameter in trainer.tensors().items():
         parameter.set_data(Tensor(trainer.first_values[name]))
-    trainer.load_state({"step": 0, "updates_done": 0, "loss_scale": LossScale(1.0, False, 1000).state()})
+    trainer.load_state(
+        {"step": 0, "updates_done": 0, "loss_scale": LossScale(1.0, False, 1000).state()}
+    )
     for name, value in attributes.items():
         setattr(trainer, name, value)
     return trainer
@@ -68,7 +78,10 @@ def batch(size: int = 8, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def weights_of(trainer: Trainer) -> dict[str, np.ndarray]:
-    return {parameter.name: parameter.asnumpy().copy() for parameter in trainer.objective.network.get_parameters()}
+    return {
+        parameter.name: parameter.asnumpy().copy()
+        for parameter in trainer.objective.network.get_parameters()
+    }
 
 
 # --- the step
@@ -95,12 +108,19 @@ def test_loss_scale_changes_no_result() -> None:
     def train(scale: LossScale) -> tuple[list[float], list[float], dict[str, np.ndarray]]:
         anew(trainer, loss_scale=scale)
         results = [trainer([(images, targets, None)]) for _ in range(2)]
-        return [result.loss for result in results], [result.grad_norm for result in results], weights_of(trainer)
+        return (
+            [result.loss for result in results],
+            [result.grad_norm for result in results],
+            weights_of(trainer),
+        )
 
     losses, norms, weights = train(LossScale(1.0, False, 1000))
     for scale in (1.0, 2.0**16):
         scaled = train(LossScale(scale, True, 1000))
-        assert (scaled[0], scaled[1]) == (pytest.approx(losses, rel=1e-5), pytest.approx(norms, rel=1e-4))
+        assert (scaled[0], scaled[1]) == (
+            pytest.approx(losses, rel=1e-5),
+            pytest.approx(norms, rel=1e-4),
+        )
         for name, value in weights.items():
             np.testing.assert_allclose(scaled[2][name], value, atol=1e-6, err_msg=name)
 
@@ -127,7 +147,8 @@ def test_a_dynamic_scale_finds_a_value_that_trains_in_half_precision() -> None:
     results = [trainer([(*batch(), None)]) for _ in range(20)]
     assert 0 < trainer.skipped_steps < 20
     used = [result.lr for result in results if result.finite]
-    np.testing.assert_allclose(used, trainer.schedule[: len(used)])  # a skipped step does not advance the schedule
+    # A skipped step does not advance the schedule
+    np.testing.assert_allclose(used, trainer.schedule[: len(used)])
     assert results[-1].loss < results[0].loss
 
 
@@ -153,7 +174,9 @@ def test_averaged_weights_follow_their_formula_and_leave_the_network_as_it_was()
     average = weights_of(trainer)
     for seed in range(3):
         trainer([(*batch(seed=seed), None)])
-        average = {name: 0.9 * average[name] + 0.1 * value for name, value in weights_of(trainer).items()}
+        average = {
+            name: 0.9 * average[name] + 0.1 * value for name, value in weights_of(trainer).items()
+        }
     raw = weights_of(trainer)
     images = Tensor(batch()[0])
     trainer.objective.network.set_train(False)
@@ -168,12 +191,16 @@ def test_averaged_weights_follow_their_formula_and_leave_the_network_as_it_was()
 
 def test_clipping_bounds_the_update_and_the_logged_norm_is_the_one_before() -> None:
     ms.set_context(mode=ms.GRAPH_MODE)
-    trainer = make_trainer("optimizer=momentum", "optimizer.momentum=0.0", "optimizer.weight_decay=0.0")
+    trainer = make_trainer(
+        "optimizer=momentum", "optimizer.momentum=0.0", "optimizer.weight_decay=0.0"
+    )
     start = weights_of(trainer)
     norms, moved = [], []
     for clip_norm in (None, 0.01):
         norms.append(anew(trainer, clip_norm=clip_norm)([(*batch(), None)]).grad_norm)
-        changes = [(value - start[name]).astype(np.float64) for name, value in weights_of(trainer).items()]
+        changes = [
+            (value - start[name]).astype(np.float64) for name, value in weights_of(trainer).items()
+        ]
         moved.append(np.sqrt(sum((change**2).sum() for change in changes)))
     assert norms[0] == pytest.approx(norms[1])
     assert moved[0] == pytest.approx(1e-3 * norms[0], rel=1e-3)
@@ -207,7 +234,8 @@ def test_sums_are_those_of_the_definition() -> None:
     logits = np.array([[3.0, 1, 2, 0, 0, 0, -1], [0, 1, 2, 3, 4, 5, 6]], np.float32)
     count, loss, top1, top5 = batch_sums(logits, np.array([0, 1]))
     expected = sum(
-        np.log(np.exp(row - row[label]).sum()) for row, label in zip(logits.astype(float), (0, 1), strict=True)
+        np.log(np.exp(row - row[label]).sum())
+        for row, label in zip(logits.astype(float), (0, 1), strict=True)
     )
     assert (count, top1, top5) == (2, 1, 1)
     assert loss == pytest.approx(expected)
@@ -230,8 +258,17 @@ def test_accuracy_does_not_depend_on_the_batch_size(size: int) -> None:
     images, labels = rng.standard_normal((50, 3, 32, 32), np.float32), rng.integers(0, 10, 50)
 
     def measure(batch_size: int) -> tuple[dict[str, float], Outcomes]:
-        parts = [(images[at : at + batch_size], labels[at : at + batch_size]) for at in range(0, 50, batch_size)]
-        return evaluate(network, parts, batch_size=batch_size, gather=lambda sums: sums[None], check_stop=lambda: None)
+        parts = [
+            (images[at : at + batch_size], labels[at : at + batch_size])
+            for at in range(0, 50, batch_size)
+        ]
+        return evaluate(
+            network,
+            parts,
+            batch_size=batch_size,
+            gather=lambda sums: sums[None],
+            check_stop=lambda: None,
+        )
 
     (found, outcomes), (whole, _) = measure(size), measure(50)
     assert outcomes.labels.tolist() == labels.tolist()
@@ -259,9 +296,13 @@ def test_outcomes_of_several_ranks_stand_in_the_order_of_the_set(tmp_path: Path)
     sent[1][1] = np.concatenate([sent[1][1][:12], np.zeros(4, np.float32)])
     answers = iter([np.stack(pair) for pair in zip(*sent, strict=True)])
     found = measure(0, lambda _: next(answers))
-    alone = evaluate(network, [(images, labels)], batch_size=7, gather=lambda row: row[None], check_stop=lambda: None)[
-        1
-    ]
+    alone = evaluate(
+        network,
+        [(images, labels)],
+        batch_size=7,
+        gather=lambda row: row[None],
+        check_stop=lambda: None,
+    )[1]
     assert found.labels.tolist() == labels.tolist()
     assert found.predicted.tolist() == alone.predicted.tolist()
     found.save(tmp_path / "outcomes.npz")
@@ -307,7 +348,9 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "step.safetensors"
     save_checkpoint(path, parameters(), {})
     other = {"model/a": Parameter(Tensor(np.zeros((4,), np.float32)), name="a")}
-    with pytest.raises(UserError, match=r"another model or optimizer: 1 tensors differ, such as model/a"):
+    with pytest.raises(
+        UserError, match=r"another model or optimizer: 1 tensors differ, such as model/a"
+    ):
         restore(load_checkpoint(path), other)
 
 
@@ -333,13 +376,16 @@ def test_a_failed_save_leaves_the_old_checkpoint_and_no_litter(tmp_path: Path, m
 
     monkeypatch.setattr("beit_exp.train.checkpoint.save_file", full_disk)
     with pytest.raises(
-        UserError, match="step 2 could not be written .*No space left.*The last good one is .*step_00000001"
+        UserError,
+        match="step 2 could not be written .*No space left.*The last good one is .*step_00000001",
     ):
         folder.save(parameters(), {"step": 2}, step=2, is_best=False)
     assert [path.name for path in tmp_path.iterdir()] == ["step_00000001.safetensors"]
 
 
-def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_used(tmp_path: Path, caplog) -> None:
+def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_used(
+    tmp_path: Path, caplog
+) -> None:
     folder = CheckpointFolder(tmp_path, keep=3)
     for step in (1, 2):
         folder.save(parameters(step), {"step": step}, step=step, is_best=False)
@@ -363,7 +409,10 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".step_00000002.safetensors.abc123").write_bytes(b"half")
     (tmp_path / ".tmpsrnsLr").write_bytes(b"what safetensors writes to")
     folder.clear_litter()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.safetensors", "step_00000001.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "best.safetensors",
+        "step_00000001.safetensors",
+    ]
 
 
 # --- the loop's parts

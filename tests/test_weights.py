@@ -31,7 +31,9 @@ SMALL = ("model.embed_dim=48", "model.depth=3", "model.num_heads=3", "model.abs_
 
 def build(*overrides: str, num_classes: int = 10):
     cfg = make_config(*SMALL, *overrides).model
-    return build_model(cfg, num_classes=num_classes, precision=build_precision("O0", half=ms.float32), seed=0)
+    return build_model(
+        cfg, num_classes=num_classes, precision=build_precision("O0", half=ms.float32), seed=0
+    )
 
 
 def value(network, name: str) -> np.ndarray:
@@ -88,46 +90,70 @@ def hugging_face_names(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def test_official_file_is_read_without_torch(official: dict[str, np.ndarray]) -> None:
     assert official["blocks.0.attn.qkv.weight"].shape == (144, 48)
-    assert all(array.dtype == np.float32 for name, array in official.items() if not name.endswith("index"))
+    assert all(
+        array.dtype == np.float32 for name, array in official.items() if not name.endswith("index")
+    )
 
 
 @pytest.mark.parametrize("kind", ["timm", "hugging face", "ours", "mindspore"])
-def test_every_format_gives_the_same_network(kind: str, official: dict[str, np.ndarray], tmp_path: Path) -> None:
+def test_every_format_gives_the_same_network(
+    kind: str, official: dict[str, np.ndarray], tmp_path: Path
+) -> None:
     reference = build()
     load_trained(reference, str(OFFICIAL))
     if kind == "ours":
         path = str(tmp_path / "step.safetensors")
-        save_checkpoint(Path(path), {f"model/{p.name}": p for p in reference.get_parameters()}, {"classes": ["a"]})
+        save_checkpoint(
+            Path(path),
+            {f"model/{p.name}": p for p in reference.get_parameters()},
+            {"classes": ["a"]},
+        )
     elif kind == "mindspore":
         path = str(tmp_path / "seed.ckpt")
         entries = [
-            {"name": p.name.replace("norm1.weight", "norm1.gamma"), "data": p} for p in reference.get_parameters()
+            {"name": p.name.replace("norm1.weight", "norm1.gamma"), "data": p}
+            for p in reference.get_parameters()
         ]
         ms.save_checkpoint(entries, path)
     else:
-        path = save(official if kind == "timm" else hugging_face_names(official), tmp_path / "w.safetensors")
+        path = save(
+            official if kind == "timm" else hugging_face_names(official), tmp_path / "w.safetensors"
+        )
     network = build()
     outcome = load_trained(network, path)
-    assert (len(outcome.loaded), outcome.new, outcome.unused) == (len(reference.parameters_dict()), [], [])
+    assert (len(outcome.loaded), outcome.new, outcome.unused) == (
+        len(reference.parameters_dict()),
+        [],
+        [],
+    )
     for parameter in reference.get_parameters():
         assert (value(network, parameter.name) == parameter.asnumpy()).all(), parameter.name
 
 
 def test_half_precision_files_are_widened(official: dict[str, np.ndarray], tmp_path: Path) -> None:
-    path = save({name: array.astype(np.float16) for name, array in official.items()}, tmp_path / "half.safetensors")
+    path = save(
+        {name: array.astype(np.float16) for name, array in official.items()},
+        tmp_path / "half.safetensors",
+    )
     network = build()
     load_trained(network, path)
     np.testing.assert_allclose(value(network, "head.weight"), official["head.weight"], rtol=1e-3)
 
 
-def test_conversion_there_and_back_changes_nothing(official: dict[str, np.ndarray], tmp_path: Path) -> None:
+def test_conversion_there_and_back_changes_nothing(
+    official: dict[str, np.ndarray], tmp_path: Path
+) -> None:
     ours, back = tmp_path / "ours.safetensors", tmp_path / "official.safetensors"
     assert main([str(OFFICIAL), str(ours)]) == 0
     theirs = tmp_path / "huggingface.safetensors"
     assert main([str(ours), str(theirs), "--to", "huggingface"]) == 0
     assert main([str(theirs), str(back), "--to", "official"]) == 0
     found = load_file(back)
-    expected = {name: array for name, array in official.items() if not name.endswith("relative_position_index")}
+    expected = {
+        name: array
+        for name, array in official.items()
+        if not name.endswith("relative_position_index")
+    }
     assert found.keys() == expected.keys()
     assert all((found[name] == array).all() for name, array in expected.items())
 
@@ -146,11 +172,15 @@ def test_a_foreign_head_is_dropped_with_its_bias(official: dict[str, np.ndarray]
 
 
 def test_a_trained_checkpoint_must_bring_its_head() -> None:
-    with pytest.raises(UserError, match=r"does not fit the network.*head.weight is \(10, 48\), needed \(7, 48\)"):
+    with pytest.raises(
+        UserError, match=r"does not fit the network.*head.weight is \(10, 48\), needed \(7, 48\)"
+    ):
         load_trained(build(num_classes=7), str(OFFICIAL))
 
 
-def test_a_shared_table_is_copied_to_every_block_and_pretraining_leftovers_are_listed(tmp_path: Path) -> None:
+def test_a_shared_table_is_copied_to_every_block_and_pretraining_leftovers_are_listed(
+    tmp_path: Path,
+) -> None:
     arrays = read_torch_file(SHARED)
     for name in [name for name in arrays if name.startswith(("head.", "fc_norm."))]:
         del arrays[name]
@@ -230,7 +260,9 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_architecture_is_refused(tmp_path: Path) -> None:
-    path = save({"layer1.0.conv1.weight": np.zeros((3, 3), np.float32)}, tmp_path / "resnet.safetensors")
+    path = save(
+        {"layer1.0.conv1.weight": np.zeros((3, 3), np.float32)}, tmp_path / "resnet.safetensors"
+    )
     with pytest.raises(UserError, match="resnet.safetensors holds no weights of a BEiT"):
         load_pretrained(build(), path)
 
@@ -244,12 +276,15 @@ def test_a_missing_block_is_refused(official: dict[str, np.ndarray], tmp_path: P
     arrays = {name: array for name, array in official.items() if not name.startswith("blocks.1.")}
     path = save(arrays, tmp_path / "gap.safetensors")
     with pytest.raises(
-        UserError, match=r"gap.safetensors does not fit the network: .*blocks.1.gamma_1 \(48,\) is missing"
+        UserError,
+        match=r"gap.safetensors does not fit the network: .*blocks.1.gamma_1 \(48,\) is missing",
     ):
         load_pretrained(build(), path)
 
 
-def test_an_absent_head_is_an_error_where_the_file_is_not_from_pretraining(official, tmp_path: Path) -> None:
+def test_an_absent_head_is_an_error_where_the_file_is_not_from_pretraining(
+    official, tmp_path: Path
+) -> None:
     arrays = {name: array for name, array in official.items() if not name.startswith("fc_norm.")}
     with pytest.raises(UserError, match=r"fc_norm.weight \(48,\) is missing"):
         load_pretrained(build(), save(arrays, tmp_path / "w.safetensors"))
@@ -258,7 +293,10 @@ def test_an_absent_head_is_an_error_where_the_file_is_not_from_pretraining(offic
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.h5"
     path.write_bytes(b"x")
-    with pytest.raises(UserError, match=r"weights are read from .pth, .pt, .bin, .safetensors and .ckpt files alone"):
+    with pytest.raises(
+        UserError,
+        match=r"weights are read from .pth, .pt, .bin, .safetensors and .ckpt files alone",
+    ):
         read_weights(path)
 
 
@@ -273,4 +311,6 @@ def test_loaded_weights_give_the_published_logits_through_every_layer() -> None:
     reference = np.load(GOLDEN / "model" / "rel_pos" / "reference.npz")
     network = build()
     load_trained(network, str(OFFICIAL))
-    np.testing.assert_allclose(network(Tensor(reference["images"])).asnumpy(), reference["logits"], atol=1e-4)
+    np.testing.assert_allclose(
+        network(Tensor(reference["images"])).asnumpy(), reference["logits"], atol=1e-4
+    )

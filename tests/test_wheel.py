@@ -21,14 +21,16 @@ PIPED = {"capture_output": True, "text": True}
 
 def test_the_wheel_brings_the_command_and_every_setting(tmp_path: Path, few_digits: Path) -> None:
     source = tmp_path / "source"
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
-        "\n"
-    )
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\n")
     for name in filter(None, tracked):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
     pip = [sys.executable, "-m", "pip", "-q"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, source], check=True)
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, source], check=True
+    )
     wheel = next(tmp_path.glob("beit_exp-*.whl"))
 
     environment = tmp_path / "environment"
@@ -36,14 +38,23 @@ def test_the_wheel_brings_the_command_and_every_setting(tmp_path: Path, few_digi
     python = environment / "bin" / "python"
     packages = next((environment / "lib").glob("python*/site-packages"))
     subprocess.run([*pip, "--python", python, "install", "--no-deps", wheel], check=True)
-    (packages / "others.pth").write_text("\n".join(site.getsitepackages()))  # what a network would bring
+    # What a network would bring
+    (packages / "others.pth").write_text("\n".join(site.getsitepackages()))
     own = {**os.environ, "PYTHONPATH": ""}
     settings = (*TINY, "train.epochs=2", f"dataset.data_url={few_digits}", "hydra.run.dir=run")
-    done = subprocess.run([environment / "bin" / "beit-exp", *settings], cwd=tmp_path, env=own, check=False, **PIPED)
+    done = subprocess.run(
+        [environment / "bin" / "beit-exp", *settings], cwd=tmp_path, env=own, check=False, **PIPED
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert metrics_of(tmp_path / "run")["epoch"] == 2
-    code = "from beit_exp.launch.overrides import CONF; from beit_exp.model.operations import onednn_kernels; print(CONF, onednn_kernels.describe())"
-    found = subprocess.run([python, "-c", code], cwd=tmp_path, env=own, check=True, **PIPED).stdout.strip()
+    code = (
+        "from beit_exp.launch.overrides import CONF\n"
+        "from beit_exp.model.operations import onednn_kernels\n"
+        "print(CONF, onednn_kernels.describe())"
+    )
+    found = subprocess.run(
+        [python, "-c", code], cwd=tmp_path, env=own, check=True, **PIPED
+    ).stdout.strip()
     place, _, kernels = found.splitlines()[-1].partition(" ")
     assert kernels == onednn_kernels.describe()
     installed, cloned = Path(place), ROOT / "conf"

@@ -26,7 +26,11 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("error", "status", "message"),
     [
         (UserError("mend this"), 2, "mend this"),
-        (OSError(28, "No space left on device"), 2, "the disk is full ([Errno 28] No space left on device)"),
+        (
+            OSError(28, "No space left on device"),
+            2,
+            "the disk is full ([Errno 28] No space left on device)",
+        ),
         (PermissionError(13, "Permission denied"), 1, "Traceback"),
         (RuntimeError("our own"), 1, "RuntimeError: our own"),
         (Interrupted(15), 143, "to go on: python -m beit_exp.worker"),

@@ -54,13 +54,17 @@ def small(data: Path | str, *more: str, epochs: int = 2) -> tuple[str, ...]:
 def children(pid: int) -> list[int]:
     """Every process below one."""
     try:
-        direct = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        direct = [
+            int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
     except FileNotFoundError:
         return []
     return direct + [below for child in direct for below in children(child)]
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 120) -> None:
+def wait_for(
+    condition: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 120
+) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert process.poll() is None, process.communicate()
@@ -69,7 +73,9 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], time
 
 
 def records(run_dir: Path) -> int:
-    return len(read_records(run_dir / "metrics.jsonl")) if (run_dir / "metrics.jsonl").exists() else 0
+    return (
+        len(read_records(run_dir / "metrics.jsonl")) if (run_dir / "metrics.jsonl").exists() else 0
+    )
 
 
 def is_alive(pid: int) -> bool:
@@ -92,7 +98,16 @@ class TrackingServer:
         self.uri = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> TrackingServer:
-        command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
+        command = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--port",
+            str(self.port),
+            "--workers",
+            "1",
+        ]
         command += ["--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}"]
         command += ["--artifacts-destination", str(self.folder / "artifacts")]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

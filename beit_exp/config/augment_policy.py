@@ -7,12 +7,17 @@ import re
 from dataclasses import dataclass
 
 MAX_LEVEL = 10.0
-GRAMMAR = "rand-m<0..10>[-n<operations>][-mstd<noise>][-mmax<limit>][-inc<0 or 1>], e.g. rand-m9-mstd0.5-inc1"
+GRAMMAR = (
+    "rand-m<0..10>[-n<operations>][-mstd<noise>][-mmax<limit>][-inc<0 or 1>], "
+    "e.g. rand-m9-mstd0.5-inc1"
+)
 
 
 @dataclass(frozen=True)
 class Policy:
-    """`rand-m9-mstd0.5-inc1`: magnitude 9 ± 0.5, two operations, severities that increase with magnitude."""
+    """`rand-m9-mstd0.5-inc1`: magnitude 9 ± 0.5, two operations, severities that increase with
+    magnitude.
+    """
 
     magnitude: float
     magnitude_std: float  # infinite: uniform between 0 and the magnitude
@@ -47,7 +52,8 @@ def parse_policy(text: str) -> Policy:
     noise = values.get("mstd", 0.0)
     return Policy(
         magnitude=values["m"],
-        magnitude_std=math.inf if noise > 100 else noise,  # timm: a deviation above 100 means uniform
+        # Timm: a deviation above 100 means uniform
+        magnitude_std=math.inf if noise > 100 else noise,
         max_magnitude=limit,
         num_operations=int(values.get("n", 2)),
         increasing=bool(values.get("inc", 0)),

@@ -1,4 +1,6 @@
-"""What to say about a wrong setting: its value, what is allowed, and the spelling that may have been meant."""
+"""What to say about a wrong setting: its value, what is allowed, and the spelling that may have
+been meant.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,22 @@ Schema = dict[str, Any]
 
 
 def nearest(word: str, choices: list[str]) -> str:
-    """` Did you mean x?` for a misspelt word, or nothing: its name in any group, then its group, then all."""
+    """` Did you mean x?` for a misspelt word, or nothing: its name in any group, then its group,
+    then all.
+    """
     section, _, leaf = word.rpartition(".")
     by_leaf = {choice.rsplit(".", 1)[-1]: choice for choice in choices}
-    siblings = {choice.rsplit(".", 1)[-1]: choice for choice in choices if section and choice.startswith(f"{section}.")}
+    siblings = {
+        choice.rsplit(".", 1)[-1]: choice
+        for choice in choices
+        if section and choice.startswith(f"{section}.")
+    }
     close = (
         [by_leaf[name] for name in difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.75)]
-        or [siblings[name] for name in difflib.get_close_matches(leaf, list(siblings), n=1, cutoff=0.35)]
+        or [
+            siblings[name]
+            for name in difflib.get_close_matches(leaf, list(siblings), n=1, cutoff=0.35)
+        ]
         or difflib.get_close_matches(word, choices, n=1, cutoff=0.45)
     )
     return f" Did you mean {close[0]}?" if close else ""
@@ -27,7 +38,9 @@ def unknown_key(key: str, known: list[str]) -> str:
 
 
 def describe(detail: Any, schema: Schema, known: list[str]) -> tuple[str, str]:
-    """(full key, complaint without the key) of one error that pydantic found; `schema` is the settings' JSON schema."""
+    """(full key, complaint without the key) of one error that pydantic found; `schema` is the
+    settings' JSON schema.
+    """
     key = ".".join(str(part) for part in detail["loc"])
     value = detail["input"]
     match detail["type"]:
@@ -38,8 +51,13 @@ def describe(detail: Any, schema: Schema, known: list[str]) -> tuple[str, str]:
         case "value_error":
             return key, f"= {value!r}: {detail['ctx']['error']}"
         case "literal_error":
-            choices = [choice.strip("' ") for choice in detail["ctx"]["expected"].replace(" or ", ",").split(",")]
-            return key, f"= {value!r}: must be {allowed(key, schema)}." + nearest(str(value), choices)
+            choices = [
+                choice.strip("' ")
+                for choice in detail["ctx"]["expected"].replace(" or ", ",").split(",")
+            ]
+            return key, f"= {value!r}: must be {allowed(key, schema)}." + nearest(
+                str(value), choices
+            )
     return key, f"= {value!r}: must be {allowed(key, schema)}"
 
 
@@ -63,7 +81,12 @@ def _words(node: Schema) -> str:
     if node["type"] == "array":
         length = f" of {node['minItems']}" if "minItems" in node else ""
         return f"a list{length}, each {_words(node['items'])}"
-    names = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "text"}
+    names = {
+        "integer": "a whole number",
+        "number": "a number",
+        "boolean": "true or false",
+        "string": "text",
+    }
     names |= {"object": "a mapping", "null": "null"}
     bounds = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
     limits = [f"{sign} {node[bound]:g}" for bound, sign in bounds.items() if bound in node]

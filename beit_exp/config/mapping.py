@@ -25,7 +25,9 @@ class WrongSettingsError(UserError):
 
 
 def build_config(raw: dict[str, Any]) -> Config:
-    """The checked configuration; `UserError` lists every wrong setting with its value and what is allowed."""
+    """The checked configuration; `UserError` lists every wrong setting with its value and what is
+    allowed.
+    """
     raw = _without_missing(raw)
     problems: dict[str, str] = {}
     config = None
@@ -40,10 +42,16 @@ def build_config(raw: dict[str, Any]) -> Config:
             continue
         values = [_lookup(raw, key) for key in rule.keys]
         if not rule.holds(*values):
-            others = ", ".join(f"{key} = {value!r}" for key, value in zip(rule.keys[1:], values[1:], strict=True))
-            problems[rule.keys[0]] = f"= {values[0]!r}: {rule.allowed}" + (f" (here {others})" if others else "")
+            others = ", ".join(
+                f"{key} = {value!r}" for key, value in zip(rule.keys[1:], values[1:], strict=True)
+            )
+            problems[rule.keys[0]] = f"= {values[0]!r}: {rule.allowed}" + (
+                f" (here {others})" if others else ""
+            )
     if problems or config is None:
-        raise WrongSettingsError([f"{key} {problem}".replace(" :", ":") for key, problem in problems.items()])
+        raise WrongSettingsError(
+            [f"{key} {problem}".replace(" :", ":") for key, problem in problems.items()]
+        )
     return config
 
 
@@ -96,5 +104,7 @@ def _lookup(values: dict[str, Any], key: str) -> Any:
 
 
 def _within(bad: str, key: str) -> bool:
-    """Whether a problem at `bad` leaves no valid value at `key`: the same setting, its group, or an item of it."""
+    """Whether a problem at `bad` leaves no valid value at `key`: the same setting, its group, or an
+    item of it.
+    """
     return bad == key or key.startswith(bad + ".") or bad.startswith(key + ".")

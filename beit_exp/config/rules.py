@@ -79,7 +79,8 @@ RULES = (
     Rule(
         ("scheduler.milestones", "scheduler.name"),
         lambda milestones, name: (
-            milestones == sorted(set(milestones)) and (len(milestones) > 0 or name != "multistep_lr")
+            milestones == sorted(set(milestones))
+            and (len(milestones) > 0 or name != "multistep_lr")
         ),
         "must rise, and hold at least one epoch for scheduler.name=multistep_lr",
     ),
@@ -96,7 +97,8 @@ RULES = (
     Rule(
         ("checkpoint", "task"),
         lambda checkpoint, task: (checkpoint is not None) == (task in WITH_CHECKPOINT),
-        "must name a run directory or a weights file for task=evaluate, predict, explain or export, and be null for "
+        "must name a run directory or a weights file for task=evaluate, predict, explain or "
+        "export, and be null for "
         "any other (task=finetune starts from model.pretrained)",
     ),
     Rule(
@@ -117,7 +119,8 @@ RULES = (
     Rule(
         ("train.recompute", "hardware.device_target"),
         lambda recompute, target: not recompute or target == "ascend",
-        "must be false but for hardware.device_target=ascend: MindSpore recomputes at once on a CPU",
+        "must be false but for hardware.device_target=ascend: MindSpore recomputes at once on a "
+        "CPU",
     ),
     Rule(
         ("train.recompute", "task"),
@@ -132,7 +135,8 @@ RULES = (
     Rule(
         ("scheduler.warmup_steps", "scheduler.warmup_length"),
         lambda steps, epochs: steps is None or epochs == 0,
-        "must be null unless scheduler.warmup_length is 0: the warm-up is given in steps or in epochs",
+        "must be null unless scheduler.warmup_length is 0: the warm-up is given in steps or in "
+        "epochs",
     ),
     Rule(
         ("augment.color_jitter", "augment.auto_augment"),
@@ -143,7 +147,8 @@ RULES = (
         Rule(
             (key, "task"),
             lambda value, task: not value or task not in WITHOUT_LABELS,
-            f"must be {off} for task=pretrain and task=train_tokenizer, which show the network what the tokenizer sees",
+            f"must be {off} for task=pretrain and task=train_tokenizer, which show the network "
+            "what the tokenizer sees",
         )
         for key, off in (
             ("augment.auto_augment", "null"),
@@ -186,13 +191,15 @@ RULES = (
     Rule(
         ("tokenizer.weights", "tokenizer.training", "task"),
         lambda weights, training, task: task != "pretrain" or weights is not None or bool(training),
-        "must name the weights of a tokenizer for task=pretrain (README: Pre-training), unless tokenizer.training says "
+        "must name the weights of a tokenizer for task=pretrain (README: Pre-training), unless "
+        "tokenizer.training says "
         "how to train one first",
     ),
     Rule(
         ("tokenizer.weights", "hardware.node_num", "task"),
         lambda weights, nodes, task: task != "pretrain" or weights is not None or nodes == 1,
-        "must be given for task=pretrain on several nodes: train the tokenizer first, by task=train_tokenizer",
+        "must be given for task=pretrain on several nodes: train the tokenizer first, by "
+        "task=train_tokenizer",
     ),
     Rule(
         ("tokenizer.temperature",),
@@ -227,7 +234,8 @@ RULES = (
     Rule(
         ("export.formats", "hardware.device_target", "task"),
         lambda formats, target, task: task != "export" or "air" not in formats or target != "cpu",
-        "must not hold air for hardware.device_target=cpu: MindSpore writes it on an Ascend card alone",
+        "must not hold air for hardware.device_target=cpu: MindSpore writes it on an Ascend card "
+        "alone",
     ),
     Rule(
         ("images", "task"),

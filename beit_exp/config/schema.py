@@ -1,6 +1,8 @@
-"""Every setting with its type and range. The values live in `conf/*.yaml`; here are no defaults, so each has one home.
+"""Every setting with its type and range. The values live in `conf/*.yaml`; here are no defaults, so
+each has one home.
 
-`Config` is built once by `from_mapping`, which reports all that is wrong at once, and is never changed afterwards.
+`Config` is built once by `from_mapping`, which reports all that is wrong at once, and is never
+changed afterwards.
 """
 
 from __future__ import annotations
@@ -36,13 +38,23 @@ Interval = Annotated[list[PositiveFloat], Field(min_length=2, max_length=2)]
 Text = Annotated[str, Field(min_length=1)]
 PolicyText = Annotated[str, AfterValidator(_checked_policy)]
 TaskName = Literal[
-    "finetune", "pretrain", "train_tokenizer", "evaluate", "predict", "explain", "export", "check_data", "benchmark"
+    "finetune",
+    "pretrain",
+    "train_tokenizer",
+    "evaluate",
+    "predict",
+    "explain",
+    "export",
+    "check_data",
+    "benchmark",
 ]
 SettingNames = Annotated[list[str], AfterValidator(_checked_keys)]
 
 
 class Section(BaseModel):
-    """One group of settings: no unknown keys, no silent conversions, no changes after construction."""
+    """One group of settings: no unknown keys, no silent conversions, no changes after
+    construction.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -182,7 +194,10 @@ class TokenizerConfig(Section):
 
 
 class BenchmarkConfig(Section):
-    parts: Annotated[list[Literal["step", "training", "inference", "train_data", "eval_data"]], Field(min_length=1)]
+    parts: Annotated[
+        list[Literal["step", "training", "inference", "train_data", "eval_data"]],
+        Field(min_length=1),
+    ]
     warm_up: NonNegativeInt
     repeats: PositiveInt
     data_batches: PositiveInt
@@ -193,7 +208,9 @@ class EvaluationConfig(Section):
 
 
 class ExportConfig(Section):
-    formats: Annotated[list[Literal["mindir", "onnx", "safetensors", "huggingface", "air"]], Field(min_length=1)]
+    formats: Annotated[
+        list[Literal["mindir", "onnx", "safetensors", "huggingface", "air"]], Field(min_length=1)
+    ]
 
 
 class Config(Section):

@@ -1,4 +1,5 @@
-"""Images in tar files, read where they lie: one file instead of a million, for network file systems and object stores.
+"""Images in tar files, read where they lie: one file instead of a million, for network file systems
+and object stores.
 
 A member is called as if the tar were a folder: `/data/train.tar/cat/1.jpg`.
 """
@@ -73,9 +74,13 @@ def index(archive: str) -> Index:
     try:
         with tarfile.open(archive, "r:") as tar:
             files = (member for member in tar if member.isreg())
-            found = sorted((os.path.normpath(file.name), file.offset_data, file.size) for file in files)
+            found = sorted(
+                (os.path.normpath(file.name), file.offset_data, file.size) for file in files
+            )
     except (tarfile.TarError, EOFError) as error:
-        raise UserError(f"{archive} cannot be read as a tar, which must not be compressed: {error}") from error
+        raise UserError(
+            f"{archive} cannot be read as a tar, which must not be compressed: {error}"
+        ) from error
     offsets, sizes = (np.array([row[column] for row in found], np.int64) for column in (1, 2))
     return Index([row[0] for row in found], offsets, sizes)
 

@@ -1,4 +1,6 @@
-"""From settings to batches: a training stream that can start anywhere, and an evaluation that skips nobody."""
+"""From settings to batches: a training stream that can start anywhere, and an evaluation that skips
+nobody.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,11 @@ class Shard:
 
 
 class TrainStream:
-    """All training samples of a run in the order of training; place p is the same image, drawn the same, always.
+    """All training samples of a run in the order of training; place p is the same image, drawn the
+    same, always.
 
-    A global batch is `batch_size` images on each process; an epoch is a whole number of optimizer steps, so the
-    images left over at its end wait for another epoch's order.
+    A global batch is `batch_size` images on each process; an epoch is a whole number of optimizer
+    steps, so the images left over at its end wait for another epoch's order.
     """
 
     def __init__(self, images: ImageList, cfg: Config, shard: Shard) -> None:
@@ -55,8 +58,10 @@ class TrainStream:
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
         if self.steps_per_epoch == 0:
             raise UserError(
-                f"train.batch_size = {cfg.train.batch_size}: the {len(images)} training images make no full step of "
-                f"{self.global_batch * cfg.train.accumulate_steps} images (batch_size x devices x accumulate_steps)"
+                f"train.batch_size = {cfg.train.batch_size}: the {len(images)} training images "
+                "make no full step of "
+                f"{self.global_batch * cfg.train.accumulate_steps} images (batch_size x devices "
+                "x accumulate_steps)"
             )
 
     @property
@@ -69,12 +74,20 @@ class TrainStream:
         kept_epoch, order = self._order
         if kept_epoch != epoch:
             count = len(self.images)
-            order = generator(self.seed, Stream.order, epoch).permutation(count) if self.shuffle else np.arange(count)
+            order = (
+                generator(self.seed, Stream.order, epoch).permutation(count)
+                if self.shuffle
+                else np.arange(count)
+            )
             self._order = (epoch, order)
         return order
 
-    def draw(self, batch_number: int, place: int) -> tuple[Image.Image, np.int32, np.random.Generator]:
-        """Image, label and generator at a place of this process's share of a batch, counted from the run's start."""
+    def draw(
+        self, batch_number: int, place: int
+    ) -> tuple[Image.Image, np.int32, np.random.Generator]:
+        """Image, label and generator at a place of this process's share of a batch, counted from
+        the run's start.
+        """
         epoch, batch_in_epoch = divmod(batch_number, self.batches_per_epoch)
         slot = self.shard.rank * self.batch_size + place
         index = self.order(epoch)[batch_in_epoch * self.global_batch + slot]
@@ -83,7 +96,9 @@ class TrainStream:
         return image, self.images.labels[index], rng
 
     def load(self, index: int) -> tuple[Image.Image, int]:
-        """An image and its number: the next readable one's in path order, if bad images are to be replaced."""
+        """An image and its number: the next readable one's in path order, if bad images are to be
+        replaced.
+        """
         for step in range(len(self.images)):
             path = self.images.paths[(index + step) % len(self.images)]
             try:
@@ -98,12 +113,16 @@ class TrainStream:
 
 
 def train_batches(stream: TrainStream, cfg: Config, *, first: int, last: int) -> Iterator[Batch]:
-    """Batches number `first` to `last` - 1 of the run: images and (B, K) soft targets, mixed as configured."""
+    """Batches number `first` to `last` - 1 of the run: images and (B, K) soft targets, mixed as
+    configured.
+    """
 
     transform = make_train_transform(cfg.augment, cfg.dataset, image_size=cfg.model.image_size)
 
     def make(number: int) -> Batch:
-        images = np.empty((stream.batch_size, 3, cfg.model.image_size, cfg.model.image_size), np.float32)
+        images = np.empty(
+            (stream.batch_size, 3, cfg.model.image_size, cfg.model.image_size), np.float32
+        )
         labels = np.empty(stream.batch_size, np.int32)
         for place in range(stream.batch_size):
             image, labels[place], rng = stream.draw(number, place)
@@ -115,7 +134,9 @@ def train_batches(stream: TrainStream, cfg: Config, *, first: int, last: int) ->
 
 
 def eval_batches(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Batch]:
-    """Every `size`-th image from `rank` on, each once: images and (B,) labels; the last batch may be smaller."""
+    """Every `size`-th image from `rank` on, each once: images and (B,) labels; the last batch may
+    be smaller.
+    """
     transform = make_eval_transform(cfg.dataset, image_size=cfg.model.image_size)
     mine = np.arange(shard.rank, len(images), shard.size)
 
@@ -126,14 +147,17 @@ def eval_batches(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Batch
             transform(load_image(images.paths[number]), place)
         return batch, images.labels[numbers]
 
-    return make_ahead(make, range(0, len(mine), cfg.train.batch_size), workers=cfg.hardware.num_parallel_workers)
+    return make_ahead(
+        make, range(0, len(mine), cfg.train.batch_size), workers=cfg.hardware.num_parallel_workers
+    )
 
 
 def make_ahead(make: Callable[[int], T], numbers: range, *, workers: int) -> Iterator[T]:
-    """make(number) for each number, in order, made by at most `workers` threads and never more than the cores.
+    """make(number) for each number, in order, made by at most `workers` threads and never more than
+    the cores.
 
-    Threads suffice: Pillow and NumPy let go of the interpreter lock while they work on pixels. One batch more than
-    there are threads is in the making, so a waiting device takes the next at once.
+    Threads suffice: Pillow and NumPy let go of the interpreter lock while they work on pixels. One
+    batch more than there are threads is in the making, so a waiting device takes the next at once.
     """
     threads = min(workers, len(own_cores()))
     with ThreadPoolExecutor(threads, thread_name_prefix="data") as pool:

@@ -1,4 +1,5 @@
-"""The 1,797 handwritten digits that scikit-learn ships, as PNG class folders: real images without a download.
+"""The 1,797 handwritten digits that scikit-learn ships, as PNG class folders: real images without a
+download.
 
 Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
 """
@@ -17,7 +18,9 @@ VALIDATION_EVERY = 5  # every fifth digit is held out: 360 of 1,797
 
 
 def write_digits(folder: Path) -> None:
-    """Write `train/<digit>/*.png` and `val/<digit>/*.png` (8 x 8, grey), once: the folder appears complete."""
+    """Write `train/<digit>/*.png` and `val/<digit>/*.png` (8 x 8, grey), once: the folder appears
+    complete.
+    """
     if (folder / "val").is_dir():
         return
     from sklearn.datasets import load_digits  # seconds to import, needed once

@@ -1,7 +1,7 @@
 """Mixup, cutmix and the soft targets of every training batch. NumPy only.
 
-Sources: Zhang et al., mixup (arXiv 1710.09412); Yun et al., CutMix (arXiv 1905.04899); timm data/mixup.py.
-Label smoothing happens here and nowhere else, so it cannot be applied twice.
+Sources: Zhang et al., mixup (arXiv 1710.09412); Yun et al., CutMix (arXiv 1905.04899); timm
+data/mixup.py. Label smoothing happens here and nowhere else, so it cannot be applied twice.
 """
 
 from __future__ import annotations
@@ -22,12 +22,17 @@ def soft_targets(labels: np.ndarray, *, num_classes: int, smoothing: float) -> n
 
 
 def mix_batch(
-    images: np.ndarray, labels: np.ndarray, cfg: AugmentConfig, *, num_classes: int, rng: np.random.Generator
+    images: np.ndarray,
+    labels: np.ndarray,
+    cfg: AugmentConfig,
+    *,
+    num_classes: int,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(B, 3, H, W) images and (B,) labels -> mixed images and (B, K) soft targets.
 
-    The partner of an image is the one at its place in the reversed batch. `batch` draws one mix for all images,
-    `elem` one for each, `pair` one for each image and its partner together.
+    The partner of an image is the one at its place in the reversed batch. `batch` draws one mix for
+    all images, `elem` one for each, `pair` one for each image and its partner together.
     """
     targets = soft_targets(labels, num_classes=num_classes, smoothing=cfg.label_smoothing)
     if cfg.mix_up == 0 and cfg.cutmix == 0:
@@ -50,8 +55,12 @@ def mix_batch(
     return mixed, mix_targets(targets, lams)
 
 
-def draw_mix(cfg: AugmentConfig, size: tuple[int, ...], *, rng: np.random.Generator) -> tuple[float, Box | None]:
-    """The share of the image itself, and the box of a cutmix; (1, None) with probability 1 - `mixup_prob`."""
+def draw_mix(
+    cfg: AugmentConfig, size: tuple[int, ...], *, rng: np.random.Generator
+) -> tuple[float, Box | None]:
+    """The share of the image itself, and the box of a cutmix; (1, None) with probability 1 -
+    `mixup_prob`.
+    """
     if rng.random() >= cfg.mixup_prob:
         return 1.0, None
     use_cutmix = rng.random() < cfg.switch_prob if cfg.mix_up and cfg.cutmix else cfg.cutmix > 0
@@ -88,10 +97,14 @@ def cutmix_box(height: int, width: int, lam: float, center_y: int, center_x: int
     return int(top), int(bottom), int(left), int(right)
 
 
-def draw_minmax_box(height: int, width: int, minmax: list[float], *, rng: np.random.Generator) -> Box:
+def draw_minmax_box(
+    height: int, width: int, minmax: list[float], *, rng: np.random.Generator
+) -> Box:
     """A box whose sides are drawn between two shares of the image's, anywhere inside it."""
     low, high = minmax
-    box_height = int(rng.integers(int(height * low), max(int(height * low) + 1, int(height * high))))
+    box_height = int(
+        rng.integers(int(height * low), max(int(height * low) + 1, int(height * high)))
+    )
     box_width = int(rng.integers(int(width * low), max(int(width * low) + 1, int(width * high))))
     top = int(rng.integers(0, height - box_height, endpoint=True))
     left = int(rng.integers(0, width - box_width, endpoint=True))

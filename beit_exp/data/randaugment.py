@@ -1,6 +1,7 @@
 """RandAugment as the recipe has it: timm's policy strings and operations, on Pillow images.
 
-Sources: Cubuk et al., RandAugment (arXiv 1909.13719); timm data/auto_augment.py, from which BEiT takes it.
+Sources: Cubuk et al., RandAugment (arXiv 1909.13719); timm data/auto_augment.py, from which BEiT
+takes it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,12 @@ def operations(policy: Policy) -> tuple[str, ...]:
 
 
 def rand_augment(
-    image: Image.Image, policy: Policy, *, rng: np.random.Generator, fill: Color, interpolation: Image.Resampling
+    image: Image.Image,
+    policy: Policy,
+    *,
+    rng: np.random.Generator,
+    fill: Color,
+    interpolation: Image.Resampling,
 ) -> Image.Image:
     """Apply `num_operations` operations, drawn with replacement, each with probability 0.5.
 
@@ -54,12 +60,20 @@ def rand_augment(
             magnitude = rng.normal(policy.magnitude, policy.magnitude_std)
         magnitude = float(np.clip(magnitude, 0, policy.max_magnitude))
         sign = -1.0 if rng.random() > 0.5 else 1.0
-        image = apply_operation(image, str(name), magnitude, sign=sign, fill=fill, interpolation=interpolation)
+        image = apply_operation(
+            image, str(name), magnitude, sign=sign, fill=fill, interpolation=interpolation
+        )
     return image
 
 
 def apply_operation(
-    image: Image.Image, name: str, magnitude: float, *, sign: float, fill: Color, interpolation: Image.Resampling
+    image: Image.Image,
+    name: str,
+    magnitude: float,
+    *,
+    sign: float,
+    fill: Color,
+    interpolation: Image.Resampling,
 ) -> Image.Image:
     """One operation at a magnitude from 0 to 10; `sign` turns those that have a direction."""
     level = magnitude / MAX_LEVEL
@@ -67,7 +81,9 @@ def apply_operation(
     def affine(*matrix: float) -> Image.Image:
         if interpolation == Image.Resampling.BICUBIC:
             return slide(image, matrix, fill=fill)
-        return image.transform(image.size, Image.Transform.AFFINE, matrix, resample=interpolation, fillcolor=fill)
+        return image.transform(
+            image.size, Image.Transform.AFFINE, matrix, resample=interpolation, fillcolor=fill
+        )
 
     match name:
         case "AutoContrast":
@@ -88,7 +104,9 @@ def apply_operation(
             return ImageOps.solarize(image, 256 - min(256, int(256 * level)))
         case "SolarizeAdd":
             added = min(128, int(110 * level))
-            return image.point([min(255, value + added) if value < 128 else value for value in range(256)] * 3)
+            return image.point(
+                [min(255, value + added) if value < 128 else value for value in range(256)] * 3
+            )
         case "ShearX":
             return affine(1, sign * 0.3 * level, 0, 0, 1, 0)
         case "ShearY":
@@ -111,6 +129,8 @@ ENHANCERS: dict[str, Callable[[Image.Image], ImageEnhance._Enhance]] = {
 
 
 def posterize(image: Image.Image, bits: int) -> Image.Image:
-    """Keep the highest `bits` of each channel; 0 bits, black, is refused by newer Pillows' own function."""
+    """Keep the highest `bits` of each channel; 0 bits, black, is refused by newer Pillows' own
+    function.
+    """
     mask = 256 - (1 << (8 - bits))
     return image.point([value & mask for value in range(256)] * 3)

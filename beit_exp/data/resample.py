@@ -1,8 +1,9 @@
-"""Resizing, shearing and shifting as Pillow 12 and before do it, bit for bit, compiled for this processor by numba.
+"""Resizing, shearing and shifting as Pillow 12 and before do it, bit for bit, compiled for this
+processor by numba.
 
-A 500 x 375 photograph's evaluation crop takes 1.0 ms instead of 2.4, a shear at 224 px 0.9 ms instead of 3.1. Later
-Pillows choose another order of the two passes for some sizes, which rounds otherwise.
-Sources: Pillow, libImaging/Resample.c and Geometry.c.
+A 500 x 375 photograph's evaluation crop takes 1.0 ms instead of 2.4, a shear at 224 px 0.9 ms
+instead of 3.1. Later Pillows choose another order of the two passes for some sizes, which rounds
+otherwise. Sources: Pillow, libImaging/Resample.c and Geometry.c.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import numpy as np
 from numba import njit
 from PIL import Image
 
-# Images as (H, W, 4) bytes, the fourth unused: Pillow keeps them so, and a pixel moves as one number of 32 bits.
+# Images as (H, W, 4) bytes, the fourth unused: Pillow keeps them so, and a pixel moves as one
+# number of 32 bits.
 
 BITS = 22  # of the fixed-point weights
 HALF = 1 << (BITS - 1)
@@ -29,7 +31,11 @@ REACH = {  # of a filter, in pixels
 
 
 def resize(
-    image: Image.Image, size: tuple[int, int], resample: Image.Resampling, *, window: Window | None = None
+    image: Image.Image,
+    size: tuple[int, int],
+    resample: Image.Resampling,
+    *,
+    window: Window | None = None,
 ) -> Image.Image:
     """An RGB image resized to (width, height), of which only a window is computed."""
     left, top, width, height = window or (0, 0, *size)
@@ -48,8 +54,12 @@ def resize(
 
 
 def slide(image: Image.Image, matrix: tuple[float, ...], *, fill: Color) -> Image.Image:
-    """The bicubic affine transform (a, b, c, d, e, f) of an RGB image, where rows or columns only slide."""
-    moved_HW = np.full((image.height, image.width), int.from_bytes(bytes((*fill, 0)), "little"), np.uint32)
+    """The bicubic affine transform (a, b, c, d, e, f) of an RGB image, where rows or columns only
+    slide.
+    """
+    moved_HW = np.full(
+        (image.height, image.width), int.from_bytes(bytes((*fill, 0)), "little"), np.uint32
+    )
     shape = (image.height, image.width, 4)
     places = tuple(float(number) for number in matrix)
     _transform(_bytes(_pixels(image)).reshape(shape), places, _bytes(moved_HW).reshape(shape))
@@ -114,7 +124,9 @@ def _weights(size_in: int, size_out: int, first: int, count: int, reach: float) 
 
 
 @njit(nogil=True, cache=True)
-def _sum_rows(rows: np.ndarray, starts: np.ndarray, counts: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+def _sum_rows(
+    rows: np.ndarray, starts: np.ndarray, counts: np.ndarray, weights: np.ndarray, out: np.ndarray
+) -> None:
     """Each row of `out` as the weighted sum of some rows."""
     width = rows.shape[1]
     sums = np.empty(width, np.int32)

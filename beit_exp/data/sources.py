@@ -42,12 +42,15 @@ def check_folders(cfg: DatasetConfig) -> None:
     if cfg.name == "digits" or is_remote(cfg.data_url):
         return
     root = Path(cfg.data_url)
-    if not any(place_of(cfg, root, split).is_file() for split in _needed(cfg)):  # a tar is read by the run itself
+    # A tar is read by the run itself
+    if not any(place_of(cfg, root, split).is_file() for split in _needed(cfg)):
         _check_classes(cfg, root)
 
 
 def open_split(cfg: DatasetConfig, split: str) -> ImageList:
-    """The images of `train` or `val`; digits are written first, and remote data copied, if they are not there."""
+    """The images of `train` or `val`; digits are written first, and remote data copied, if they are
+    not there.
+    """
     root = Path(local_copy(cfg.data_url))
     if cfg.name == "digits":
         write_digits(root)
@@ -55,7 +58,9 @@ def open_split(cfg: DatasetConfig, split: str) -> ImageList:
         _check_classes(cfg, root)
     place = place_of(cfg, root, split)
     if split == "val" and cfg.val_labels is not None:
-        return list_labelled(place, Path(local_copy(cfg.val_labels)), cfg.num_classes, class_names(cfg, root))
+        return list_labelled(
+            place, Path(local_copy(cfg.val_labels)), cfg.num_classes, class_names(cfg, root)
+        )
     return list_classes(place)
 
 
@@ -63,17 +68,23 @@ def place_of(cfg: DatasetConfig, root: Path, split: str) -> Path:
     """The folder of a split, or its tar."""
     folder, archive = root / split, root / f"{split}{ENDING}"
     if folder.is_dir() and archive.is_file():
-        raise UserError(f"dataset.data_url = {cfg.data_url!r}: both {folder} and {archive} are there; remove one")
+        raise UserError(
+            f"dataset.data_url = {cfg.data_url!r}: both {folder} and {archive} are there; remove "
+            "one"
+        )
     if not folder.is_dir() and not archive.is_file():
         raise UserError(
             f"dataset.data_url = {cfg.data_url!r}: the folder {folder} is missing. It must hold "
-            f"train/<class>/* and val/<class>/* with one folder per class, or the same as tars. {QUICKSTART_HINT}"
+            "train/<class>/* and val/<class>/* with one folder per class, or the same as tars. "
+            f"{QUICKSTART_HINT}"
         )
     return folder if folder.is_dir() else archive
 
 
 def training_images(cfg: Config) -> ImageList:
-    """The images to train on: all of `train`, or as many of each class as `dataset.images_per_class` says."""
+    """The images to train on: all of `train`, or as many of each class as
+    `dataset.images_per_class` says.
+    """
     images, count = open_split(cfg.dataset, "train"), cfg.dataset.images_per_class
     if count is None:
         return images
@@ -81,10 +92,14 @@ def training_images(cfg: Config) -> ImageList:
     for label, name in enumerate(images.classes):
         numbers = np.flatnonzero(images.labels == label)
         if len(numbers) < count:
-            raise UserError(f"dataset.images_per_class = {count}: the class {name} holds {len(numbers)} images")
+            raise UserError(
+                f"dataset.images_per_class = {count}: the class {name} holds {len(numbers)} images"
+            )
         rng = generator(cfg.seed, Stream.subset, label)
         chosen += sorted(rng.choice(numbers, count, replace=False).tolist())
-    return ImageList([images.paths[number] for number in chosen], images.labels[chosen], images.classes)
+    return ImageList(
+        [images.paths[number] for number in chosen], images.labels[chosen], images.classes
+    )
 
 
 def _needed(cfg: DatasetConfig) -> tuple[str, ...]:
@@ -99,7 +114,8 @@ def _check_classes(cfg: DatasetConfig, root: Path) -> None:
     for split, found in names.items():
         if len(found) != cfg.num_classes:
             raise UserError(
-                f"dataset.num_classes = {cfg.num_classes}: {places[split]} holds {len(found)} class folders"
+                f"dataset.num_classes = {cfg.num_classes}: {places[split]} holds {len(found)} "
+                "class folders"
             )
     if unlike := set(names["train"]) ^ set(names["val"]):
         raise UserError(
@@ -116,7 +132,9 @@ def list_classes(folder: Path) -> ImageList:
     for label, name in enumerate(classes):
         found = list_images(folder / name)
         if not found:
-            raise UserError(f"the class folder {folder / name} holds no image ({', '.join(EXTENSIONS)})")
+            raise UserError(
+                f"the class folder {folder / name} holds no image ({', '.join(EXTENSIONS)})"
+            )
         paths += found
         labels += [label] * len(found)
     return ImageList(paths, np.array(labels, dtype=np.int32), classes)
@@ -131,16 +149,22 @@ def class_names(cfg: DatasetConfig, root: Path) -> list[str]:
 def list_labelled(folder: Path, labels: Path, num_classes: int, classes: list[str]) -> ImageList:
     """Every image of a flat folder, sorted by path, with its class from lines `<image> <class>`.
 
-    A class is a name or, counted from 0, a number. Without `classes` the names of the lines, sorted, are the classes.
+    A class is a name or, counted from 0, a number. Without `classes` the names of the lines,
+    sorted, are the classes.
     """
     lines = [line.replace(",", " ").split() for line in labels.read_text().splitlines()]
     pairs = [(Path(words[0]).name, words[1]) for words in lines if len(words) >= 2]
     class_of = dict(pairs)
     if len(class_of) != len(lines):
-        raise UserError(f"dataset.val_labels: {labels} must hold one line `<image> <class>` for each image")
+        raise UserError(
+            f"dataset.val_labels: {labels} must hold one line `<image> <class>` for each image"
+        )
     paths = list_images(folder)
     if unnamed := [path for path in paths if Path(path).name not in class_of]:
-        raise UserError(f"dataset.val_labels: {labels} names no class for {unnamed[0]} ({len(unnamed)} such images)")
+        raise UserError(
+            f"dataset.val_labels: {labels} names no class for {unnamed[0]} ({len(unnamed)} such "
+            "images)"
+        )
     found = [class_of[Path(path).name] for path in paths]
     are_numbers = all(name.isdecimal() for name in found) and not set(found) <= set(classes)
     if are_numbers:
@@ -150,34 +174,62 @@ def list_labelled(folder: Path, labels: Path, num_classes: int, classes: list[st
         classes = classes or sorted(set(found))
         numbers = {name: number for number, name in enumerate(classes)}
     if len(classes) != num_classes or (unknown := sorted(set(found) - numbers.keys())):
-        what = f"has the class {unknown[0]!r}" if len(classes) == num_classes else f"has {len(classes)} classes"
+        what = (
+            f"has the class {unknown[0]!r}"
+            if len(classes) == num_classes
+            else f"has {len(classes)} classes"
+        )
         raise UserError(f"dataset.val_labels: {labels} {what}; dataset.num_classes = {num_classes}")
     return ImageList(paths, np.array([numbers[name] for name in found], np.int32), classes)
 
 
 def describe(images: ImageList, *, name: str, source: str, context: str) -> dict[str, Any]:
-    """What tells two data sets apart: numbers of images and classes, and a digest of file names and sizes."""
+    """What tells two data sets apart: numbers of images and classes, and a digest of file names and
+    sizes.
+    """
     start = len(os.path.commonpath(images.paths))
     digest = hashlib.sha256()
-    chunks = [images.paths[begin : begin + STAT_CHUNK] for begin in range(0, len(images), STAT_CHUNK)]
-    with ThreadPoolExecutor(STAT_THREADS) as pool:  # a file system on a network answers many at once
+    chunks = [
+        images.paths[begin : begin + STAT_CHUNK] for begin in range(0, len(images), STAT_CHUNK)
+    ]
+    # A file system on a network answers many at once
+    with ThreadPoolExecutor(STAT_THREADS) as pool:
         for chunk, sizes in zip(chunks, pool.map(_sizes, chunks), strict=True):
             for path, size in zip(chunk, sizes, strict=True):
                 digest.update(f"{path[start:]} {size}\n".encode())
-    found = {"name": name, "source": source, "context": context, "digest": digest.hexdigest()[:DIGEST_LENGTH]}
+    found = {
+        "name": name,
+        "source": source,
+        "context": context,
+        "digest": digest.hexdigest()[:DIGEST_LENGTH],
+    }
     return {**found, "images": len(images), "classes": len(images.classes)}
 
 
 def _sizes(paths: list[str]) -> list[int]:
-    return [archives.size_of(path) if archives.is_member(path) else os.path.getsize(path) for path in paths]
+    return [
+        archives.size_of(path) if archives.is_member(path) else os.path.getsize(path)
+        for path in paths
+    ]
 
 
 def list_images(folder: Path) -> list[str]:
     """Every image below a folder or in a tar, in sorted path order."""
-    archive = next((place for place in (folder, *folder.parents) if place.suffix == ENDING and place.is_file()), None)
+    archive = next(
+        (
+            place
+            for place in (folder, *folder.parents)
+            if place.suffix == ENDING and place.is_file()
+        ),
+        None,
+    )
     if archive is not None:
         beginning = f"{folder.relative_to(archive)}/".removeprefix("./")
-        return [f"{archive}/{name}" for name in archives.names_below(archive, beginning) if is_image(Path(name).name)]
+        return [
+            f"{archive}/{name}"
+            for name in archives.names_below(archive, beginning)
+            if is_image(Path(name).name)
+        ]
     found = []
     for root, _, names in os.walk(folder, followlinks=True):
         found += [os.path.join(root, name) for name in names if is_image(name)]
@@ -192,4 +244,6 @@ def _class_folders(folder: Path) -> list[str]:
     if folder.is_file():
         return archives.folders_in(folder)
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(
+            entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
+        )

@@ -1,6 +1,8 @@
-"""From an image file to a normalised array: the training and the evaluation transform, on Pillow images.
+"""From an image file to a normalised array: the training and the evaluation transform, on Pillow
+images.
 
-The evaluation transform and the random resized crop follow torchvision, on which the published results rest.
+The evaluation transform and the random resized crop follow torchvision, on which the published
+results rest.
 """
 
 from __future__ import annotations
@@ -31,9 +33,15 @@ CROP_TRIES = 10
 
 
 def load_image(file: str | Path | BinaryIO) -> Image.Image:
-    """Decode a file, or a member of a tar, of any colour mode to RGB; `UserError` names what is no image."""
+    """Decode a file, or a member of a tar, of any colour mode to RGB; `UserError` names what is no
+    image.
+    """
     try:
-        content = io.BytesIO(archives.read(file)) if isinstance(file, str) and archives.is_member(file) else file
+        content = (
+            io.BytesIO(archives.read(file))
+            if isinstance(file, str) and archives.is_member(file)
+            else file
+        )
         with Image.open(content) as image:
             if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip instead of scaling
                 grey = np.asarray(image).astype(np.float32) / 257
@@ -51,20 +59,28 @@ class EvalTransform(Protocol):
 
 
 class TrainTransform(Protocol):
-    def __call__(self, image: Image.Image, rng: np.random.Generator, out: np.ndarray | None = None) -> np.ndarray: ...
+    def __call__(
+        self, image: Image.Image, rng: np.random.Generator, out: np.ndarray | None = None
+    ) -> np.ndarray: ...
 
 
 def make_eval_transform(cfg: DatasetConfig, *, image_size: int) -> EvalTransform:
-    """Image -> (3, S, S) float32, in `out` if given: short side to S / crop_pct, centre crop, normalisation."""
+    """Image -> (3, S, S) float32, in `out` if given: short side to S / crop_pct, centre crop,
+    normalisation.
+    """
 
     def transform(image: Image.Image, out: np.ndarray | None = None) -> np.ndarray:
         resample = RESAMPLING[cfg.interpolation]
-        return normalise(center_crop(image, image_size, cfg.crop_pct, resample), cfg.mean, cfg.std, out)
+        return normalise(
+            center_crop(image, image_size, cfg.crop_pct, resample), cfg.mean, cfg.std, out
+        )
 
     return transform
 
 
-def make_train_transform(cfg: AugmentConfig, dataset: DatasetConfig, *, image_size: int) -> TrainTransform:
+def make_train_transform(
+    cfg: AugmentConfig, dataset: DatasetConfig, *, image_size: int
+) -> TrainTransform:
     """(image, generator) -> (3, S, S) float32, in `out` if given.
 
     Crop, flip, colour jitter, RandAugment, normalisation, erasing, in that order.
@@ -72,10 +88,14 @@ def make_train_transform(cfg: AugmentConfig, dataset: DatasetConfig, *, image_si
     policy = None if cfg.auto_augment is None else parse_policy(cfg.auto_augment)
     red, green, blue = (min(255, round(255 * mean)) for mean in dataset.mean)
 
-    def transform(image: Image.Image, rng: np.random.Generator, out: np.ndarray | None = None) -> np.ndarray:
+    def transform(
+        image: Image.Image, rng: np.random.Generator, out: np.ndarray | None = None
+    ) -> np.ndarray:
         resample = draw_resampling(cfg.interpolation, rng=rng)
         if cfg.crop_scale is None:
-            image = center_crop(image, image_size, dataset.crop_pct, RESAMPLING[dataset.interpolation])
+            image = center_crop(
+                image, image_size, dataset.crop_pct, RESAMPLING[dataset.interpolation]
+            )
         else:
             box = draw_crop(image.width, image.height, cfg.crop_scale, cfg.crop_ratio, rng=rng)
             image = resize(image.crop(box), (image_size, image_size), resample)
@@ -83,31 +103,48 @@ def make_train_transform(cfg: AugmentConfig, dataset: DatasetConfig, *, image_si
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         image = color_jitter(image, cfg.color_jitter, rng=rng)
         if policy is not None:
-            image = rand_augment(image, policy, rng=rng, fill=(red, green, blue), interpolation=resample)
+            image = rand_augment(
+                image, policy, rng=rng, fill=(red, green, blue), interpolation=resample
+            )
         array = normalise(image, dataset.mean, dataset.std, out)
-        return random_erasing(array, rng=rng, probability=cfg.re_prob, mode=cfg.re_mode, count=cfg.re_count)
+        return random_erasing(
+            array, rng=rng, probability=cfg.re_prob, mode=cfg.re_mode, count=cfg.re_count
+        )
 
     return transform
 
 
 class ViewsTransform(Protocol):
     def __call__(
-        self, image: Image.Image, rng: np.random.Generator | None, view: np.ndarray, tokenizer_view: np.ndarray
+        self,
+        image: Image.Image,
+        rng: np.random.Generator | None,
+        view: np.ndarray,
+        tokenizer_view: np.ndarray,
     ) -> None: ...
 
 
 def make_views_transform(
-    cfg: AugmentConfig, dataset: DatasetConfig, *, image_size: int, tokenizer_size: int, interpolation: str
+    cfg: AugmentConfig,
+    dataset: DatasetConfig,
+    *,
+    image_size: int,
+    tokenizer_size: int,
+    interpolation: str,
 ) -> ViewsTransform:
-    """(image, generator) -> two views of one crop: (3, S, S) normalised, and (3, T, T) in [0, 1] for a tokenizer.
+    """(image, generator) -> two views of one crop: (3, S, S) normalised, and (3, T, T) in [0, 1]
+    for a tokenizer.
 
-    Colour jitter of the whole image, flip, crop, in that order; without a generator the evaluation's crop alone.
-    Source: unilm/beit datasets.py, `DataAugmentationForBEiT`.
+    Colour jitter of the whole image, flip, crop, in that order; without a generator the
+    evaluation's crop alone. Source: unilm/beit datasets.py, `DataAugmentationForBEiT`.
     """
     own, other = RESAMPLING[dataset.interpolation], RESAMPLING[interpolation]
 
     def transform(
-        image: Image.Image, rng: np.random.Generator | None, view: np.ndarray, tokenizer_view: np.ndarray
+        image: Image.Image,
+        rng: np.random.Generator | None,
+        view: np.ndarray,
+        tokenizer_view: np.ndarray,
     ) -> None:
         if rng is not None:
             image = color_jitter(image, cfg.color_jitter, rng=rng)
@@ -117,8 +154,12 @@ def make_views_transform(
             first = center_crop(image, image_size, dataset.crop_pct, own)
             second = center_crop(image, tokenizer_size, dataset.crop_pct, other)
         else:
-            image = image.crop(draw_crop(image.width, image.height, cfg.crop_scale, cfg.crop_ratio, rng=rng))
-            first = resize(image, (image_size, image_size), draw_resampling(cfg.interpolation, rng=rng))
+            image = image.crop(
+                draw_crop(image.width, image.height, cfg.crop_scale, cfg.crop_ratio, rng=rng)
+            )
+            first = resize(
+                image, (image_size, image_size), draw_resampling(cfg.interpolation, rng=rng)
+            )
             second = resize(image, (tokenizer_size, tokenizer_size), other)
         normalise(first, dataset.mean, dataset.std, view)
         normalise(second, *UNIT, tokenizer_view)
@@ -128,11 +169,14 @@ def make_views_transform(
 
 def draw_resampling(interpolation: str, *, rng: np.random.Generator) -> Image.Resampling:
     """The filter that a setting names; `random` draws one of two."""
-    return RESAMPLING[interpolation if interpolation != "random" else str(rng.choice(["bilinear", "bicubic"]))]
+    return RESAMPLING[
+        interpolation if interpolation != "random" else str(rng.choice(["bilinear", "bicubic"]))
+    ]
 
 
 def color_jitter(image: Image.Image, strength: float, *, rng: np.random.Generator) -> Image.Image:
-    """Brightness, contrast and saturation, in random order, each times a factor within 1 ± strength.
+    """Brightness, contrast and saturation, in random order, each times a factor within 1 ±
+    strength.
 
     Source: torchvision, `ColorJitter(strength, strength, strength)`.
     """
@@ -145,7 +189,9 @@ def color_jitter(image: Image.Image, strength: float, *, rng: np.random.Generato
     return image
 
 
-def center_crop(image: Image.Image, image_size: int, crop_pct: float, resample: Image.Resampling) -> Image.Image:
+def center_crop(
+    image: Image.Image, image_size: int, crop_pct: float, resample: Image.Resampling
+) -> Image.Image:
     """Resize so that the short side is S / crop_pct, then cut S x S out of the middle."""
     short = int(image_size / crop_pct)
     width, height = image.size
@@ -160,7 +206,9 @@ def center_crop(image: Image.Image, image_size: int, crop_pct: float, resample: 
 def draw_crop(
     width: int, height: int, scale: list[float], ratio: list[float], *, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of a random resized crop; a centre crop if ten draws do not fit."""
+    """(left, top, right, bottom) of a random resized crop; a centre crop if ten draws
+    do not fit.
+    """
     low, high = np.log(ratio)
     for _ in range(CROP_TRIES):
         area = width * height * rng.uniform(scale[0], scale[1])
@@ -179,8 +227,13 @@ def draw_crop(
     return left, top, left + crop_width, top + crop_height
 
 
-def normalise(image: Image.Image, mean: list[float], std: list[float], out: np.ndarray | None = None) -> np.ndarray:
-    """(S, S) RGB -> (3, S, S) float32: (pixel / 255 - mean) / std per channel; in `out` if given."""
+def normalise(
+    image: Image.Image, mean: list[float], std: list[float], out: np.ndarray | None = None
+) -> np.ndarray:
+    """(S, S) RGB -> (3, S, S) float32:
+
+    (pixel / 255 - mean) / std per channel; in `out` if given.
+    """
     scale = 1 / (255 * np.array(std, dtype=np.float32))
     offset = np.array(mean, dtype=np.float32) / np.array(std, dtype=np.float32)
     pixels_HWC = np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, 3)
@@ -191,7 +244,9 @@ def normalise(image: Image.Image, mean: list[float], std: list[float], out: np.n
 
 
 @njit(nogil=True, cache=True)
-def _scale_and_shift(pixels_HWC: np.ndarray, scale_C: np.ndarray, offset_C: np.ndarray, out_CHW: np.ndarray) -> None:
+def _scale_and_shift(
+    pixels_HWC: np.ndarray, scale_C: np.ndarray, offset_C: np.ndarray, out_CHW: np.ndarray
+) -> None:
     height, width, channels = pixels_HWC.shape
     for y in range(height):
         for channel in range(channels):

@@ -60,7 +60,12 @@ def eval_views(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Views]:
         numbers = _eval_numbers(images, cfg, shard, index)
         views = _empty(cfg, len(numbers))
         for place, number in enumerate(numbers):
-            transform(load_image(images.paths[number]), None, views.images[place], views.tokenizer_images[place])
+            transform(
+                load_image(images.paths[number]),
+                None,
+                views.images[place],
+                views.tokenizer_images[place],
+            )
         return views
 
     count = -(-len(range(shard.rank, len(images), shard.size)) // cfg.train.batch_size)
@@ -68,7 +73,9 @@ def eval_views(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Views]:
 
 
 def eval_masks(images: ImageList, cfg: Config, shard: Shard) -> Iterator[np.ndarray]:
-    """(B, G, G) bool for each batch of `eval_views`; an image has the same mask at every evaluation."""
+    """(B, G, G) bool for each batch of `eval_views`; an image has the same mask at every
+    evaluation.
+    """
     index = 0
     while len(numbers := _eval_numbers(images, cfg, shard, index)):
         yield np.stack([_draw_mask(cfg, Stream.eval_mask, int(number)) for number in numbers])
@@ -103,4 +110,7 @@ def _draw_mask(cfg: Config, stream: Stream, *counters: int) -> np.ndarray:
 
 def _empty(cfg: Config, count: int) -> Views:
     side, token_side = cfg.model.image_size, TOKEN_SIDE * grid_of(cfg)
-    return Views(np.empty((count, 3, side, side), np.float32), np.empty((count, 3, token_side, token_side), np.float32))
+    return Views(
+        np.empty((count, 3, side, side), np.float32),
+        np.empty((count, 3, token_side, token_side), np.float32),
+    )

@@ -1,7 +1,8 @@
-"""Several processes as one run: a worker per device, MindSpore's scheduler beside them, and an end for all at once.
+"""Several processes as one run: a worker per device, MindSpore's scheduler beside them, and an end
+for all at once.
 
-The processes find each other through MindSpore's dynamic cluster, which needs no rank table. Where the environment
-names a RANK_TABLE_FILE, that is used instead.
+The processes find each other through MindSpore's dynamic cluster, which needs no rank table. Where
+the environment names a RANK_TABLE_FILE, that is used instead.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ logger = logging.getLogger(__name__)
 RANK = "BEIT_EXP_RANK"  # tells a process that it is one of several, and which
 POLL_S = 0.2
 GRACE_S = 10.0  # for the others after one has failed
-SAVING_S = 600.0  # for the others after one has stopped at a signal: the first rank may be writing a checkpoint
+# For the others after one has stopped at a signal: the first rank may be writing a checkpoint
+SAVING_S = 600.0
 
 
 def world_size(cfg: HardwareConfig) -> int:
@@ -47,7 +49,8 @@ def is_member() -> bool:
 
 
 def run(cfg: HardwareConfig, command: list[str]) -> int:
-    """Start this node's processes, wait, and return the exit status: 0, or that of the first that failed.
+    """Start this node's processes, wait, and return the exit status: 0, or that of the first that
+    failed.
 
     When one fails, the others are stopped, for they would wait for it for ever.
     """
@@ -71,12 +74,23 @@ def environments(cfg: HardwareConfig, *, port: int) -> dict[str, dict[str, str]]
     size = str(world_size(cfg))
     if "RANK_TABLE_FILE" in os.environ and cfg.device_target != "cpu":
         return {
-            rank: {RANK: rank, "RANK_ID": rank, "RANK_SIZE": size, "DEVICE_ID": str(int(rank) - first)}
+            rank: {
+                RANK: rank,
+                "RANK_ID": rank,
+                "RANK_SIZE": size,
+                "DEVICE_ID": str(int(rank) - first),
+            }
             for rank in ranks
         }
     meeting = {"MS_WORKER_NUM": size, "MS_SCHED_HOST": cfg.master_addr, "MS_SCHED_PORT": str(port)}
-    found = {SCHEDULER: {**meeting, RANK: SCHEDULER, "MS_ROLE": "MS_SCHED"}} if cfg.node_rank == 0 else {}
-    return found | {rank: {**meeting, RANK: rank, "MS_ROLE": "MS_WORKER", "MS_NODE_ID": rank} for rank in ranks}
+    found = (
+        {SCHEDULER: {**meeting, RANK: SCHEDULER, "MS_ROLE": "MS_SCHED"}}
+        if cfg.node_rank == 0
+        else {}
+    )
+    return found | {
+        rank: {**meeting, RANK: rank, "MS_ROLE": "MS_WORKER", "MS_NODE_ID": rank} for rank in ranks
+    }
 
 
 def join() -> None:
@@ -86,7 +100,9 @@ def join() -> None:
     try:
         init()
     except RuntimeError as error:
-        raise UserError(f"the processes of this run did not find each other: {str(error).splitlines()[0]}") from error
+        raise UserError(
+            f"the processes of this run did not find each other: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def free_port() -> int:
@@ -109,10 +125,14 @@ def _wait(processes: dict[str, subprocess.Popen[bytes]]) -> int:
     name, code = next(iter(failed.items()))
     code = 128 - code if code < 0 else code
     deadline = time.monotonic() + (SAVING_S if code in STOPPED else GRACE_S)
-    while time.monotonic() < deadline and any(process.poll() is None for process in workers.values()):
+    while time.monotonic() < deadline and any(
+        process.poll() is None for process in workers.values()
+    ):
         time.sleep(POLL_S)
     if code not in STOPPED:
-        how = f"was killed by signal {code - 128}" if code > 128 else f"ended with exit status {code}"
+        how = (
+            f"was killed by signal {code - 128}" if code > 128 else f"ended with exit status {code}"
+        )
         print(
             f"rank {name} of {len(workers)} on this node {how}; the other ranks were stopped. "
             "What went wrong stands above or in launch.log; to go on, run the same again",

@@ -20,9 +20,11 @@ def own_cores() -> list[int]:
 
 @contextmanager
 def share_of_machine(folder: Path, *, jobs: int, device_num: int) -> Iterator[None]:
-    """One of `jobs` jobs that run at once: its own cores and cards, for this process and what it starts.
+    """One of `jobs` jobs that run at once: its own cores and cards, for this process and what it
+    starts.
 
-    The jobs agree by locks in a folder they share. `jobs` counts as joblib does: -1 is as many as there are cores.
+    The jobs agree by locks in a folder they share. `jobs` counts as joblib does: -1 is as many as
+    there are cores.
     """
     cores = own_cores()
     jobs = jobs if jobs > 0 else max(1, len(cores) + 1 + jobs)
@@ -32,7 +34,9 @@ def share_of_machine(folder: Path, *, jobs: int, device_num: int) -> Iterator[No
     with ExitStack() as stack:
         slot = _take_slot(folder, jobs, stack)
         cards = os.environ.get(CARDS)
-        visible = cards.split(",") if cards else [str(number) for number in range(jobs * device_num)]
+        visible = (
+            cards.split(",") if cards else [str(number) for number in range(jobs * device_num)]
+        )
         os.environ[CARDS] = ",".join(visible[slot * device_num : (slot + 1) * device_num])
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores[slot::jobs] or [cores[slot % len(cores)]])
@@ -47,7 +51,9 @@ def share_of_machine(folder: Path, *, jobs: int, device_num: int) -> Iterator[No
 
 
 def _take_slot(folder: Path, jobs: int, stack: ExitStack) -> int:
-    """A number below `jobs` that no other running job holds; the lock ends with `stack`, or with the process."""
+    """A number below `jobs` that no other running job holds; the lock ends with `stack`, or with
+    the process.
+    """
     for slot in range(jobs):
         lock = stack.enter_context((folder / f".slot{slot}").open("w"))
         try:

@@ -36,7 +36,10 @@ class Runtime:
 
 
 def start_device(cfg: HardwareConfig, *, seed: int) -> Runtime:
-    """Choose the device and compile whole graphs on it. Once per process: MindSpore's context is global."""
+    """Choose the device and compile whole graphs on it.
+
+    Once per process: MindSpore's context is global.
+    """
     _check_numpy()
     import mindspore as ms
 
@@ -51,14 +54,17 @@ def start_device(cfg: HardwareConfig, *, seed: int) -> Runtime:
             ms.set_device(target)
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"hardware.device_target = {cfg.device_target!r}: MindSpore {ms.__version__} finds no such device here. "
-            f"hardware=cpu runs anywhere; hardware=ascend needs CANN and an Ascend card ({_first_line(error)})"
+            f"hardware.device_target = {cfg.device_target!r}: MindSpore {ms.__version__} finds "
+            "no such device here. "
+            "hardware=cpu runs anywhere; hardware=ascend needs CANN and an Ascend card "
+            f"({_first_line(error)})"
         ) from error
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(seed)
     if cluster.is_member():
         cluster.join()
-    # On a CPU tensors stay float32 and products round their operands: float16 is slower than float32 there.
+    # On a CPU tensors stay float32 and products round their operands: float16 is slower than
+    # float32 there.
     half = ms.float16 if target == "Ascend" else ms.float32
     return Runtime(target, half=half, rank=cluster.own_rank(), size=cluster.world_size(cfg))
 
@@ -71,7 +77,10 @@ def device_name(runtime: Runtime) -> str:
         return f"{runtime.size} x {hal.get_device_name(0)}"
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    name = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )
     return f"{len(own_cores())} cores of {name}"
 
 
@@ -93,7 +102,8 @@ def _has_ascend() -> bool:
 def _check_numpy() -> None:
     if int(np.__version__.split(".")[0]) >= 2:
         raise UserError(
-            f"NumPy {np.__version__} is installed, but MindSpore 2.10 is built for NumPy 1.x and computes wrongly "
+            f"NumPy {np.__version__} is installed, but MindSpore 2.10 is built for NumPy 1.x and "
+            "computes wrongly "
             "or fails with it. Install a matching one: pip install 'numpy>=1.26.4,<2'"
         )
 

@@ -16,15 +16,23 @@ ROOT = Path(__file__).resolve().parents[2]
 def environment_tags() -> dict[str, str]:
     """Names and values, as tags of a run."""
     tags = {"host": platform.node(), "python": platform.python_version()}
-    tags |= {"mlflow.user": getpass.getuser(), "mlflow.source.name": "launch.py"}  # columns of MLflow's page
+    # Columns of MLflow's page
+    tags |= {"mlflow.user": getpass.getuser(), "mlflow.source.name": "launch.py"}
     tags |= {name: metadata.version(name) for name in ("mindspore", "numpy")}
     if (cann := cann_version()) is not None:
         tags["cann"] = cann
     if (ROOT / ".git").exists() and shutil.which("git"):
         git = ["git", "-C", str(ROOT)]
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
-        tags |= {"git.commit": commit.stdout.strip(), "git.dirty": str(bool(changed.stdout.strip())).lower()}
+        commit = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        )
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False
+        )
+        tags |= {
+            "git.commit": commit.stdout.strip(),
+            "git.dirty": str(bool(changed.stdout.strip())).lower(),
+        }
     return tags
 
 

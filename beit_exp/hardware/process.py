@@ -21,7 +21,9 @@ def worker_command(run_dir: Path) -> list[str]:
 
 
 def worker_environment() -> dict[str, str]:
-    """Environment of a worker: what libraries read when they load, and where it finds this package."""
+    """Environment of a worker: what libraries read when they load, and where it finds
+    this package.
+    """
     environment = {**os.environ, **library_environment()}
     environment[LAUNCHER] = str(os.getpid())
     root = str(Path(__file__).resolve().parents[2])
@@ -34,7 +36,8 @@ def worker_environment() -> dict[str, str]:
 def library_environment() -> dict[str, str]:
     """What libraries read when they load, before any of our code can say it.
 
-    oneDNN, which multiplies matrices on a CPU, rounds none of its own accord: that is the layers' business.
+    oneDNN, which multiplies matrices on a CPU, rounds none of its own accord: that is the layers'
+    business.
     """
     return {
         "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT",
@@ -55,7 +58,9 @@ def forwarding_signals(processes: dict[str, subprocess.Popen[bytes]]) -> Iterato
             if name != SCHEDULER:
                 process.send_signal(signal.SIGTERM)
 
-    previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
@@ -66,7 +71,8 @@ def forwarding_signals(processes: dict[str, subprocess.Popen[bytes]]) -> Iterato
 def run_worker(run_dir: Path) -> int:
     """Run the worker to its end and pass on signals: the worker saves, this process only waits.
 
-    Returns the worker's exit status; a signal to this process ends it too, and with it a whole sweep.
+    Returns the worker's exit status; a signal to this process ends it too, and with it a whole
+    sweep.
     """
     process = subprocess.Popen(worker_command(run_dir), env=worker_environment())
     interrupts = []
@@ -76,7 +82,9 @@ def run_worker(run_dir: Path) -> int:
         if number == signal.SIGTERM or len(interrupts) > 2:  # Ctrl-C reaches the worker by itself
             process.send_signal(number)
 
-    previous = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         code = process.wait()
     finally:

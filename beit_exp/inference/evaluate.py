@@ -11,9 +11,14 @@ from beit_exp.report.outcomes import Outcomes
 
 
 def predict_batches(
-    network: nn.Cell, batches: Iterable[tuple[np.ndarray, np.ndarray]], *, batch_size: int, flip: bool = False
+    network: nn.Cell,
+    batches: Iterable[tuple[np.ndarray, np.ndarray]],
+    *,
+    batch_size: int,
+    flip: bool = False,
 ) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-    """(n, K) logits and (n,) labels of each batch; a smaller last batch is filled up, so that nothing recompiles.
+    """(n, K) logits and (n,) labels of each batch; a smaller last batch is filled up, so that
+    nothing recompiles.
 
     With `flip` the logits are the mean of those of an image and of its mirror image.
     """
@@ -22,7 +27,9 @@ def predict_batches(
         filled = fill_up(images, batch_size)
         logits = network(Tensor(filled)).asnumpy()
         if flip:
-            logits = (logits + network(Tensor(np.ascontiguousarray(filled[..., ::-1]))).asnumpy()) / 2
+            logits = (
+                logits + network(Tensor(np.ascontiguousarray(filled[..., ::-1]))).asnumpy()
+            ) / 2
         yield logits[: len(images)], labels
 
 
@@ -35,9 +42,11 @@ def evaluate(
     check_stop: Callable[[], None],
     flip: bool = False,
 ) -> tuple[dict[str, float], Outcomes]:
-    """`loss` (cross-entropy without smoothing), `top1` and `top5` (percent) over every image of all ranks' batches.
+    """`loss` (cross-entropy without smoothing), `top1` and `top5` (percent) over every image of all
+    ranks' batches.
 
-    `gather` brings the ranks' rows together (`Runtime.gather`), rank r's being every size-th image from r on.
+    `gather` brings the ranks' rows together (`Runtime.gather`), rank r's being every size-th image
+    from r on.
     """
     sums, rows = np.zeros(4), []
     for logits, labels in predict_batches(network, batches, batch_size=batch_size, flip=flip):
@@ -53,11 +62,15 @@ def evaluate(
     mine = np.concatenate([*rows, np.zeros((longest - sum(map(len, rows)), 4), np.float32)])
     of_ranks = gather(mine.ravel()).reshape(-1, longest, 4)
     found = of_ranks.swapaxes(0, 1).reshape(-1, 4)[: int(count)]
-    return metrics, Outcomes(found[:, 0].astype(np.int32), found[:, 1].astype(np.int32), found[:, 2], found[:, 3])
+    return metrics, Outcomes(
+        found[:, 0].astype(np.int32), found[:, 1].astype(np.int32), found[:, 2], found[:, 3]
+    )
 
 
 def gather_exactly(sums: np.ndarray, gather: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """(ranks, n) float64 of each rank's (n,) sums, which travel as two float32 each, so that none is rounded."""
+    """(ranks, n) float64 of each rank's (n,) sums, which travel as two float32 each, so that none
+    is rounded.
+    """
     coarse = sums.astype(np.float32)
     halves = gather(np.concatenate([coarse, (sums - coarse).astype(np.float32)])).astype(np.float64)
     return halves[:, : len(sums)] + halves[:, len(sums) :]
@@ -66,7 +79,11 @@ def gather_exactly(sums: np.ndarray, gather: Callable[[np.ndarray], np.ndarray])
 def fill_up(array: np.ndarray, length: int) -> np.ndarray:
     """An array with zeros behind, so that a smaller last batch compiles nothing anew."""
     missing = length - len(array)
-    return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)]) if missing else array
+    return (
+        np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
+        if missing
+        else array
+    )
 
 
 def image_rows(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -80,7 +97,9 @@ def image_rows(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def batch_sums(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(4,) float64: images, summed cross-entropy, top-1 hits and top-5 hits; of equal logits the lower class wins."""
+    """(4,) float64: images, summed cross-entropy, top-1 hits and top-5 hits; of equal logits the
+    lower class wins.
+    """
     logits = logits.astype(np.float64)
     rows = np.arange(len(labels))
     shifted = logits - logits.max(axis=1, keepdims=True)
@@ -90,4 +109,6 @@ def batch_sums(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     rank = (logits > own).sum(axis=1) + ((logits == own) & lower_class).sum(axis=1)
     # A class whose logit is not a number is never found.
     rank = np.where(np.isfinite(logits).all(axis=1), rank, logits.shape[1])
-    return np.array([len(labels), losses.sum(), (rank < 1).sum(), (rank < 5).sum()], dtype=np.float64)
+    return np.array(
+        [len(labels), losses.sum(), (rank < 1).sum(), (rank < 5).sum()], dtype=np.float64
+    )

@@ -29,7 +29,9 @@ def find_images(cfg: Config, folder: Path) -> ImageList:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Write a tar's images to a folder, under their own names; whatever else it holds stays inside."""
+    """Write a tar's images to a folder, under their own names; whatever else it holds
+    stays inside.
+    """
     try:
         with tarfile.open(archive) as members:
             for member in members:
@@ -37,7 +39,9 @@ def unpack(archive: Path, folder: Path) -> None:
                 if not (member.isfile() and is_image(name.name)):
                     continue
                 if name.is_absolute() or ".." in name.parts:
-                    raise UserError(f"images: {archive} holds {member.name!r}, which is outside of it")
+                    raise UserError(
+                        f"images: {archive} holds {member.name!r}, which is outside of it"
+                    )
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 content = members.extractfile(member)
                 assert content is not None

@@ -29,11 +29,15 @@ LARGEST_BATCH = 32
 
 
 class ServedModel(PythonModel):
-    """Takes a table with a column `image` (the bytes of image files) or `path`; answers as `task=predict` does."""
+    """Takes a table with a column `image` (the bytes of image files) or `path`; answers as
+    `task=predict` does.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         saved = load_config(Path(context.artifacts["config"]))
-        cfg = saved.model_copy(update={"checkpoint": context.artifacts["checkpoint"], "task": "predict"})
+        cfg = saved.model_copy(
+            update={"checkpoint": context.artifacts["checkpoint"], "task": "predict"}
+        )
         for name, value in library_environment().items():
             os.environ.setdefault(name, value)
         single = cfg.hardware.model_copy(update={"device_target": "auto", "device_num": 1})
@@ -43,16 +47,23 @@ class ServedModel(PythonModel):
         self.transform = make_eval_transform(cfg.dataset, image_size=cfg.model.image_size)
         self.one_at_a_time = threading.Lock()  # servers call from several threads
 
-    def predict(self, context: PythonModelContext, model_input: DataFrame, params: Any = None) -> DataFrame:
-        """-> `class1`, `class2` ... from the likeliest on, and `probability1` ..., a row an image."""
+    def predict(
+        self, context: PythonModelContext, model_input: DataFrame, params: Any = None
+    ) -> DataFrame:
+        """-> `class1`, `class2` ... from the likeliest on, and `probability1` ..., a
+        row an image.
+        """
         images = np.stack([self.transform(load_image(file)) for file in files_of(model_input)])
-        size = min(LARGEST_BATCH, 1 << (len(images) - 1).bit_length())  # few sizes, for each is compiled once
+        # Few sizes, for each is compiled once
+        size = min(LARGEST_BATCH, 1 << (len(images) - 1).bit_length())
         batches = (
             (images[begin : begin + size], np.zeros(len(images[begin : begin + size]), np.int32))
             for begin in range(0, len(images), size)
         )
         with self.one_at_a_time:
-            logits = np.concatenate([found for found, _ in predict_batches(self.network, batches, batch_size=size)])
+            logits = np.concatenate(
+                [found for found, _ in predict_batches(self.network, batches, batch_size=size)]
+            )
         return DataFrame(rank_classes(logits, self.classes), columns=columns(logits.shape[1]))
 
 
@@ -62,7 +73,9 @@ def files_of(table: DataFrame) -> list[str | io.BytesIO]:
     for row in table.to_dict("records"):
         image, path = row.get("image"), row.get("path")
         if isinstance(image, bytes) == isinstance(path, str):
-            raise ValueError("each row must hold either `image` (the bytes of an image file) or `path`")
+            raise ValueError(
+                "each row must hold either `image` (the bytes of an image file) or `path`"
+            )
         found.append(io.BytesIO(image) if isinstance(image, bytes) else str(path))
     return found
 

@@ -30,12 +30,16 @@ PLUGINS = {  # choice -> the package that brings it, and the extra that installs
 
 
 def check_overrides(arguments: list[str]) -> None:
-    """Stop at overrides whose key is no setting or whose choice is no file, with whatever else is wrong beside them.
+    """Stop at overrides whose key is no setting or whose choice is no file, with whatever else is
+    wrong beside them.
 
     Hydra would stop at the first of them and leave the values unread.
     """
     words = [word for word in arguments if not word.startswith("-") and "=" in word]
-    if any(word in arguments for word in ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")):
+    if any(
+        word in arguments
+        for word in ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
+    ):
         return  # the settings may come from elsewhere: Hydra's own checks must do
     overrides = []
     for word in words:
@@ -46,7 +50,10 @@ def check_overrides(arguments: list[str]) -> None:
     for choice in PLUGINS.keys() & set(words):
         package, extra = PLUGINS[choice]
         if find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.{package}") is None:
-            stop(f"{choice} needs another package: pip install -c .ci/constraints.txt -e '.[{extra}]'")
+            stop(
+                f"{choice} needs another package: pip install -c .ci/constraints.txt -e "
+                f"'.[{extra}]'"
+            )
     known = set(setting_names())
     groups = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
     problems, sound = [], []
@@ -56,15 +63,23 @@ def check_overrides(arguments: list[str]) -> None:
             options = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
             if override.value() not in options:
                 hint = complaints.nearest(str(override.value()), options)
-                problems.append(f"{key} = {override.value()!r}: must be one of {', '.join(options)}.{hint}")
+                problems.append(
+                    f"{key} = {override.value()!r}: must be one of {', '.join(options)}.{hint}"
+                )
                 continue
-        elif not key.startswith(("hydra.", "hydra/", "tracking.tags.", "tokenizer.training.")) and key not in known:
+        elif (
+            not key.startswith(("hydra.", "hydra/", "tracking.tags.", "tokenizer.training."))
+            and key not in known
+        ):
             problems.append(complaints.unknown_key(key, known_names()))
             continue
         sound.append(word)
     if not problems:
         return
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"), contextlib.suppress(HydraException):
+    with (
+        hydra.initialize_config_dir(str(CONF), version_base="1.3"),
+        contextlib.suppress(HydraException),
+    ):
         raw = OmegaConf.to_container(hydra.compose("config", sound), resolve=True)
         try:
             build_config(raw)  # type: ignore[arg-type]
@@ -80,16 +95,20 @@ def stop(message: str) -> NoReturn:
 
 
 def adopt_run(raw: DictConfig, overrides: list[str]) -> dict[str, Any]:
-    """The composed settings; where `checkpoint` is a run directory, that run's settings under this command's own.
+    """The composed settings; where `checkpoint` is a run directory, that run's settings under this
+    command's own.
 
-    So `task=evaluate checkpoint=RUN` needs no repetition of the model and the data that the run was trained with.
+    So `task=evaluate checkpoint=RUN` needs no repetition of the model and the data that the run was
+    trained with.
     """
     try:
         values: Any = OmegaConf.to_container(raw, resolve=True)
     except Exception as error:
         raise UserError(str(error).splitlines()[0]) from error
     saved = Path(str(raw.checkpoint)) / "config.yaml"
-    named = [override.key_or_group for override in OverridesParser.create().parse_overrides(overrides)]
+    named = [
+        override.key_or_group for override in OverridesParser.create().parse_overrides(overrides)
+    ]
     if raw.checkpoint is None or not saved.is_file() or "experiment" in named:
         return values
     adopted = read_mapping(saved)

@@ -1,4 +1,6 @@
-"""A run's directory before its worker starts: the settings written, or compared with those that are there."""
+"""A run's directory before its worker starts: the settings written, or compared with those that are
+there.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,15 @@ def check_files(cfg: Config) -> None:
     for key, place in needed.items():
         if place is not None and not is_remote(place) and not Path(place).exists():
             raise UserError(f"{key} = {place!r}: there is no such file or run directory")
-    if cfg.task == "export" and "onnx" in cfg.export.formats and not all(map(find_spec, ("onnx", "onnxruntime"))):
-        raise UserError("export.formats: onnx needs other packages: pip install -c .ci/constraints.txt -e '.[onnx]'")
+    if (
+        cfg.task == "export"
+        and "onnx" in cfg.export.formats
+        and not all(map(find_spec, ("onnx", "onnxruntime")))
+    ):
+        raise UserError(
+            "export.formats: onnx needs other packages: pip install -c .ci/constraints.txt -e "
+            "'.[onnx]'"
+        )
     if cfg.images is not None and not Path(cfg.images).exists():
         raise UserError(f"images = {cfg.images!r}: there is no such folder or file")
     if cfg.task in ("finetune", "pretrain", "train_tokenizer", "evaluate", "check_data"):
@@ -44,19 +53,34 @@ def check_files(cfg: Config) -> None:
 
 
 def prepare(cfg: Config, run_dir: Path) -> bool:
-    """Write the configuration, or find in the directory the same run to go on with; returns whether that is done."""
+    """Write the configuration, or find in the directory the same run to go on with; returns whether
+    that is done.
+    """
     path = run_dir / "config.yaml"
     if not path.exists():
         save_config(cfg, path)
         return False
     differing = {
-        key: values for key, values in differences(load_config(path), cfg).items() if not key.startswith(FREE_ON_RESUME)
+        key: values
+        for key, values in differences(load_config(path), cfg).items()
+        if not key.startswith(FREE_ON_RESUME)
     }
-    changed = {key: values for key, values in differing.items() if not key.startswith(tuple(cfg.allow_changes))}
+    changed = {
+        key: values
+        for key, values in differing.items()
+        if not key.startswith(tuple(cfg.allow_changes))
+    }
     if changed:
-        listed = [f"{key}: {old!r} there, {new!r} here" for key, (old, new) in sorted(changed.items())]
+        listed = [
+            f"{key}: {old!r} there, {new!r} here" for key, (old, new) in sorted(changed.items())
+        ]
         raise UserError(
-            "\n  ".join([f"{run_dir} holds another run; it can be resumed with its own settings alone:", *listed])
+            "\n  ".join(
+                [
+                    f"{run_dir} holds another run; it can be resumed with its own settings alone:",
+                    *listed,
+                ]
+            )
             + f"\nTo resume it as it is: python -m beit_exp.worker {run_dir}"
             + f"\nTo change them all the same: allow_changes=[{','.join(sorted(changed))}]"
         )

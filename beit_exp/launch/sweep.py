@@ -1,4 +1,6 @@
-"""A sweep: the MLflow run that is the parent of its jobs' runs, the name of each job, the summary at the end."""
+"""A sweep: the MLflow run that is the parent of its jobs' runs, the name of each job, the summary
+at the end.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ SWEEP_DIR = "BEIT_EXP_SWEEP_DIR"  # the sweep that this process has begun
 class SweepCallback(Callback):
     """Called by Hydra in the process that launches the jobs, before the first of them.
 
-    Opens the parent run and leaves its id in the sweep's directory. A tracking store that fails costs the sweep its
-    parent run and a warning, not its jobs.
+    Opens the parent run and leaves its id in the sweep's directory. A tracking store that fails
+    costs the sweep its parent run and a warning, not its jobs.
     """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
@@ -43,7 +45,9 @@ class SweepCallback(Callback):
                     "beit_exp.sweep_dir": str(sweep_dir),
                 }
                 tags["beit_exp.swept"] = " ".join(swept_keys(config))
-                run_id = str(client.create_run(experiment_id, tags=tags, run_name=sweep_dir.name).info.run_id)
+                run_id = str(
+                    client.create_run(experiment_id, tags=tags, run_name=sweep_dir.name).info.run_id
+                )
         except Exception as error:  # whatever the store or its client raise
             print(f"the sweep has no parent run: the tracking store {uri} failed ({reason(error)})")
         state = {"uri": uri, "run_id": run_id, "swept": swept_keys(config)}
@@ -62,19 +66,24 @@ def check_direction(config: DictConfig) -> None:
 
 
 def swept_keys(config: DictConfig) -> list[str]:
-    """The settings that differ between a sweep's jobs: those given several values, and the sweeper's own."""
+    """The settings that differ between a sweep's jobs: those given several values, and the
+    sweeper's own.
+    """
     overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
     given = [override.key_or_group for override in overrides if override.is_sweep_override()]
     return [*given, *(key for key in config.hydra.sweeper.get("params") or {} if key not in given)]
 
 
 def read_parent(sweep_dir: Path) -> dict[str, Any]:
-    """`uri` of the store and `run_id` of the run that a sweep's jobs belong under, if any, and the `swept` keys."""
+    """`uri` of the store and `run_id` of the run that a sweep's jobs belong under, if any, and the
+    `swept` keys.
+    """
     return dict(json.loads((sweep_dir / PARENT_FILE).read_text()))
 
 
 def job_name(sweep_dir: Path, overrides: list[str]) -> str:
-    """What tells a job from the others: `optimizer.layer_decay=0.65`. Its folder and its MLflow run have this name.
+    """What tells a job from the others: `optimizer.layer_decay=0.65`. Its folder and its MLflow run
+    have this name.
 
     So a sweep started again, with more values or in another order, finds the jobs that it has done.
     """
@@ -83,7 +92,9 @@ def job_name(sweep_dir: Path, overrides: list[str]) -> str:
     for override in OverridesParser.create().parse_overrides(overrides):
         if override.key_or_group in swept:
             value = override.value()
-            text = f"{value:.6g}" if isinstance(value, float) else override.get_value_element_as_str()
+            text = (
+                f"{value:.6g}" if isinstance(value, float) else override.get_value_element_as_str()
+            )
             parts.append(f"{override.key_or_group}={text}")
     return ",".join(parts).replace(os.sep, "_") or "job"
 
@@ -97,7 +108,9 @@ def place_under_parent(values: dict[str, Any], sweep_dir: Path, *, name: str) ->
 
 
 def finish(sweep_dir: Path, status: Status) -> None:
-    """Compare the jobs: a table on the screen, a report in the sweep's folder, and all of it in the parent run."""
+    """Compare the jobs: a table on the screen, a report in the sweep's folder, and all of it in the
+    parent run.
+    """
     from beit_exp.report.page import as_markdown, as_text, table, write_report
     from beit_exp.report.runs import is_run_directory, ranked, read_place
 
@@ -105,7 +118,10 @@ def finish(sweep_dir: Path, status: Status) -> None:
     runs = read_place(sweep_dir) if any(map(is_run_directory, sweep_dir.iterdir())) else []
     if runs:
         print(as_text(*table(runs)))
-        print(f"report    {write_report(runs, sweep_dir / 'report', title=sweep_dir.name)}", flush=True)
+        print(
+            f"report    {write_report(runs, sweep_dir / 'report', title=sweep_dir.name)}",
+            flush=True,
+        )
     if parent["run_id"] is None:
         return
     try:
@@ -120,4 +136,7 @@ def finish(sweep_dir: Path, status: Status) -> None:
                 client.set_tag(parent["run_id"], "beit_exp.best_run_id", best.run_id or "")
         client.set_terminated(parent["run_id"], status)
     except Exception as error:  # whatever the store or its client raise
-        print(f"the parent run was not completed: the tracking store {parent['uri']} failed ({reason(error)})")
+        print(
+            f"the parent run was not completed: the tracking store {parent['uri']} failed "
+            f"({reason(error)})"
+        )

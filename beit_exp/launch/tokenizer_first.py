@@ -1,4 +1,6 @@
-"""A pre-training without a tokenizer trains one first: a run of its own, in the run's directory, before it."""
+"""A pre-training without a tokenizer trains one first: a run of its own, in the run's directory,
+before it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,12 @@ from typing import Any
 from beit_exp.config.mapping import WrongSettingsError, build_config, save_config
 from beit_exp.config.schema import Config
 from beit_exp.errors import UserError
-from beit_exp.hardware.process import STOPPED, forwarding_signals, worker_command, worker_environment
+from beit_exp.hardware.process import (
+    STOPPED,
+    forwarding_signals,
+    worker_command,
+    worker_environment,
+)
 
 FOLDER = "tokenizer"
 FIXED: dict[str, Any] = {  # what a tokenizer's training allows alone
@@ -68,5 +75,9 @@ def merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     merged = dict(values)
     for key, value in changes.items():
         inner = merged.get(key)
-        merged[key] = merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) and value else value
+        merged[key] = (
+            merge(inner, value)
+            if isinstance(inner, dict) and isinstance(value, dict) and value
+            else value
+        )
     return merged

@@ -13,10 +13,12 @@ from beit_exp.model.precision import cast
 
 
 def relative_position_index(grid: int) -> np.ndarray:
-    """(N, N) int32 rows of the bias table for a grid x grid image with a class token; N = grid² + 1.
+    """(N, N) int32 rows of the bias table for a grid x grid image with a class token; N = grid² +
+    1.
 
-    Row (dy + grid - 1)(2 grid - 1) + (dx + grid - 1) for two patches; the last three rows are class-to-patch,
-    patch-to-class and class-to-class. Source: unilm/beit modeling_finetune.py, RelativePositionBias.
+    Row (dy + grid - 1)(2 grid - 1) + (dx + grid - 1) for two patches; the last three rows are
+    class-to-patch, patch-to-class and class-to-class. Source: unilm/beit modeling_finetune.py,
+    RelativePositionBias.
     """
     side = 2 * grid - 1
     y, x = np.divmod(np.arange(grid * grid), grid)
@@ -30,7 +32,9 @@ def relative_position_index(grid: int) -> np.ndarray:
 
 
 class RelativePositionBias(nn.Cell):
-    """A learned bias per head and pair of tokens, looked up by their distance: -> (H, N, N) float32."""
+    """A learned bias per head and pair of tokens, looked up by their distance: -> (H, N, N)
+    float32.
+    """
 
     def __init__(self, grid: int, num_heads: int, operations: Operations) -> None:
         super().__init__()
@@ -46,7 +50,10 @@ class RelativePositionBias(nn.Cell):
 
 
 class Attention(nn.Cell):
-    """Multi-head self-attention: softmax(q kᵀ / √K + bias) v. As in the official code, k has no bias."""
+    """Multi-head self-attention: softmax(q kᵀ / √K + bias) v.
+
+    As in the official code, k has no bias.
+    """
 
     def __init__(self, width: int, num_heads: int, operations: Operations) -> None:
         super().__init__()
@@ -63,7 +70,9 @@ class Attention(nn.Cell):
 
     def construct(self, x_BND: Tensor, bias_HNN: Tensor | None) -> Tensor:
         shape = x_BND.shape
-        q_BHNK = cast(self.split_heads(self.q(x_BND) * self.scale, self.num_heads), self.precision.product)
+        q_BHNK = cast(
+            self.split_heads(self.q(x_BND) * self.scale, self.num_heads), self.precision.product
+        )
         k_BHNK = cast(self.split_heads(self.k(x_BND), self.num_heads), self.precision.product)
         v_BHNK = cast(self.split_heads(self.v(x_BND), self.num_heads), self.precision.product)
         kind = self.precision.statistics

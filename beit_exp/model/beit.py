@@ -16,15 +16,17 @@ from beit_exp.model.layers import Dense, LayerNorm, Mlp, PatchEmbed, make_parame
 from beit_exp.model.operations.choice import Operations
 from beit_exp.model.precision import Precision, cast
 
-# B batch · N tokens, the class token first · P patches · R patches of a batch · M hidden ones of them · D width
-# H heads · L blocks · S image side · K classes · V vocabulary
+# B batch · N tokens, the class token first · P patches · R patches of a batch · M hidden ones of
+# them · D width H heads · L blocks · S image side · K classes · V vocabulary
 
 
 class Block(nn.Cell):
-    """x + γ₁ attention(norm(x)), then x + γ₂ mlp(norm(x)); each branch dropped per image in training.
+    """x + γ₁ attention(norm(x)), then x + γ₂ mlp(norm(x)); each branch dropped per image in
+    training.
 
-    The compiler takes the blocks for one, differentiates that, and puts it into the graph as often as needed: a third
-    less time to compile BEiT-base. Blocks of one network may therefore differ in nothing but their parameters.
+    The compiler takes the blocks for one, differentiates that, and puts it into the graph as often
+    as needed: a third less time to compile BEiT-base. Blocks of one network may therefore differ in
+    nothing but their parameters.
     """
 
     @ms.lazy_inline(policy="front")
@@ -41,7 +43,11 @@ class Block(nn.Cell):
         super().__init__()
         self.norm1 = LayerNorm(width, operations)
         self.attn = Attention(width, num_heads, operations)
-        self.rel_pos = None if rel_pos_grid is None else RelativePositionBias(rel_pos_grid, num_heads, operations)
+        self.rel_pos = (
+            None
+            if rel_pos_grid is None
+            else RelativePositionBias(rel_pos_grid, num_heads, operations)
+        )
         self.norm2 = LayerNorm(width, operations)
         self.mlp = Mlp(width, int(width * mlp_ratio), operations)
         scale = layer_scale_init_value
@@ -52,19 +58,29 @@ class Block(nn.Cell):
         self.ones = operations.ones
 
     def construct(
-        self, x_BND: Tensor, shared_bias_HNN: Tensor | None, keep1_B: Tensor | None, keep2_B: Tensor | None
+        self,
+        x_BND: Tensor,
+        shared_bias_HNN: Tensor | None,
+        keep1_B: Tensor | None,
+        keep2_B: Tensor | None,
     ) -> Tensor:
         bias_HNN = shared_bias_HNN if self.rel_pos is None else self.rel_pos()
         x_BND = self.added(x_BND, self.attn(self.norm1(x_BND), bias_HNN), self.gamma_1, keep1_B)
         return self.added(x_BND, self.mlp(self.norm2(x_BND)), self.gamma_2, keep2_B)
 
-    def added(self, x_BND: Tensor, branch_BND: Tensor, gamma_D: Tensor | None, keep_B: Tensor | None) -> Tensor:
+    def added(
+        self, x_BND: Tensor, branch_BND: Tensor, gamma_D: Tensor | None, keep_B: Tensor | None
+    ) -> Tensor:
         """x and a branch, scaled and dropped where there is a scale and something to drop."""
         batch, tokens, width = x_BND.shape
         kind = branch_BND.dtype
         if gamma_D is None and keep_B is None:
             return x_BND + branch_BND
-        scale_D = ops.reshape(self.ones(1, width, kind), (-1,)) if gamma_D is None else cast(gamma_D, kind)
+        scale_D = (
+            ops.reshape(self.ones(1, width, kind), (-1,))
+            if gamma_D is None
+            else cast(gamma_D, kind)
+        )
         if keep_B is None:
             keep_R1 = self.ones(batch * tokens, 1, kind)
         else:
@@ -83,7 +99,11 @@ class Backbone(nn.Cell):
         self.patch_embed = PatchEmbed(cfg.patch_size, width, operations)
         self.cls_token = make_parameter(1, 1, width)
         self.pos_embed = make_parameter(1, grid * grid + 1, width) if cfg.abs_pos_emb else None
-        self.rel_pos_bias = RelativePositionBias(grid, cfg.num_heads, operations) if cfg.shared_rel_pos_bias else None
+        self.rel_pos_bias = (
+            RelativePositionBias(grid, cfg.num_heads, operations)
+            if cfg.shared_rel_pos_bias
+            else None
+        )
         self.blocks = nn.CellList(
             [
                 Block(
@@ -123,10 +143,13 @@ class Backbone(nn.Cell):
 class BEiT(Backbone):
     """Vision transformer of BEiT: (B, 3, S, S) normalised images -> (B, K) float32 logits."""
 
-    def __init__(self, cfg: ModelConfig, *, num_classes: int, precision: Precision, portable: bool = False) -> None:
+    def __init__(
+        self, cfg: ModelConfig, *, num_classes: int, precision: Precision, portable: bool = False
+    ) -> None:
         operations = Operations(precision, portable=portable)
         super().__init__(cfg, operations)
-        # The published models pool by the mean and normalise after it; `cls` normalises all tokens first.
+        # The published models pool by the mean and normalise after it; `cls` normalises all tokens
+        # first.
         self.norm: Any = LayerNorm(cfg.embed_dim, operations) if cfg.pooling == "cls" else None
         self.fc_norm: Any = LayerNorm(cfg.embed_dim, operations) if cfg.pooling == "mean" else None
         self.head = Dense(cfg.embed_dim, num_classes, operations)
@@ -145,7 +168,9 @@ class BEiT(Backbone):
 
 
 class MaskedBEiT(Backbone):
-    """BEiT in pre-training: images of which some patches are hidden -> the hidden patches' visual tokens."""
+    """BEiT in pre-training: images of which some patches are hidden -> the hidden patches' visual
+    tokens.
+    """
 
     def __init__(self, cfg: ModelConfig, *, vocabulary: int, precision: Precision) -> None:
         operations = Operations(precision)
@@ -156,7 +181,11 @@ class MaskedBEiT(Backbone):
         self.rows = operations.rows
 
     def construct(
-        self, images_BCSS: Tensor, hidden_BP: Tensor, places_M: Tensor, keep_L2B: Tensor | None = None
+        self,
+        images_BCSS: Tensor,
+        hidden_BP: Tensor,
+        places_M: Tensor,
+        keep_L2B: Tensor | None = None,
     ) -> Tensor:
         """(M, V) float32 logits of the patches at `places_M`, numbered through the batch.
 
@@ -165,7 +194,9 @@ class MaskedBEiT(Backbone):
         patches_BPD = self.patch_embed(images_BCSS)
         batch, patches, width = patches_BPD.shape
         hidden_R1 = cast(ops.reshape(hidden_BP, (-1, 1)), patches_BPD.dtype)
-        shown_RD = ops.reshape(patches_BPD, (-1, width)) * self.rows.spread_column(1 - hidden_R1, width)
+        shown_RD = ops.reshape(patches_BPD, (-1, width)) * self.rows.spread_column(
+            1 - hidden_R1, width
+        )
         token_D = cast(ops.reshape(self.mask_token, (-1,)), patches_BPD.dtype)
         x_RD = shown_RD + self.rows.outer(hidden_R1, token_D)
         x_BND = self.features(ops.reshape(x_RD, (batch, patches, width)), keep_L2B)

@@ -14,15 +14,22 @@ from beit_exp.randomness import Stream, generator
 INIT_STD = 0.02
 
 
-def build_model(cfg: ModelConfig, *, num_classes: int, precision: Precision, seed: int, portable: bool = False) -> BEiT:
-    """The network of `cfg`, initialised from `seed`; `portable`: as an exported graph must be (`Operations`)."""
+def build_model(
+    cfg: ModelConfig, *, num_classes: int, precision: Precision, seed: int, portable: bool = False
+) -> BEiT:
+    """The network of `cfg`, initialised from `seed`; `portable`: as an exported graph must be
+    (`Operations`).
+    """
     network = BEiT(cfg, num_classes=num_classes, precision=precision, portable=portable)
     initialise(network, seed=seed, head_init_scale=cfg.head_init_scale)
     return network
 
 
-def build_masked_model(cfg: ModelConfig, *, vocabulary: int, precision: Precision, seed: int) -> MaskedBEiT:
-    """The network of `cfg` for pre-training, initialised from `seed`: truncated at ±0.02, the patch projection too.
+def build_masked_model(
+    cfg: ModelConfig, *, vocabulary: int, precision: Precision, seed: int
+) -> MaskedBEiT:
+    """The network of `cfg` for pre-training, initialised from `seed`: truncated at ±0.02, the patch
+    projection too.
 
     Source: unilm/beit modeling_pretrain.py.
     """
@@ -32,14 +39,20 @@ def build_masked_model(cfg: ModelConfig, *, vocabulary: int, precision: Precisio
         if not is_drawn(parameter.name, parameter.ndim):
             continue
         rng = generator(seed, Stream.weights, number)
-        value = INIT_STD * ndtri(rng.uniform(low, high, parameter.shape)) / depth_divisor(parameter.name)
+        value = (
+            INIT_STD
+            * ndtri(rng.uniform(low, high, parameter.shape))
+            / depth_divisor(parameter.name)
+        )
         parameter.set_data(Tensor(value.astype(np.float32)))
     return network
 
 
 def is_drawn(name: str, ndim: int) -> bool:
     """Whether a parameter starts at random: matrices, tokens and position embeddings."""
-    return name in {"cls_token", "mask_token", "pos_embed"} or (name.endswith(".weight") and ndim >= 2)
+    return name in {"cls_token", "mask_token", "pos_embed"} or (
+        name.endswith(".weight") and ndim >= 2
+    )
 
 
 def depth_divisor(name: str) -> float:
@@ -49,12 +62,14 @@ def depth_divisor(name: str) -> float:
 
 
 def initialise(network: nn.Cell, *, seed: int, head_init_scale: float) -> None:
-    """Draw the random weights; what starts at a constant (norms, biases, tables, layer scales) has it already.
+    """Draw the random weights; what starts at a constant (norms, biases, tables, layer scales) has
+    it already.
 
-    Matrices and tokens: normal with standard deviation 0.02, truncated at ±2. A block's output projections are
-    divided by √(2 · (block + 1)), the head is multiplied by `head_init_scale`. The patch projection keeps the
-    uniform ±1/√fan_in of a PyTorch convolution, since the official initialiser passes convolutions over.
-    Source: unilm/beit modeling_finetune.py, `_init_weights` and `fix_init_weight`.
+    Matrices and tokens: normal with standard deviation 0.02, truncated at ±2. A block's output
+    projections are divided by √(2 · (block + 1)), the head is multiplied by `head_init_scale`. The
+    patch projection keeps the uniform ±1/√fan_in of a PyTorch convolution, since the official
+    initialiser passes convolutions over. Source: unilm/beit modeling_finetune.py, `_init_weights`
+    and `fix_init_weight`.
     """
     for number, parameter in enumerate(network.get_parameters()):
         name, shape = parameter.name, parameter.shape
@@ -63,7 +78,9 @@ def initialise(network: nn.Cell, *, seed: int, head_init_scale: float) -> None:
             bound = network.patch_embed.proj.weight[0].size ** -0.5
             value = rng.uniform(-bound, bound, shape)
         elif is_drawn(name, len(shape)):
-            value = np.clip(INIT_STD * rng.standard_normal(shape, dtype=np.float32), -2, 2) / depth_divisor(name)
+            value = np.clip(
+                INIT_STD * rng.standard_normal(shape, dtype=np.float32), -2, 2
+            ) / depth_divisor(name)
             if name == "head.weight":
                 value *= head_init_scale
         else:
@@ -71,15 +88,20 @@ def initialise(network: nn.Cell, *, seed: int, head_init_scale: float) -> None:
         parameter.set_data(Tensor(value.astype(np.float32)))
 
 
-def drop_path_keep(rate: float, *, depth: int, seed: int, micro_step: int, slots: np.ndarray) -> np.ndarray | None:
-    """(L, 2, B) float32: 0 where a block's branch is dropped for an image, else 1/(1 - rate of that block).
+def drop_path_keep(
+    rate: float, *, depth: int, seed: int, micro_step: int, slots: np.ndarray
+) -> np.ndarray | None:
+    """(L, 2, B) float32: 0 where a block's branch is dropped for an image, else 1/(1 - rate of that
+    block).
 
-    The rate rises linearly from 0 at the first block to `rate` at the last. `slots` are the images' places in the
-    batch over all devices, so that splitting a batch over devices changes no draw.
+    The rate rises linearly from 0 at the first block to `rate` at the last. `slots` are the images'
+    places in the batch over all devices, so that splitting a batch over devices changes no draw.
     """
     if rate == 0:
         return None
-    draws = generator(seed, Stream.drop_path, micro_step).random((int(slots.max()) + 1, depth, 2), dtype=np.float32)
+    draws = generator(seed, Stream.drop_path, micro_step).random(
+        (int(slots.max()) + 1, depth, 2), dtype=np.float32
+    )
     rates = np.linspace(0, rate, depth, dtype=np.float32)[:, None]
     keep = (draws[slots] >= rates) / (1 - rates)
     return np.ascontiguousarray(keep.transpose(1, 2, 0), dtype=np.float32)

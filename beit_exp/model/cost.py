@@ -1,4 +1,6 @@
-"""What a network costs, counted from its settings: parameters, arithmetic, and memory in training."""
+"""What a network costs, counted from its settings: parameters, arithmetic, and memory
+in training.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +12,34 @@ FLOAT32, FLOAT16 = 4, 2  # bytes of a number
 
 def parameter_count(cfg: ModelConfig, *, num_classes: int) -> int:
     """Of the network for classification."""
-    width, hidden, grid = cfg.embed_dim, int(cfg.embed_dim * cfg.mlp_ratio), cfg.image_size // cfg.patch_size
+    width, hidden, grid = (
+        cfg.embed_dim,
+        int(cfg.embed_dim * cfg.mlp_ratio),
+        cfg.image_size // cfg.patch_size,
+    )
     table = ((2 * grid - 1) ** 2 + TABLE_OF_CLASS_TOKEN) * cfg.num_heads
     attention = 4 * width**2 + 3 * width  # q, v and the projection have biases, k has none
     mlp = 2 * width * hidden + hidden + width
     scales = 0 if cfg.layer_scale_init_value is None else 2 * width
     block = attention + mlp + 4 * width + scales + (table if cfg.rel_pos_bias else 0)
-    tokens = width + (width * (grid**2 + 1) if cfg.abs_pos_emb else 0) + (table if cfg.shared_rel_pos_bias else 0)
-    return (3 * cfg.patch_size**2 + 1) * width + tokens + cfg.depth * block + 2 * width + (width + 1) * num_classes
+    tokens = (
+        width
+        + (width * (grid**2 + 1) if cfg.abs_pos_emb else 0)
+        + (table if cfg.shared_rel_pos_bias else 0)
+    )
+    return (
+        (3 * cfg.patch_size**2 + 1) * width
+        + tokens
+        + cfg.depth * block
+        + 2 * width
+        + (width + 1) * num_classes
+    )
 
 
 def forward_flops(cfg: ModelConfig, *, num_classes: int) -> int:
-    """Additions and multiplications of the matrix products of one image's forward pass; all else is negligible."""
+    """Additions and multiplications of the matrix products of one image's forward pass; all else is
+    negligible.
+    """
     patches, width = (cfg.image_size // cfg.patch_size) ** 2, cfg.embed_dim
     tokens, hidden = patches + 1, int(width * cfg.mlp_ratio)
     projection = patches * 3 * cfg.patch_size**2 * width
@@ -30,10 +48,12 @@ def forward_flops(cfg: ModelConfig, *, num_classes: int) -> int:
 
 
 def training_bytes(cfg: Config, *, product: int, layer: int) -> int:
-    """Bytes that a device holds while it fine-tunes: parameters, moments, gradients, and what the backward pass reads.
+    """Bytes that a device holds while it fine-tunes: parameters, moments, gradients, and what the
+    backward pass reads.
 
-    `product` and `layer` are the bytes of an operand of a product and of a number that layers hand on. Workspaces of
-    operators and the framework's own memory come on top; on a CPU the growth with the batch was 15 % above this.
+    `product` and `layer` are the bytes of an operand of a product and of a number that layers hand
+    on. Workspaces of operators and the framework's own memory come on top; on a CPU the growth with
+    the batch was 15 % above this.
     """
     parameters = parameter_count(cfg.model, num_classes=cfg.dataset.num_classes)
     kept = 4 * FLOAT32  # the parameter, two moments, the gradient
@@ -42,8 +62,8 @@ def training_bytes(cfg: Config, *, product: int, layer: int) -> int:
     tokens = (cfg.model.image_size // cfg.model.patch_size) ** 2 + 1
     width, hidden = cfg.model.embed_dim, int(cfg.model.embed_dim * cfg.model.mlp_ratio)
     inputs = layer * tokens * width
-    # Inputs of both norms, both branches, input of GELU; operands of q, k and v, of scores and sums, of the projection
-    # and of both layers of the MLP; attention weights.
+    # Inputs of both norms, both branches, input of GELU; operands of q, k and v, of scores and
+    # sums, of the projection and of both layers of the MLP; attention weights.
     block = layer * tokens * (4 * width + hidden)
     block += product * (tokens * (7 * width + hidden) + cfg.model.num_heads * tokens**2)
     blocks = cfg.model.depth * inputs + block if cfg.train.recompute else cfg.model.depth * block

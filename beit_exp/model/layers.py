@@ -1,4 +1,7 @@
-"""Layers of the network. Parameters are float32 and named as in the official checkpoints (`weight`, `bias`)."""
+"""Layers of the network.
+
+Parameters are float32 and named as in the official checkpoints (`weight`, `bias`).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ def make_parameter(*shape: int, fill: float = 0.0) -> Parameter:
 class Dense(nn.Cell):
     """x @ weight.T + bias over the last axis; `weight` is (out, in)."""
 
-    def __init__(self, width_in: int, width_out: int, operations: Operations, *, has_bias: bool = True) -> None:
+    def __init__(
+        self, width_in: int, width_out: int, operations: Operations, *, has_bias: bool = True
+    ) -> None:
         super().__init__()
         self.weight = make_parameter(width_out, width_in)
         self.bias = make_parameter(width_out) if has_bias else None
@@ -31,7 +36,11 @@ class Dense(nn.Cell):
     def construct(self, x: Tensor) -> Tensor:
         kind = self.precision.product
         rows, weight = cast(ops.reshape(x, (-1, self.width_in)), kind), cast(self.weight, kind)
-        out = self.product(rows, weight) if self.bias is None else self.product(rows, weight, cast(self.bias, kind))
+        out = (
+            self.product(rows, weight)
+            if self.bias is None
+            else self.product(rows, weight, cast(self.bias, kind))
+        )
         return ops.reshape(cast(out, self.precision.activation), (*x.shape[:-1], self.width_out))
 
 
@@ -54,7 +63,9 @@ class LayerNorm(nn.Cell):
 
 
 class PatchProjection(nn.Cell):
-    """A convolution whose stride is its kernel, as one matrix product: on a CPU 200 times as fast as `nn.Conv2d`."""
+    """A convolution whose stride is its kernel, as one matrix product: on a CPU 200 times as fast
+    as `nn.Conv2d`.
+    """
 
     def __init__(self, patch_size: int, width: int, operations: Operations) -> None:
         super().__init__()
@@ -68,12 +79,17 @@ class PatchProjection(nn.Cell):
     def construct(self, images_BCSS: Tensor) -> Tensor:
         side = self.patch_size
         height, width = images_BCSS.shape[2] // side, images_BCSS.shape[3] // side
-        patches = ops.reshape(cast(images_BCSS, self.precision.product), (-1, 3, height, side, width, side))
-        patches = ops.transpose(patches, (0, 2, 4, 1, 3, 5))  # (B, G, G, C, P, P): the weight's own order
+        patches = ops.reshape(
+            cast(images_BCSS, self.precision.product), (-1, 3, height, side, width, side)
+        )
+        # (B, G, G, C, P, P): the weight's own order
+        patches = ops.transpose(patches, (0, 2, 4, 1, 3, 5))
         rows = ops.reshape(patches, (-1, 3 * side * side))
         weight = cast(ops.reshape(self.weight, (self.width, -1)), self.precision.product)
         tokens = self.product(rows, weight, cast(self.bias, self.precision.product))
-        return ops.reshape(cast(tokens, self.precision.activation), (-1, height * width, self.width))
+        return ops.reshape(
+            cast(tokens, self.precision.activation), (-1, height * width, self.width)
+        )
 
 
 class PatchEmbed(nn.Cell):

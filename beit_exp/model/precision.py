@@ -14,7 +14,9 @@ cast = ops.Cast()  # a Tensor's method is several functions to compile
 
 @dataclass(frozen=True)
 class Precision:
-    """Element types of the three kinds of computation; parameters, loss and optimizer stay float32."""
+    """Element types of the three kinds of computation; parameters, loss and optimizer
+    stay float32.
+    """
 
     product: Any  # operands of matrix products
     activation: Any  # what flows from layer to layer
@@ -30,8 +32,9 @@ class Precision:
 def build_precision(level: Literal["O0", "O1", "O2", "O3"], *, half: Any) -> Precision:
     """The policy of an amp level, `half` being the device's half precision.
 
-    O0: float32. O1: products in half precision. O2: activations too. O3: layer norm and softmax too. A device whose
-    half precision is float32 has no faster tensors; its products round their operands to bfloat16, from O1 on.
+    O0: float32. O1: products in half precision. O2: activations too. O3: layer norm and softmax
+    too. A device whose half precision is float32 has no faster tensors; its products round their
+    operands to bfloat16, from O1 on.
     """
     if half is ms.float32 and level != "O0":
         return Precision(ms.float32, ms.float32, ms.float32, rounds_products=True)

@@ -1,7 +1,7 @@
 """Images to visual tokens and back: the discrete VAE of DALL-E, of any width.
 
-Sources: Ramesh et al., Zero-Shot Text-to-Image Generation (arXiv 2102.12092); openai/DALL-E, encoder.py, decoder.py and
-utils.py.
+Sources: Ramesh et al., Zero-Shot Text-to-Image Generation (arXiv 2102.12092); openai/DALL-E,
+encoder.py, decoder.py and utils.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from mindspore import Tensor, nn, ops
 from beit_exp.config.schema import TokenizerConfig
 from beit_exp.randomness import Stream, generator
 
-# B batch · C channels · S image side · G tokens per side, S / 8 · P tokens of an image · V vocabulary
+# B batch · C channels · S image side · G tokens per side, S / 8 · P tokens of an image · V
+# vocabulary
 
 GROUPS = 4
 ENCODER_KERNELS = (3, 3, 3, 1)
@@ -27,7 +28,9 @@ PIXEL_EPS = 0.1
 
 
 def map_pixels(images: Tensor) -> Tensor:
-    """[0, 1] -> [0.1, 0.9]: the logit-Laplace likelihood of the autoencoder needs a distance from both ends."""
+    """[0, 1] -> [0.1, 0.9]: the logit-Laplace likelihood of the autoencoder needs a distance from
+    both ends.
+    """
     return images * (1 - 2 * PIXEL_EPS) + PIXEL_EPS
 
 
@@ -37,16 +40,24 @@ def unmap_pixels(images: Tensor) -> Tensor:
 
 
 def convolution(channels_in: int, channels_out: int, size: int) -> nn.Cell:
-    return nn.Conv2d(channels_in, channels_out, size, pad_mode="pad", padding=size // 2, has_bias=True)
+    return nn.Conv2d(
+        channels_in, channels_out, size, pad_mode="pad", padding=size // 2, has_bias=True
+    )
 
 
 class ResidualBlock(nn.Cell):
-    """x + gain · four convolutions of relu(x); the first path is a 1 x 1 convolution where the width changes."""
+    """x + gain · four convolutions of relu(x); the first path is a 1 x 1 convolution where the
+    width changes.
+    """
 
-    def __init__(self, channels_in: int, channels_out: int, *, kernels: tuple[int, ...], gain: float) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, *, kernels: tuple[int, ...], gain: float
+    ) -> None:
         super().__init__()
         inner = channels_out // 4
-        self.id_path = convolution(channels_in, channels_out, 1) if channels_in != channels_out else None
+        self.id_path = (
+            convolution(channels_in, channels_out, 1) if channels_in != channels_out else None
+        )
         self.conv_1 = convolution(channels_in, inner, kernels[0])
         self.conv_2 = convolution(inner, inner, kernels[1])
         self.conv_3 = convolution(inner, inner, kernels[2])
@@ -61,14 +72,18 @@ class ResidualBlock(nn.Cell):
         return (x if self.id_path is None else self.id_path(x)) + y * self.gain
 
 
-def groups_of_blocks(widths: list[int], *, blocks_per_group: int, kernels: tuple[int, ...]) -> nn.CellList:
+def groups_of_blocks(
+    widths: list[int], *, blocks_per_group: int, kernels: tuple[int, ...]
+) -> nn.CellList:
     """A group of blocks for each step of `widths`, whose first block changes the width."""
     gain = (GROUPS * blocks_per_group) ** -2
     return nn.CellList(
         [
             nn.CellList(
                 [
-                    ResidualBlock(before if block == 0 else after, after, kernels=kernels, gain=gain)
+                    ResidualBlock(
+                        before if block == 0 else after, after, kernels=kernels, gain=gain
+                    )
                     for block in range(blocks_per_group)
                 ]
             )
@@ -84,7 +99,9 @@ class DalleEncoder(nn.Cell):
         super().__init__()
         widths = [hidden, *(hidden * 2**group for group in range(GROUPS))]
         self.input = convolution(3, hidden, 7)
-        self.groups = groups_of_blocks(widths, blocks_per_group=blocks_per_group, kernels=ENCODER_KERNELS)
+        self.groups = groups_of_blocks(
+            widths, blocks_per_group=blocks_per_group, kernels=ENCODER_KERNELS
+        )
         self.pool = nn.MaxPool2d(kernel_size=2, stride=2)
         self.output = convolution(widths[-1], vocabulary, 1)
 
@@ -105,17 +122,25 @@ class Doubling(nn.Cell):
         batch, channels, height, width = x_BCSS.shape
         column = ops.reshape(x_BCSS, (-1, 1))
         wide = ops.reshape(ops.concat((column, column), axis=1), (-1, 2 * width))
-        return ops.reshape(ops.concat((wide, wide), axis=1), (batch, channels, 2 * height, 2 * width))
+        return ops.reshape(
+            ops.concat((wide, wide), axis=1), (batch, channels, 2 * height, 2 * width)
+        )
 
 
 class DalleDecoder(nn.Cell):
-    """(B, V, G, G) shares of the visual tokens -> (B, 6, S, S): μ and ln b of each colour's logit-Laplace law."""
+    """(B, V, G, G) shares of the visual tokens -> (B, 6, S, S): μ and ln b of each colour's
+    logit-Laplace law.
+    """
 
-    def __init__(self, *, input_width: int, hidden: int, blocks_per_group: int, vocabulary: int) -> None:
+    def __init__(
+        self, *, input_width: int, hidden: int, blocks_per_group: int, vocabulary: int
+    ) -> None:
         super().__init__()
         widths = [input_width, *(hidden * 2**group for group in reversed(range(GROUPS)))]
         self.input = convolution(vocabulary, input_width, 1)
-        self.groups = groups_of_blocks(widths, blocks_per_group=blocks_per_group, kernels=DECODER_KERNELS)
+        self.groups = groups_of_blocks(
+            widths, blocks_per_group=blocks_per_group, kernels=DECODER_KERNELS
+        )
         self.double = Doubling()
         self.output = convolution(widths[-1], 6, 1)
 
@@ -130,14 +155,22 @@ class DalleDecoder(nn.Cell):
 
 
 class VisualTokenizer(nn.Cell):
-    """(B, 3, S, S) images in [0, 1] -> (B, P) int32 visual tokens; `decode` goes back where there is a decoder."""
+    """(B, 3, S, S) images in [0, 1] -> (B, P) int32 visual tokens; `decode` goes back where there
+    is a decoder.
+    """
 
     def __init__(self, cfg: TokenizerConfig, *, has_decoder: bool) -> None:
         super().__init__()
-        shape = {"hidden": cfg.hidden, "blocks_per_group": cfg.blocks_per_group, "vocabulary": cfg.vocabulary}
+        shape = {
+            "hidden": cfg.hidden,
+            "blocks_per_group": cfg.blocks_per_group,
+            "vocabulary": cfg.vocabulary,
+        }
         self.vocabulary = cfg.vocabulary
         self.encoder = DalleEncoder(**shape)
-        self.decoder: Any = DalleDecoder(input_width=cfg.decoder_input, **shape) if has_decoder else None
+        self.decoder: Any = (
+            DalleDecoder(input_width=cfg.decoder_input, **shape) if has_decoder else None
+        )
 
     def construct(self, images_BCSS: Tensor) -> Tensor:
         logits_BVGG = self.encoder(map_pixels(images_BCSS))
@@ -165,7 +198,9 @@ def build_tokenizer(cfg: TokenizerConfig, *, has_decoder: bool, seed: int) -> Vi
 
 
 def our_name(official: str) -> str:
-    """The name of an official tensor, `blocks.group_1.block_1.res_path.conv_1.w`, in our encoder or decoder."""
+    """The name of an official tensor, `blocks.group_1.block_1.res_path.conv_1.w`, in our encoder or
+    decoder.
+    """
     name = re.sub(r"^blocks\.(input|output)(\.conv)?\.", r"\1.", official)
     name = re.sub(
         r"^blocks\.group_(\d+)\.block_(\d+)\.(res_path\.)?",

@@ -21,7 +21,9 @@ class Group:
 
 
 def layer_of(name: str, *, depth: int) -> int:
-    """0 for what makes the tokens, i + 1 for block i, depth + 1 for what follows or is shared by the blocks."""
+    """0 for what makes the tokens, i + 1 for block i, depth + 1 for what follows or is shared by
+    the blocks.
+    """
     if name in FIRST_LAYER or name.startswith("patch_embed."):
         return 0
     if name.startswith("blocks."):
@@ -42,12 +44,18 @@ def has_weight_decay(name: str, *, ndim: int) -> bool:
 def make_groups(
     parameters: list[tuple[str, int]], *, depth: int, layer_decay: float, weight_decay: float
 ) -> list[Group]:
-    """Groups that hold every (name, number of dimensions) exactly once, from the lowest layer up."""
+    """Groups that hold every (name, number of dimensions) exactly once, from the lowest
+    layer up.
+    """
     members: dict[tuple[int, bool], list[str]] = {}
     for name, ndim in parameters:
         key = (layer_of(name, depth=depth), has_weight_decay(name, ndim=ndim))
         members.setdefault(key, []).append(name)
     return [
-        Group(lr_scale(names[0], depth=depth, decay=layer_decay), weight_decay if decays else 0.0, tuple(names))
+        Group(
+            lr_scale(names[0], depth=depth, decay=layer_decay),
+            weight_decay if decays else 0.0,
+            tuple(names),
+        )
         for (_, decays), names in sorted(members.items())
     ]

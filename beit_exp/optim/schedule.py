@@ -9,34 +9,45 @@ from beit_exp.config.schema import SchedulerConfig
 from beit_exp.errors import UserError
 
 
-def build_schedule(cfg: SchedulerConfig, *, peak_lr: float, epochs: int, steps_per_epoch: int) -> np.ndarray:
+def build_schedule(
+    cfg: SchedulerConfig, *, peak_lr: float, epochs: int, steps_per_epoch: int
+) -> np.ndarray:
     """(epochs * steps_per_epoch,) float64 learning rates before layer decay.
 
-    Warm-up: W steps, or those of W epochs, evenly from `warmup_lr` to `peak_lr`, both included, as in unilm/beit
-    utils.py, `cosine_scheduler`. Then, with t steps since the warm-up and T from there to the cool-down:
+    Warm-up: W steps, or those of W epochs, evenly from `warmup_lr` to `peak_lr`, both included, as
+    in unilm/beit utils.py, `cosine_scheduler`. Then, with t steps since the warm-up and T from
+    there to the cool-down:
     cosine_lr       min + (peak - min) (1 + cos(π t / T)) / 2
     constant_lr     peak
     exponential_lr  max(min, peak · decay_rate^(epochs since the warm-up / decay_epochs))
     multistep_lr    max(min, peak · decay_rate^(number of milestones passed))
     The last `cooldown_epochs` of `epochs` stay at `min_lr`.
     """
-    warmup_steps = cfg.warmup_length * steps_per_epoch if cfg.warmup_steps is None else cfg.warmup_steps
+    warmup_steps = (
+        cfg.warmup_length * steps_per_epoch if cfg.warmup_steps is None else cfg.warmup_steps
+    )
     total_steps = epochs * steps_per_epoch
     main_steps = total_steps - warmup_steps - cfg.cooldown_epochs * steps_per_epoch
     if main_steps <= 0:
         raise UserError(
-            f"scheduler.warmup_steps = {cfg.warmup_steps}: must be less than the {total_steps} steps of the run, "
+            f"scheduler.warmup_steps = {cfg.warmup_steps}: must be less than the {total_steps} "
+            "steps of the run, "
             "without those of scheduler.cooldown_epochs"
         )
     warmup = np.linspace(cfg.warmup_lr, peak_lr, warmup_steps)
     step = np.arange(main_steps)
     match cfg.name:
         case "cosine_lr":
-            main = cfg.min_lr + 0.5 * (peak_lr - cfg.min_lr) * (1 + np.cos(np.pi * step / main_steps))
+            main = cfg.min_lr + 0.5 * (peak_lr - cfg.min_lr) * (
+                1 + np.cos(np.pi * step / main_steps)
+            )
         case "constant_lr":
             main = np.full(main_steps, peak_lr)
         case "exponential_lr":
-            main = np.maximum(cfg.min_lr, peak_lr * cfg.decay_rate ** (step / (cfg.decay_epochs * steps_per_epoch)))
+            main = np.maximum(
+                cfg.min_lr,
+                peak_lr * cfg.decay_rate ** (step / (cfg.decay_epochs * steps_per_epoch)),
+            )
         case "multistep_lr":
             epoch = (step + warmup_steps) // steps_per_epoch
             passed = np.searchsorted(np.array(cfg.milestones), epoch, side="right")

@@ -1,4 +1,6 @@
-"""Parameter updates by fused operators; what changes from step to step enters as tensors, so nothing recompiles."""
+"""Parameter updates by fused operators; what changes from step to step enters as tensors, so
+nothing recompiles.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,14 @@ from typing_extensions import assert_never
 from beit_exp.config.schema import OptimizerConfig
 from beit_exp.optim.groups import Group, make_groups
 
-# P parameters. `rates_3P` holds, for each parameter, the learning rate, epsilon and weight decay of this step.
+# P parameters. `rates_3P` holds, for each parameter, the learning rate, epsilon and weight decay of
+# this step.
 
 
 class AdamUpdate(nn.Cell):
-    """AdamW, or AdamWeightDecay without bias correction, over MindSpore's fused `AdamWeightDecay` operator."""
+    """AdamW, or AdamWeightDecay without bias correction, over MindSpore's fused `AdamWeightDecay`
+    operator.
+    """
 
     def __init__(self, parameters: list[Parameter], *, beta: list[float]) -> None:
         super().__init__(auto_prefix=False)
@@ -23,7 +28,8 @@ class AdamUpdate(nn.Cell):
         self.beta1, self.beta2 = beta
         self.operator = ops.AdamWeightDecay()
         self.unstack_rows = ops.Unstack(axis=0)
-        self.map = ops.HyperMap()  # over all parameters: a loop takes the compiler ten times as long
+        # Over all parameters: a loop takes the compiler ten times as long
+        self.map = ops.HyperMap()
 
     def construct(self, gradients: tuple[Tensor, ...], rates_3P: Tensor) -> None:
         lr_P, eps_P, decay_P = self.unstack_rows(rates_3P)
@@ -40,7 +46,9 @@ class AdamUpdate(nn.Cell):
         decay: Tensor,
         gradient: Tensor,
     ) -> Tensor:
-        return self.operator(parameter, moment1, moment2, lr, self.beta1, self.beta2, eps, decay, gradient)
+        return self.operator(
+            parameter, moment1, moment2, lr, self.beta1, self.beta2, eps, decay, gradient
+        )
 
     def state(self) -> list[Parameter]:
         return [*self.moments1, *self.moments2]
@@ -63,7 +71,9 @@ class MomentumUpdate(nn.Cell):
         rates = self.unstack_rows(lr_P), self.unstack_rows(decay_P)
         self.map(self.change, self.parameters, self.velocities, *rates, gradients)
 
-    def change(self, parameter: Parameter, velocity: Parameter, lr: Tensor, decay: Tensor, gradient: Tensor) -> Tensor:
+    def change(
+        self, parameter: Parameter, velocity: Parameter, lr: Tensor, decay: Tensor, gradient: Tensor
+    ) -> Tensor:
         return self.operator(parameter, velocity, lr, gradient + decay * parameter, self.momentum)
 
     def state(self) -> list[Parameter]:
@@ -94,10 +104,12 @@ class Optimizer:
                 assert_never(cfg.name)
 
     def rates(self, lr: float, *, updates_done: int) -> np.ndarray:
-        """(3, P) float32 learning rate, epsilon and weight decay of each parameter at the next update.
+        """(3, P) float32 learning rate, epsilon and weight decay of each parameter at the next
+        update.
 
-        AdamW is w ← w (1 - lr·wd) - lr/c₁ · m / (√v/c₂ + eps), with c₁ = 1 - β₁ᵗ and c₂ = √(1 - β₂ᵗ); the fused
-        operator computes w ← w - lr' (m / (√v + eps') + wd' w), so lr' = lr·c₂/c₁, eps' = eps·c₂, wd' = wd·c₁/c₂.
+        AdamW is w ← w (1 - lr·wd) - lr/c₁ · m / (√v/c₂ + eps), with c₁ = 1 - β₁ᵗ and c₂ = √(1 -
+        β₂ᵗ); the fused operator computes w ← w - lr' (m / (√v + eps') + wd' w), so lr' = lr·c₂/c₁,
+        eps' = eps·c₂, wd' = wd·c₁/c₂.
         """
         c1 = c2 = 1.0
         if self.cfg.name == "adamw":
@@ -119,7 +131,9 @@ def build_optimizer(cfg: OptimizerConfig, network: nn.Cell, *, depth: int) -> Op
 def _zeros_like(parameters: list[Parameter], prefix: str) -> ParameterTuple:
     return ParameterTuple(
         [
-            Parameter(Tensor(np.zeros(parameter.shape, np.float32)), name=f"{prefix}/{parameter.name}")
+            Parameter(
+                Tensor(np.zeros(parameter.shape, np.float32)), name=f"{prefix}/{parameter.name}"
+            )
             for parameter in parameters
         ]
     )

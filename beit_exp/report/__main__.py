@@ -2,7 +2,8 @@
 
 python -m beit_exp.report RUN_OR_SWEEP ...                    a table, and a page with pictures
 python -m beit_exp.report --store URI RUN_ID_OR_EXPERIMENT    the same from an MLflow store
-python -m beit_exp.report sync RUN_DIR ...                    send what metrics.jsonl has and the store lacks
+python -m beit_exp.report sync RUN_DIR ...                    send what metrics.jsonl has and the
+store lacks
 """
 
 from __future__ import annotations
@@ -31,14 +32,28 @@ def main(arguments: list[str]) -> int:
 def compare(arguments: list[str]) -> int:
     """Print the table of some runs and write their page."""
     parser = argparse.ArgumentParser(
-        prog="python -m beit_exp.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m beit_exp.report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("places", nargs="+", metavar="RUN_OR_SWEEP", help="directories; ids or names with --store")
-    parser.add_argument("--store", metavar="URI", help="read from this MLflow store instead of directories")
-    parser.add_argument("--output", type=Path, help="folder of the report (default: report, inside a single directory)")
+    parser.add_argument(
+        "places", nargs="+", metavar="RUN_OR_SWEEP", help="directories; ids or names with --store"
+    )
+    parser.add_argument(
+        "--store", metavar="URI", help="read from this MLflow store instead of directories"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder of the report (default: report, inside a single directory)",
+    )
     options = parser.parse_args(arguments)
     places, uri = options.places, options.store
-    runs = [run for place in places for run in (read_store(uri, place) if uri else read_place(Path(place)))]
+    runs = [
+        run
+        for place in places
+        for run in (read_store(uri, place) if uri else read_place(Path(place)))
+    ]
     is_one_directory = len(places) == 1 and not options.store
     output = options.output or (Path(places[0]) / "report" if is_one_directory else Path("report"))
     print(as_text(*table(runs)))
@@ -57,7 +72,9 @@ def send(arguments: list[str]) -> int:
         except UserError:
             raise
         except Exception as error:  # a store may raise anything; it is dead again
-            raise UserError(f"{run_dir}: the tracking store failed ({reason(error)}); try again later") from error
+            raise UserError(
+                f"{run_dir}: the tracking store failed ({reason(error)}); try again later"
+            ) from error
     return 0
 
 

@@ -25,7 +25,11 @@ def plot_outcomes(outcomes: Outcomes, images: ImageList, folder: Path) -> None:
         f"{100 * outcomes.probability[number]:.0f} %"
         for number in worst
     ]
-    heading = "most wrong validation images: class > predicted" if len(worst) else "no validation image is wrong"
+    heading = (
+        "most wrong validation images: class > predicted"
+        if len(worst)
+        else "no validation image is wrong"
+    )
     pictures = [thumbnail(images.paths[number]) for number in worst]
     draw_sheet(pictures, folder / "mistakes.png", titles=titles, heading=heading)
 

@@ -26,15 +26,19 @@ TITLES = {
     "batch": "An augmented batch as the network sees it, of the best run",
 }
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse } td, th { padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: left }
+body { font: 15px/1.5 system-ui, sans-serif; color: #222 }
+body { max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse }
+td, th { padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: left }
 td.number { text-align: right; font-variant-numeric: tabular-nums } tr.best { background: #eef6ee }
 img { max-width: 100% } h2 { margin-top: 2.5rem }
 """
 
 
 def table(runs: list[Run]) -> tuple[list[str], list[list[Any]]]:
-    """Headings and a row a run, the best first: what differs, the best result and its epoch, speed, time, status."""
+    """Headings and a row a run, the best first: what differs, the best result and its epoch, speed,
+    time, status.
+    """
     keys = differing_keys(runs)
     objective = runs[0].objective
     header = ["run", *keys, f"best {objective}", "epoch", "images/s", "time", "status"]
@@ -42,7 +46,11 @@ def table(runs: list[Run]) -> tuple[list[str], list[list[Any]]]:
     for run in ranked(runs):
         best, epoch = run.best or (None, None)
         values = [run.settings.get(key, "") for key in keys]
-        speed = None if run.images_per_s is None else round(run.images_per_s, 1 if run.images_per_s < 100 else None)
+        speed = (
+            None
+            if run.images_per_s is None
+            else round(run.images_per_s, 1 if run.images_per_s < 100 else None)
+        )
         rows.append([run.name, *values, best, epoch, speed, duration(run.elapsed_s), run.status])
     return header, rows
 
@@ -52,7 +60,8 @@ def as_text(header: list[str], rows: list[list[Any]]) -> str:
     lines = [header, *([cell(value) for value in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
     )
 
 
@@ -78,7 +87,9 @@ def duration(seconds: float | None) -> str | None:
 
 
 def write_report(runs: list[Run], folder: Path, *, title: str) -> Path:
-    """Write table.csv, PNGs and report.html, which needs no other file, into a folder; returns the page's path."""
+    """Write table.csv, PNGs and report.html, which needs no other file, into a folder; returns the
+    page's path.
+    """
     header, rows = table(runs)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
@@ -88,13 +99,21 @@ def write_report(runs: list[Run], folder: Path, *, title: str) -> Path:
         write_atomically(folder / f"{name}.png", picture)
     with_records = [run for run in ranking if run.records]
     if with_records:
-        plot_curves({run.name: run.records for run in with_records[:SHOWN_CURVES]}, folder / "curves.png")
+        plot_curves(
+            {run.name: run.records for run in with_records[:SHOWN_CURVES]}, folder / "curves.png"
+        )
     scored = [(run, run.best[0]) for run in ranking if run.best is not None]
     keys = differing_keys([run for run, _ in scored])
     if len(scored) > 1 and len(keys) in (1, 2):
         values = [tuple(run.settings.get(key) for key in keys) for run, _ in scored]
         scores = [score for _, score in scored]
-        plot_response(keys, values, scores, score=f"best {scored[0][0].objective}", path=folder / "response.png")
+        plot_response(
+            keys,
+            values,
+            scores,
+            score=f"best {scored[0][0].objective}",
+            path=folder / "response.png",
+        )
     page = folder / "report.html"
     pictures = {name: folder / f"{name}.png" for name in TITLES}
     shown = {name: path.read_bytes() for name, path in pictures.items() if path.exists()}
@@ -102,20 +121,26 @@ def write_report(runs: list[Run], folder: Path, *, title: str) -> Path:
     return page
 
 
-def as_html(header: list[str], rows: list[list[Any]], pictures: dict[str, bytes], *, title: str) -> str:
+def table_cell(value: Any) -> str:
+    kind = " class=number" if isinstance(value, int | float) else ""
+    return f"<td{kind}>{html.escape(cell(value))}</td>"
+
+
+def figure(title: str, png: bytes) -> str:
+    source = f"data:image/png;base64,{b64encode(png).decode()}"
+    return f'<h2>{title}</h2><img alt="{title}" src="{source}">'
+
+
+def as_html(
+    header: list[str], rows: list[list[Any]], pictures: dict[str, bytes], *, title: str
+) -> str:
     """One self-contained page."""
     heads = "".join(f"<th>{html.escape(name)}</th>" for name in header)
     lines = []
     for place, row in enumerate(rows):
-        cells = "".join(
-            f"<td{' class=number' if isinstance(value, int | float) else ''}>{html.escape(cell(value))}</td>"
-            for value in row
-        )
+        cells = "".join(map(table_cell, row))
         lines.append(f"<tr{' class=best' if place == 0 else ''}>{cells}</tr>")
-    figures = "".join(
-        f'<h2>{TITLES[name]}</h2><img alt="{TITLES[name]}" src="data:image/png;base64,{b64encode(data).decode()}">'
-        for name, data in pictures.items()
-    )
+    figures = "".join(figure(TITLES[name], data) for name, data in pictures.items())
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
     body = f"<h1>{html.escape(title)}</h1><table><tr>{heads}</tr>{''.join(lines)}</table>{figures}"
     return f'<!doctype html><html lang="en">{head}{body}</html>'

@@ -21,13 +21,20 @@ THIRD_CURVES = (  # the first that a run measures
 HIDDEN_COLOR = 0.5
 
 
-def plot_schedule(schedule: np.ndarray, groups: list[Group], *, steps_per_epoch: int, path: Path) -> None:
+def plot_schedule(
+    schedule: np.ndarray, groups: list[Group], *, steps_per_epoch: int, path: Path
+) -> None:
     """The learning rate of every layer over the epochs."""
     figure, axes = _new_figure()
     epochs = np.arange(len(schedule)) / steps_per_epoch
     scales = sorted({group.lr_scale for group in groups})
     for scale in scales:
-        axes.plot(epochs, schedule * scale, color=_shade(scales.index(scale), len(scales)), label=f"x {scale:.3g}")
+        axes.plot(
+            epochs,
+            schedule * scale,
+            color=_shade(scales.index(scale), len(scales)),
+            label=f"x {scale:.3g}",
+        )
     axes.set(xlabel="epoch", ylabel="learning rate", title="learning rate per layer group")
     if len(scales) > 1:
         axes.legend(fontsize="x-small", ncols=2)
@@ -35,16 +42,22 @@ def plot_schedule(schedule: np.ndarray, groups: list[Group], *, steps_per_epoch:
 
 
 def plot_curves(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """Training loss, validation loss and what else the validation measures over the epochs, a colour a run."""
+    """Training loss, validation loss and what else the validation measures over the epochs, a
+    colour a run.
+    """
     measured = {name for records in runs.values() for record in records for name in record}
-    third, title, unit = next((entry for entry in THIRD_CURVES if entry[0] in measured), THIRD_CURVES[0])
+    third, title, unit = next(
+        (entry for entry in THIRD_CURVES if entry[0] in measured), THIRD_CURVES[0]
+    )
     figure, axes = _new_figure(columns=3, width=12)
     for (name, records), color in zip(runs.items(), _colors(len(runs)), strict=True):
         for part, metric in zip(axes, ("train/loss", "val/loss", third), strict=True):
             marker = None if metric.startswith("train") else "."
             part.plot(*_series(records, metric), color=color, label=name, marker=marker)
         if len(runs) == 1 and third == "val/top1":
-            axes[2].plot(*_series(records, "val/top5"), color=color, label="val/top5", linestyle="dotted")
+            axes[2].plot(
+                *_series(records, "val/top5"), color=color, label="val/top5", linestyle="dotted"
+            )
     for part, (heading, label) in zip(
         axes, (("training loss", "loss"), ("validation loss", "loss"), (title, unit)), strict=True
     ):
@@ -68,7 +81,9 @@ def plot_response(
         (places, names), (others, other_names) = columns
         drawn = axes.scatter(places, others, c=scores, s=400, marker="s", cmap="viridis")
         for x, y, value in zip(places, others, scores, strict=True):
-            axes.annotate(f"{value:.4g}", (x, y), ha="center", va="center", fontsize="x-small", color="white")
+            axes.annotate(
+                f"{value:.4g}", (x, y), ha="center", va="center", fontsize="x-small", color="white"
+            )
         figure.colorbar(drawn, label=score)
         axes.set(ylabel=keys[1])
         _scale(axes, "y", others, other_names)
@@ -81,8 +96,12 @@ def plot_response(
 def plot_rows(rows: dict[str, np.ndarray], path: Path) -> None:
     """Images (B, 3, S, S) in [0, 1] under each other, a column an image and a titled row a kind."""
     count = min(8, *(len(images) for images in rows.values()))
-    figure, axes = _new_figure(columns=count, rows=len(rows), width=1.3 * count + 0.6, height=1.5 * len(rows))
-    for line, (title, images) in zip(np.reshape(axes, (len(rows), count)), rows.items(), strict=True):
+    figure, axes = _new_figure(
+        columns=count, rows=len(rows), width=1.3 * count + 0.6, height=1.5 * len(rows)
+    )
+    for line, (title, images) in zip(
+        np.reshape(axes, (len(rows), count)), rows.items(), strict=True
+    ):
         for part, image in zip(line, images, strict=False):
             part.set_xticks([])
             part.set_yticks([])
@@ -99,7 +118,10 @@ def hide(images: np.ndarray, hidden: np.ndarray) -> np.ndarray:
 
 
 def plot_attention(images: np.ndarray, maps: np.ndarray, titles: list[str], path: Path) -> None:
-    """(B, 3, S, S) images in [0, 1], and under each where the network looks: (B, G, G), the more the brighter."""
+    """(B, 3, S, S) images in [0, 1], and under each where the network looks:
+
+    (B, G, G), the more the brighter.
+    """
     count = len(images)
     figure, axes = _new_figure(columns=count, rows=2, width=1.8 * count + 0.4, height=4.0)
     above, below = np.reshape(axes, (2, count))
@@ -116,9 +138,13 @@ def plot_attention(images: np.ndarray, maps: np.ndarray, titles: list[str], path
 
 
 def plot_position_bias(bias: dict[str, np.ndarray], path: Path) -> None:
-    """For some blocks, (H, G, G): how much each head of the middle patch favours the others, by their place."""
+    """For some blocks, (H, G, G): how much each head of the middle patch favours the others, by
+    their place.
+    """
     heads = min(12, *(len(maps) for maps in bias.values()))
-    figure, axes = _new_figure(columns=heads, rows=len(bias), width=1.1 * heads + 1, height=1.3 * len(bias) + 0.6)
+    figure, axes = _new_figure(
+        columns=heads, rows=len(bias), width=1.1 * heads + 1, height=1.3 * len(bias) + 0.6
+    )
     lines = np.reshape(axes, (len(bias), heads))
     for line, (title, maps) in zip(lines, bias.items(), strict=True):
         limit = max(1e-6, float(np.abs(maps).max()))
@@ -129,7 +155,9 @@ def plot_position_bias(bias: dict[str, np.ndarray], path: Path) -> None:
             part.set_yticks([])
     for head, part in enumerate(lines[0], start=1):
         part.set_title(f"head {head}", fontsize="x-small")
-    figure.suptitle("relative position bias of the middle patch: red attracts, blue repels", fontsize="small")
+    figure.suptitle(
+        "relative position bias of the middle patch: red attracts, blue repels", fontsize="small"
+    )
     _save(figure, path)
 
 
@@ -146,21 +174,35 @@ def plot_usage(counts: np.ndarray, path: Path) -> None:
     _save(figure, path)
 
 
-def plot_confusion(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str], path: Path) -> None:
-    """Which classes are taken for which: a matrix or, of many classes, the most frequent confusions."""
+def plot_confusion(
+    labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str], path: Path
+) -> None:
+    """Which classes are taken for which: a matrix or, of many classes, the most frequent
+    confusions.
+    """
     matrix = np.zeros((len(classes), len(classes)), int)
     np.add.at(matrix, (labels, predicted), 1)
     if len(classes) > MANY_CLASSES:
         _plot_confusions(matrix, classes, path)
         return
     figure, axes = _new_figure(height=6.4)
-    axes.imshow(matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True)), cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(
+        matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True)), cmap="Blues", vmin=0, vmax=1
+    )
     ticks = np.arange(len(classes))
     axes.set_xticks(ticks, classes, rotation=90, fontsize="x-small")
     axes.set_yticks(ticks, classes, fontsize="x-small")
     for row, column in zip(*np.nonzero(matrix), strict=True):
         color = "white" if 2 * matrix[row, column] > matrix[row].sum() else "black"
-        axes.text(column, row, matrix[row, column], ha="center", va="center", fontsize="xx-small", color=color)
+        axes.text(
+            column,
+            row,
+            matrix[row, column],
+            ha="center",
+            va="center",
+            fontsize="xx-small",
+            color=color,
+        )
     axes.set(xlabel="predicted", ylabel="class", title="confusion matrix of the validation images")
     _save(figure, path)
 
@@ -198,8 +240,11 @@ def _series(records: list[dict[str, Any]], name: str) -> tuple[list[float], list
     return [record["epoch"] for record in having], [record[name] for record in having]
 
 
-def _new_figure(*, columns: int = 1, rows: int = 1, width: float = 6.4, height: float | None = None) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure  # half a second to import; no pyplot, so no display and no global state
+def _new_figure(
+    *, columns: int = 1, rows: int = 1, width: float = 6.4, height: float | None = None
+) -> tuple[Any, Any]:
+    # Half a second to import; no pyplot, so no display and no global state
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, max(4.0, height or 1.3 * rows)))
     figure.set_layout_engine("constrained")
@@ -207,7 +252,11 @@ def _new_figure(*, columns: int = 1, rows: int = 1, width: float = 6.4, height: 
 
 
 def _colors(count: int) -> list[Any]:
-    return [f"C{number}" for number in range(count)] if count <= 10 else [_shade(n, count) for n in range(count)]
+    return (
+        [f"C{number}" for number in range(count)]
+        if count <= 10
+        else [_shade(n, count) for n in range(count)]
+    )
 
 
 def _shade(index: int, count: int) -> Any:

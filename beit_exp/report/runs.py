@@ -17,7 +17,8 @@ from beit_exp.tracking.records import read_records
 
 FAILED_FILE = "failed.json"  # left by the launcher: exit status and message
 PICTURES = ("schedule", "batch", "confusion", "mistakes")
-SILENT = ("tracking.", "hardware.num_parallel_workers", "hardware.master_", "allow_changes")  # change no result
+# Change no result
+SILENT = ("tracking.", "hardware.num_parallel_workers", "hardware.master_", "allow_changes")
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,19 @@ class Run:
     @property
     def best(self) -> tuple[float, float] | None:
         """Best value of the objective and its epoch; None if nothing was evaluated."""
-        found = [(record[self.objective], record["epoch"]) for record in self.records if self.objective in record]
+        found = [
+            (record[self.objective], record["epoch"])
+            for record in self.records
+            if self.objective in record
+        ]
         found = [(value, epoch) for value, epoch in found if value == value]
         if not found:
             return None
-        return min(found) if is_lower_better(self.objective) else max(found, key=lambda pair: (pair[0], -pair[1]))
+        return (
+            min(found)
+            if is_lower_better(self.objective)
+            else max(found, key=lambda pair: (pair[0], -pair[1]))
+        )
 
     @property
     def images_per_s(self) -> float | None:
@@ -81,7 +90,9 @@ def differing_keys(runs: list[Run]) -> list[str]:
     keys = dict.fromkeys(key for run in runs for key in run.settings)
     known = [run.settings for run in runs if run.settings]
     return [
-        key for key in keys if not key.startswith(SILENT) and len({repr(settings.get(key)) for settings in known}) > 1
+        key
+        for key in keys
+        if not key.startswith(SILENT) and len({repr(settings.get(key)) for settings in known}) > 1
     ]
 
 
@@ -89,9 +100,16 @@ def read_place(place: Path) -> list[Run]:
     """The run of a run directory, or every run of a sweep's."""
     folders = [place]
     if not is_run_directory(place):
-        folders = sorted(folder for folder in place.iterdir() if is_run_directory(folder)) if place.is_dir() else []
+        folders = (
+            sorted(folder for folder in place.iterdir() if is_run_directory(folder))
+            if place.is_dir()
+            else []
+        )
     if not folders:
-        raise UserError(f"{place} is neither a run directory (config.yaml is missing) nor the directory of a sweep")
+        raise UserError(
+            f"{place} is neither a run directory (config.yaml is missing) nor the directory of a "
+            "sweep"
+        )
     return [read_directory(folder) for folder in folders]
 
 
@@ -107,7 +125,9 @@ def read_directory(folder: Path) -> Run:
     return Run(
         name=folder.name,
         status=status_of(folder),
-        settings=flatten(load_config(folder / "config.yaml")) if (folder / "config.yaml").exists() else {},
+        settings=flatten(load_config(folder / "config.yaml"))
+        if (folder / "config.yaml").exists()
+        else {},
         records=read_records(path) if path.exists() else [],
         pictures={name: path.read_bytes() for name, path in plots.items() if path.exists()},
         run_id=json.loads(tracked.read_text())["run_id"] if tracked.exists() else None,
@@ -123,7 +143,9 @@ def status_of(folder: Path) -> str:
 
 
 def read_store(uri: str, name: str) -> list[Run]:
-    """From an MLflow store: a run by its id, a sweep by its parent's id, or an experiment by its name."""
+    """From an MLflow store: a run by its id, a sweep by its parent's id, or an experiment by its
+    name.
+    """
     found = mlflow_read.find_runs(uri, name)
     if not found:
         raise UserError(f"the tracking store {uri} has no run and no experiment {name!r}")
@@ -133,7 +155,9 @@ def read_store(uri: str, name: str) -> list[Run]:
             status=run.status.lower(),
             settings={key: read_value(text) for key, text in run.params.items()},
             records=run.records,
-            pictures=mlflow_read.read_artifacts(uri, run.run_id, {name: f"plots/{name}.png" for name in PICTURES}),
+            pictures=mlflow_read.read_artifacts(
+                uri, run.run_id, {name: f"plots/{name}.png" for name in PICTURES}
+            ),
             run_id=run.run_id,
         )
         for run in found

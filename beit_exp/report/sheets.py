@@ -1,4 +1,6 @@
-"""Sheets of pictures side by side, as PNG files: by Pillow alone, in a tenth of the time that plots of them take."""
+"""Sheets of pictures side by side, as PNG files: by Pillow alone, in a tenth of the time that plots
+of them take.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,18 @@ BATCH_SHOWN = 32
 def draw_batch(images: np.ndarray, *, mean: list[float], std: list[float], path: Path) -> None:
     """(B, 3, S, S) normalised images, as the network sees them."""
     pixels = images[:BATCH_SHOWN].transpose(0, 2, 3, 1) * np.array(std) + np.array(mean)
-    draw_sheet([Image.fromarray(picture) for picture in (255 * np.clip(pixels, 0, 1)).round().astype(np.uint8)], path)
+    draw_sheet(
+        [
+            Image.fromarray(picture)
+            for picture in (255 * np.clip(pixels, 0, 1)).round().astype(np.uint8)
+        ],
+        path,
+    )
 
 
-def draw_sheet(images: list[Image.Image], path: Path, *, titles: Sequence[str] = (), heading: str = "") -> None:
+def draw_sheet(
+    images: list[Image.Image], path: Path, *, titles: Sequence[str] = (), heading: str = ""
+) -> None:
     """Pictures in rows, each under its title, all under a heading."""
     rows = -(-len(images) // COLUMNS)
     top, line = LINE + GAP if heading else 0, LINE if titles else 0
@@ -42,7 +52,10 @@ def draw_sheet(images: list[Image.Image], path: Path, *, titles: Sequence[str] =
                 title = title[:-1]
             pen.text((left, upper), title, fill="black", font=font)
         picture = fitted(image)
-        sheet.paste(picture, (left + (CELL - picture.width) // 2, upper + line + (CELL - picture.height) // 2))
+        sheet.paste(
+            picture,
+            (left + (CELL - picture.width) // 2, upper + line + (CELL - picture.height) // 2),
+        )
     with replacing(path) as temporary:
         sheet.save(temporary, format="png")
 

@@ -10,13 +10,23 @@ from beit_exp.report.runs import images_per_s
 
 
 def summary(
-    metrics: dict[str, float], records: list[dict[str, Any]], *, run_dir: Path, uri: str, following: tuple[str, ...]
+    metrics: dict[str, float],
+    records: list[dict[str, Any]],
+    *,
+    run_dir: Path,
+    uri: str,
+    following: tuple[str, ...],
 ) -> str:
-    """The result, beside the best on the way; where it is, and the `following` lines: what to do next."""
+    """The result, beside the best on the way; where it is, and the `following` lines: what to do
+    next.
+    """
     names = [name for name in metrics if name.startswith("val/")]
     best_epoch = metrics.get("best/epoch", 0.0)
     lines = [f"{'result':10}{'last':>10}{f'epoch {best_epoch:g} (best)':>20}"]
-    lines += [f"{name:10}{metrics[name]:10.4f}{metrics.get(f'best/{name}', metrics[name]):20.4f}" for name in names]
+    lines += [
+        f"{name:10}{metrics[name]:10.4f}{metrics.get(f'best/{name}', metrics[name]):20.4f}"
+        for name in names
+    ]
     if (speed := images_per_s(records)) is not None:
         elapsed = duration(records[-1]["time"] - records[0]["time"])
         lines.append(f"{'time':10}{elapsed:>10}{f'{speed:.0f} images/s':>20}")

@@ -1,6 +1,7 @@
 """Object storage: `s3://` and `obs://` data, weights and checkpoint copies, through fsspec.
 
-What is read is copied once per node, by the first process that asks, while the others wait at a lock.
+What is read is copied once per node, by the first process that asks, while the others wait at a
+lock.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def is_remote(place: str) -> bool:
 
 
 def local_copy(place: str) -> str:
-    """The path of a setting's folder or file on this machine; a remote one is copied into the cache first.
+    """The path of a setting's folder or file on this machine; a remote one is copied into the cache
+    first.
 
     The cache is `BEIT_EXP_CACHE`, else ~/.cache/beit_exp. A copy counts only once it is complete.
     """
@@ -51,11 +53,16 @@ def local_copy(place: str) -> str:
 
 
 def open_store(place: str) -> Any:
-    """The fsspec file system of a place. OBS speaks S3's protocol at the endpoint that AWS_ENDPOINT_URL names."""
+    """The fsspec file system of a place.
+
+    OBS speaks S3's protocol at the endpoint that AWS_ENDPOINT_URL names.
+    """
     try:
         import s3fs
     except ImportError as error:
-        raise UserError(f"{place}: object storage needs an extra: pip install -e '.[s3]'") from error
+        raise UserError(
+            f"{place}: object storage needs an extra: pip install -e '.[s3]'"
+        ) from error
     return s3fs.S3FileSystem(
         config_kwargs={"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 3}},
         skip_instance_cache=True,
@@ -79,7 +86,9 @@ def _download(place: str, target: Path) -> None:
 
 @contextmanager
 def mirroring(url: str | None) -> Iterator[Mirror]:
-    """Copies of checkpoints at `url`, made in the background; at the end, what is under way is waited for."""
+    """Copies of checkpoints at `url`, made in the background; at the end, what is under way is
+    waited for.
+    """
     mirror = Mirror(url)
     try:
         yield mirror
@@ -88,7 +97,10 @@ def mirroring(url: str | None) -> Iterator[Mirror]:
 
 
 class Mirror:
-    """Uploads files in a thread. A store that fails costs a warning: the files are on disk in any case."""
+    """Uploads files in a thread.
+
+    A store that fails costs a warning: the files are on disk in any case.
+    """
 
     def __init__(self, url: str | None) -> None:
         self.url = url
@@ -114,4 +126,9 @@ class Mirror:
             try:
                 open_store(target).put(str(path), target.partition("://")[2])
             except Exception as error:  # whatever the store raises must not reach the training
-                logger.warning("%s was not copied to %s (%s); it is kept on disk", path, target, type(error).__name__)
+                logger.warning(
+                    "%s was not copied to %s (%s); it is kept on disk",
+                    path,
+                    target,
+                    type(error).__name__,
+                )

@@ -1,4 +1,6 @@
-"""How fast this machine trains, infers and reads images with these settings, and what it could do at most."""
+"""How fast this machine trains, infers and reads images with these settings, and what it could do
+at most.
+"""
 
 from __future__ import annotations
 
@@ -44,9 +46,11 @@ Seconds = dict[str, list[float]]  # part -> what each repeat took
 
 
 def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metrics:
-    """-> `benchmark/...` metrics of the parts asked for: medians over `benchmark.repeats`, after a warm-up.
+    """-> `benchmark/...` metrics of the parts asked for: medians over `benchmark.repeats`, after a
+    warm-up.
 
-    `benchmark.json` holds every repeat. The part `step` comes first, so that the peak memory is that of training.
+    `benchmark.json` holds every repeat. The part `step` comes first, so that the peak memory is
+    that of training.
     """
     wanted, repeats = cfg.benchmark.parts, cfg.benchmark.repeats
     setup = build(cfg, runtime)
@@ -66,18 +70,24 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
             warm_up=1 + cfg.benchmark.warm_up,
             repeats=repeats,
         )
-        found["inference_images_per_s"] = runtime.size * batch_size / statistics.median(seconds["inference"])
+        found["inference_images_per_s"] = (
+            runtime.size * batch_size / statistics.median(seconds["inference"])
+        )
     if "train_data" in wanted:
         batches = cfg.benchmark.data_batches
         seconds["train_data"] = timed(
-            lambda: exhaust(train_batches(setup.stream, cfg, first=0, last=batches)), warm_up=1, repeats=repeats
+            lambda: exhaust(train_batches(setup.stream, cfg, first=0, last=batches)),
+            warm_up=1,
+            repeats=repeats,
         )
         images_read = batches * batch_size * runtime.size
         found["train_data_images_per_s"] = images_read / statistics.median(seconds["train_data"])
     if "eval_data" in wanted:
         val_images = open_split(cfg.dataset, "val")
         seconds["eval_data"] = timed(
-            lambda: exhaust(eval_batches(val_images, cfg, setup.stream.shard)), warm_up=1, repeats=repeats
+            lambda: exhaust(eval_batches(val_images, cfg, setup.stream.shard)),
+            warm_up=1,
+            repeats=repeats,
         )
         found["eval_data_images_per_s"] = len(val_images) / statistics.median(seconds["eval_data"])
     if "step" in wanted or "inference" in wanted:
@@ -107,8 +117,10 @@ def check_steps(cfg: Config, setup: Finetuning) -> None:
     needed = 2 * (1 + cfg.benchmark.warm_up + cfg.benchmark.repeats)
     if needed > len(setup.trainer.schedule):
         raise UserError(
-            f"benchmark.repeats = {cfg.benchmark.repeats}: {needed} training steps are taken, but train.epochs = "
-            f"{cfg.train.epochs} on these images are {len(setup.trainer.schedule)}; raise train.epochs"
+            f"benchmark.repeats = {cfg.benchmark.repeats}: {needed} training steps are taken, "
+            "but train.epochs = "
+            f"{cfg.train.epochs} on these images are {len(setup.trainer.schedule)}; raise "
+            "train.epochs"
         )
 
 
@@ -120,7 +132,9 @@ def measure_step(cfg: Config, runtime: Runtime, setup: Finetuning, seconds: Seco
     first_s = time.perf_counter() - started
     since_start = time.time() - psutil.Process().create_time()
     seconds["step"] = timed(
-        lambda: setup.trainer(micro_batches), warm_up=cfg.benchmark.warm_up, repeats=cfg.benchmark.repeats
+        lambda: setup.trainer(micro_batches),
+        warm_up=cfg.benchmark.warm_up,
+        repeats=cfg.benchmark.repeats,
     )
     step_s = statistics.median(seconds["step"])
     return {
@@ -134,7 +148,9 @@ def measure_step(cfg: Config, runtime: Runtime, setup: Finetuning, seconds: Seco
 
 
 def measure_training(cfg: Config, setup: Finetuning, seconds: Seconds) -> Metrics:
-    """Steps on the batches that the input pipeline makes meanwhile, and the share of time spent waiting for them."""
+    """Steps on the batches that the input pipeline makes meanwhile, and the share of time spent
+    waiting for them.
+    """
     first = setup.trainer.step
     ready = first + 1 + cfg.benchmark.warm_up  # compiled, and the pipeline full
     waits, totals = [], []
@@ -160,7 +176,10 @@ def shares_of_peak(cfg: Config, runtime: Runtime, found: Metrics, *, step_images
     precision = build_precision(cfg.hardware.amp_level, half=runtime.half)
     peak = product_flops_per_s(precision, repeats=cfg.benchmark.repeats)
     forward = forward_flops(cfg.model, num_classes=cfg.dataset.num_classes)
-    shares: Metrics = {"forward_gflops_per_image": forward / 1e9, "product_peak_gflops_per_s": peak / 1e9}
+    shares: Metrics = {
+        "forward_gflops_per_image": forward / 1e9,
+        "product_peak_gflops_per_s": peak / 1e9,
+    }
     if "step_s" in found:
         speed = (1 + BACKWARD_FLOPS) * forward * step_images / found["step_s"]
         shares |= {"step_gflops_per_s": speed / 1e9, "step_percent_of_peak": 100 * speed / peak}
@@ -178,7 +197,9 @@ def product_flops_per_s(precision: Precision, *, repeats: int) -> float:
     product = Operations(precision).product_without_bias
     best = 0.0
     for side in PRODUCT_SIDES:
-        numbers = np.random.default_rng(0).standard_normal((side, side), dtype=np.float32) / side**0.5
+        numbers = (
+            np.random.default_rng(0).standard_normal((side, side), dtype=np.float32) / side**0.5
+        )
         left = Tensor(numbers).astype(precision.product)
 
         def multiply(left: Tensor = left) -> None:
@@ -199,13 +220,17 @@ def peak_memory_gb(runtime: Runtime) -> float:
     if runtime.device_target == "Ascend":
         return ms.runtime.max_memory_allocated() / 1e9
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9  # bytes there, KiB on Linux
+    # Bytes there, KiB on Linux
+    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9
 
 
 def computed_memory_gb(cfg: Config, runtime: Runtime) -> float:
     """What training must hold at least, to compare with the peak."""
     precision = build_precision(cfg.hardware.amp_level, half=runtime.half)
-    product, layer = (FLOAT32 if kind is ms.float32 else FLOAT16 for kind in (precision.product, precision.activation))
+    product, layer = (
+        FLOAT32 if kind is ms.float32 else FLOAT16
+        for kind in (precision.product, precision.activation)
+    )
     return training_bytes(cfg, product=product, layer=layer) / 1e9
 
 
@@ -228,9 +253,8 @@ def exhaust(batches: Iterable[object]) -> None:
 
 def show(cfg: Config, metrics: Metrics, *, device: str, run_dir: Path) -> None:
     """The result as a table."""
-    title = (
-        f"{cfg.model.arch}, {cfg.model.image_size} px, batch {cfg.train.batch_size}, {cfg.hardware.amp_level}, {device}"
-    )
+    network = f"{cfg.model.arch}, {cfg.model.image_size} px, batch {cfg.train.batch_size}"
+    title = f"{network}, {cfg.hardware.amp_level}, {device}"
     table = Table("metric", "median", title=title)
     table.columns[1].justify = "right"
     for name, value in metrics.items():

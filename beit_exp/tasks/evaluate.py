@@ -77,13 +77,17 @@ def confusion(outcomes: Outcomes, classes: int) -> np.ndarray:
 
 
 def per_class(matrix: np.ndarray, classes: list[str]) -> list[list[Any]]:
-    """A heading, then each class with its images, its top-1 accuracy and what it is most often taken for."""
+    """A heading, then each class with its images, its top-1 accuracy and what it is most often
+    taken for.
+    """
     wrong = matrix * (1 - np.eye(len(matrix), dtype=int))
     rows: list[list[Any]] = [["class", "images", "top1", "most confused with"]]
     for number, name in enumerate(classes):
         count = int(matrix[number].sum())
         accuracy = round(100 * matrix[number, number] / count, 4) if count else ""
-        rows.append([name, count, accuracy, classes[wrong[number].argmax()] if wrong[number].any() else ""])
+        rows.append(
+            [name, count, accuracy, classes[wrong[number].argmax()] if wrong[number].any() else ""]
+        )
     return rows
 
 

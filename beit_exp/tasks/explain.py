@@ -27,7 +27,9 @@ SHOWN = 8
 
 
 def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[str, float]:
-    """Draw `plots/attention.png` of the first images and `plots/position_bias.png`; maps stand in `attention.npy`."""
+    """Draw `plots/attention.png` of the first images and `plots/position_bias.png`; maps stand in
+    `attention.npy`.
+    """
     network = load_network(cfg, build_precision(cfg.hardware.amp_level, half=runtime.half))
     ms.set_context(mode=ms.PYNATIVE_MODE)  # each block runs once, by itself: nothing to compile for
     plots = run_dir / "plots"
@@ -41,7 +43,10 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         np.save(file, maps)
     best = rank_classes(logits, class_names(cfg))
     titles = [f"{row[0]} {100 * float(row[len(row) // 2]):.0f} %" for row in best]
-    mean, std = (np.array(values, np.float32)[:, None, None] for values in (cfg.dataset.mean, cfg.dataset.std))
+    mean, std = (
+        np.array(values, np.float32)[:, None, None]
+        for values in (cfg.dataset.mean, cfg.dataset.std)
+    )
     plot_attention(images * std + mean, maps, titles, plots / "attention.png")
     if bias := position_bias(network):
         plot_position_bias(bias, plots / "position_bias.png")
@@ -53,7 +58,9 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
 
 
 def attention_weights(network: BEiT, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(B, L, H, N, N) weights of every block's attention, and the (B, K) logits, computed block by block."""
+    """(B, L, H, N, N) weights of every block's attention, and the (B, K) logits, computed block by
+    block.
+    """
     patches_BND = network.patch_embed(Tensor(images))
     cls_B1D = ops.tile(cast(network.cls_token, patches_BND.dtype), (len(images), 1, 1))
     x_BND = ops.concat((cls_B1D, patches_BND), axis=1)
@@ -90,9 +97,10 @@ def split_heads(x_BND: np.ndarray, heads: int) -> np.ndarray:
 def rollout(weights_BLHNN: np.ndarray, *, reads_class_token: bool) -> np.ndarray:
     """(B, G, G): how much of what the head reads comes from each patch.
 
-    A block passes on half of each token and half of what its attention brings; the product of these over all blocks
-    says where a token comes from. The head reads the class token or the mean of the patches. The class token's own
-    share is left out, and each map's sum is 1. Source: Abnar and Zuidema (arXiv 2005.00928).
+    A block passes on half of each token and half of what its attention brings; the product of these
+    over all blocks says where a token comes from. The head reads the class token or the mean of the
+    patches. The class token's own share is left out, and each map's sum is 1. Source: Abnar and
+    Zuidema (arXiv 2005.00928).
     """
     mixed_BLNN = (weights_BLHNN.mean(axis=2) + np.eye(weights_BLHNN.shape[-1])) / 2
     flow_BNN = mixed_BLNN[:, 0]
@@ -105,13 +113,19 @@ def rollout(weights_BLHNN: np.ndarray, *, reads_class_token: bool) -> np.ndarray
 
 
 def position_bias(network: BEiT) -> dict[str, np.ndarray]:
-    """(H, G, G) bias from the middle patch to every other, of the first, the middle and the last block."""
+    """(H, G, G) bias from the middle patch to every other, of the first, the middle and the last
+    block.
+    """
     if network.rel_pos_bias is not None:
         return {"all blocks": around_middle(network.rel_pos_bias().asnumpy())}
     blocks = list(network.blocks)
     chosen = sorted({0, len(blocks) // 2, len(blocks) - 1})
-    having = {number: blocks[number].rel_pos for number in chosen if blocks[number].rel_pos is not None}
-    return {f"block {number + 1}": around_middle(table().asnumpy()) for number, table in having.items()}
+    having = {
+        number: blocks[number].rel_pos for number in chosen if blocks[number].rel_pos is not None
+    }
+    return {
+        f"block {number + 1}": around_middle(table().asnumpy()) for number, table in having.items()
+    }
 
 
 def around_middle(bias_HNN: np.ndarray) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""Export of a checkpoint for other programs; each file is read back and compared before it is called done."""
+"""Export of a checkpoint for other programs; each file is read back and compared before it is
+called done.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ Network = Callable[[np.ndarray], np.ndarray]  # images -> logits
 
 
 def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[str, float]:
-    """Write the network in each of `export.formats`, and `preprocess.json`, into the run directory."""
+    """Write the network in each of `export.formats`, and `preprocess.json`, into the
+    run directory.
+    """
     network = load_network(cfg, float32(runtime), portable=True)
     metrics: dict[str, float] = {}
     for form in cfg.export.formats:
@@ -51,14 +55,18 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
                 reloaded = export_hugging_face(network, cfg, path, runtime)
             case "air":
                 export_air(network, cfg, path, runtime)
-                logger.info("%s written; nothing here can read it back, so it is not compared", path)
+                logger.info(
+                    "%s written; nothing here can read it back, so it is not compared", path
+                )
                 continue
             case _:
                 assert_never(form)
         metrics[f"export/{form}_difference"] = worst = largest_difference(network, reloaded, cfg)
         if not worst <= TOLERANCE:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-            raise RuntimeError(f"the {form} export is wrong: its logits differ from the network's by {worst:.2g}")
+            raise RuntimeError(
+                f"the {form} export is wrong: its logits differ from the network's by {worst:.2g}"
+            )
         logger.info("%s written; largest difference of its logits, read back: %.2g", path, worst)
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
             tracker.log_file(file, folder=path.name if path.is_dir() else None)
@@ -122,10 +130,14 @@ def export_safetensors(network: BEiT, cfg: Config, path: Path, runtime: Runtime)
 
 
 def export_hugging_face(network: BEiT, cfg: Config, folder: Path, runtime: Runtime) -> Network:
-    """A folder that transformers' `AutoModelForImageClassification` and `AutoImageProcessor` load."""
+    """A folder that transformers' `AutoModelForImageClassification` and
+    `AutoImageProcessor` load.
+    """
     described = {
         "config.json": model_config(cfg.model, class_names(cfg)),
-        "preprocessor_config.json": preprocessor_config(cfg.dataset, image_size=cfg.model.image_size),
+        "preprocessor_config.json": preprocessor_config(
+            cfg.dataset, image_size=cfg.model.image_size
+        ),
     }
     for name, content in described.items():
         write_atomically(folder / name, json.dumps(content, indent=1).encode())
@@ -136,13 +148,19 @@ def export_hugging_face(network: BEiT, cfg: Config, folder: Path, runtime: Runti
 def export_air(network: BEiT, cfg: Config, path: Path, runtime: Runtime) -> None:
     """Ascend's offline format, which MindSpore writes on an Ascend card alone."""
     if runtime.device_target != "Ascend":
-        raise UserError("export.formats: air is written on an Ascend card alone; mindir and onnx run anywhere")
+        raise UserError(
+            "export.formats: air is written on an Ascend card alone; mindir and onnx run anywhere"
+        )
     _export(network, cfg, path, "AIR")
 
 
 def _reloaded(path: Path, cfg: Config, runtime: Runtime) -> Network:
     network = build_model(
-        cfg.model, num_classes=cfg.dataset.num_classes, precision=float32(runtime), seed=cfg.seed, portable=True
+        cfg.model,
+        num_classes=cfg.dataset.num_classes,
+        precision=float32(runtime),
+        seed=cfg.seed,
+        portable=True,
     )
     load_trained(network, str(path))
     network.set_train(False)
@@ -156,7 +174,8 @@ def _arrays(network: BEiT) -> dict[str, np.ndarray]:
 def _export(network: BEiT, cfg: Config, path: Path, form: str) -> None:
     side = cfg.model.image_size
     with replacing(path) as temporary:
-        stem = temporary.with_name(f"{temporary.name}{path.suffix}")  # the exporter insists on the ending
+        # The exporter insists on the ending
+        stem = temporary.with_name(f"{temporary.name}{path.suffix}")
         images = Tensor(shape=[None, 3, side, side], dtype=ms.float32)
         ms.export(network, images, file_name=str(stem), file_format=form)
         stem.replace(temporary)

@@ -51,7 +51,9 @@ def build(cfg: Config, runtime: Runtime) -> Finetuning:
     stream = TrainStream(train_images, cfg, Shard(runtime.rank, runtime.size))
 
     precision = build_precision(cfg.hardware.amp_level, half=runtime.half)
-    network = build_model(cfg.model, num_classes=cfg.dataset.num_classes, precision=precision, seed=cfg.seed)
+    network = build_model(
+        cfg.model, num_classes=cfg.dataset.num_classes, precision=precision, seed=cfg.seed
+    )
     if cfg.model.pretrained is not None:
         load_pretrained(network, cfg.model.pretrained)
     if cfg.train.recompute:
@@ -62,15 +64,21 @@ def build(cfg: Config, runtime: Runtime) -> Finetuning:
         for parameter in network.get_parameters():
             parameter.requires_grad = parameter.name.startswith("head.")
 
-    trainer = build_trainer(cfg, Classification(network), steps_per_epoch=stream.steps_per_epoch, ranks=runtime.size)
+    trainer = build_trainer(
+        cfg, Classification(network), steps_per_epoch=stream.steps_per_epoch, ranks=runtime.size
+    )
 
     def draw_keep(micro_step: int) -> np.ndarray | None:
         rate, depth = cfg.model.drop_path_rate, cfg.model.depth
-        return drop_path_keep(rate, depth=depth, seed=cfg.seed, micro_step=micro_step, slots=stream.slots)
+        return drop_path_keep(
+            rate, depth=depth, seed=cfg.seed, micro_step=micro_step, slots=stream.slots
+        )
 
     def batches(first_step: int, last_step: int) -> Iterator[list[MicroBatch]]:
         micro_steps = cfg.train.accumulate_steps
-        micro_batches = train_batches(stream, cfg, first=first_step * micro_steps, last=last_step * micro_steps)
+        micro_batches = train_batches(
+            stream, cfg, first=first_step * micro_steps, last=last_step * micro_steps
+        )
         for step in range(first_step, last_step):
             numbers = range(step * micro_steps, (step + 1) * micro_steps)
             yield [
@@ -91,7 +99,9 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         def measure() -> tuple[dict[str, float], Outcomes]:
             data = eval_batches(val_images, cfg, stream.shard)
             size = min(cfg.train.batch_size, len(val_images))
-            return evaluate(setup.network, data, batch_size=size, gather=runtime.gather, check_stop=check_stop)
+            return evaluate(
+                setup.network, data, batch_size=size, gather=runtime.gather, check_stop=check_stop
+            )
 
         found, outcomes = measure()
         metrics = {f"val/{name}": value for name, value in found.items()}
@@ -107,9 +117,13 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     if runtime.is_leader:
         splits = (("training", train_images), ("validation", val_images))
         name, source = cfg.dataset.name, cfg.dataset.data_url
-        tracker.log_facts(datasets=[describe(part, name=name, source=source, context=use) for use, part in splits])
+        tracker.log_facts(
+            datasets=[describe(part, name=name, source=source, context=use) for use, part in splits]
+        )
         groups, steps_per_epoch = trainer.optimizer.groups, stream.steps_per_epoch
-        plot_schedule(trainer.schedule, groups, steps_per_epoch=steps_per_epoch, path=plots / "schedule.png")
+        plot_schedule(
+            trainer.schedule, groups, steps_per_epoch=steps_per_epoch, path=plots / "schedule.png"
+        )
         sample = next(train_batches(stream, cfg, first=0, last=1))[0]
         draw_batch(sample, mean=cfg.dataset.mean, std=cfg.dataset.std, path=plots / "batch.png")
 
@@ -139,6 +153,13 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         tracker.upload(lambda client, run_id: log_model(client, run_id, cfg, run_dir))
     following = [f"evaluate  python launch.py task=evaluate checkpoint={run_dir}"]
     if cfg.dataset.name == "digits":
-        following.append("ImageNet  python launch.py experiment=imagenet_base dataset.data_url=/path/to/imagenet")
-    logger.info("%s", summary(metrics, records, run_dir=run_dir, uri=str(cfg.tracking.uri), following=tuple(following)))
+        following.append(
+            "ImageNet  python launch.py experiment=imagenet_base dataset.data_url=/path/to/imagenet"
+        )
+    logger.info(
+        "%s",
+        summary(
+            metrics, records, run_dir=run_dir, uri=str(cfg.tracking.uri), following=tuple(following)
+        ),
+    )
     return metrics

@@ -28,7 +28,9 @@ SHOWN = 10
 
 
 def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[str, float]:
-    """Predict `cfg.images` (a folder, an image, a tar of images, or by default the validation set) in path order."""
+    """Predict `cfg.images` (a folder, an image, a tar of images, or by default the validation set)
+    in path order.
+    """
     with tempfile.TemporaryDirectory(dir=run_dir, prefix=".images.") as folder:
         images = find_images(cfg, Path(folder))
         names = [path.removeprefix(f"{folder}/") for path in images.paths]
@@ -36,7 +38,13 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
 
 
 def predict(
-    cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker, images: ImageList, *, names: list[str]
+    cfg: Config,
+    run_dir: Path,
+    runtime: Runtime,
+    tracker: Tracker,
+    images: ImageList,
+    *,
+    names: list[str],
 ) -> dict[str, float]:
     """`predictions.csv` and `logits.npy` of a list of images, which the table calls by `names`."""
     network = load_network(cfg, build_precision(cfg.hardware.amp_level, half=runtime.half))
@@ -46,7 +54,10 @@ def predict(
         [
             found
             for found, _ in predict_batches(
-                network, data, batch_size=min(cfg.train.batch_size, len(images)), flip=cfg.evaluation.flip
+                network,
+                data,
+                batch_size=min(cfg.train.batch_size, len(images)),
+                flip=cfg.evaluation.flip,
             )
         ]
     )
@@ -74,5 +85,7 @@ def to_csv(paths: list[str], logits: np.ndarray, classes: list[str]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", *columns(logits.shape[1])])
     for path, row in zip(paths, rank_classes(logits, classes), strict=True):
-        writer.writerow([path, *(f"{value:.6f}" if isinstance(value, float) else value for value in row)])
+        writer.writerow(
+            [path, *(f"{value:.6f}" if isinstance(value, float) else value for value in row)]
+        )
     return text.getvalue()

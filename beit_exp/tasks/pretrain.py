@@ -1,6 +1,7 @@
 """Pre-training by masked image modelling: hide patches of an image, predict their visual tokens.
 
-Sources: Bao et al., BEiT (arXiv 2106.08254); unilm/beit run_beit_pretraining.py and engine_for_pretraining.py.
+Sources: Bao et al., BEiT (arXiv 2106.08254); unilm/beit run_beit_pretraining.py and
+engine_for_pretraining.py.
 """
 
 from __future__ import annotations
@@ -43,16 +44,22 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
 
     tokenizer = load_tokenizer(cfg.tokenizer, tokenizer_place(cfg, run_dir))
     precision = build_precision(cfg.hardware.amp_level, half=runtime.half)
-    network = build_masked_model(cfg.model, vocabulary=cfg.tokenizer.vocabulary, precision=precision, seed=cfg.seed)
+    network = build_masked_model(
+        cfg.model, vocabulary=cfg.tokenizer.vocabulary, precision=precision, seed=cfg.seed
+    )
     if cfg.train.recompute:
         for block in network.blocks:
             block.recompute()
     objective = MaskedPrediction(network)
-    trainer = build_trainer(cfg, objective, steps_per_epoch=stream.steps_per_epoch, ranks=runtime.size)
+    trainer = build_trainer(
+        cfg, objective, steps_per_epoch=stream.steps_per_epoch, ranks=runtime.size
+    )
 
     def draw_keep(micro_step: int) -> np.ndarray | None:
         rate, depth = cfg.model.drop_path_rate, cfg.model.depth
-        return drop_path_keep(rate, depth=depth, seed=cfg.seed, micro_step=micro_step, slots=stream.slots)
+        return drop_path_keep(
+            rate, depth=depth, seed=cfg.seed, micro_step=micro_step, slots=stream.slots
+        )
 
     def batches(first_step: int, last_step: int) -> Iterator[list[MicroBatch]]:
         micro_steps = cfg.train.accumulate_steps
@@ -64,14 +71,20 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         for step in range(first_step, last_step):
             numbers = range(step * micro_steps, (step + 1) * micro_steps)
             yield [
-                (*masked_batch(tokenizer, next(views), next(masks), cfg, cfg.train.batch_size), draw_keep(number))
+                (
+                    *masked_batch(tokenizer, next(views), next(masks), cfg, cfg.train.batch_size),
+                    draw_keep(number),
+                )
                 for number in numbers
             ]
 
     def measure(check_stop: Callable[[], None]) -> dict[str, float]:
         size, sums = min(cfg.train.batch_size, len(val_images)), np.zeros(3)
         objective.set_train(False)
-        views, masks = eval_views(val_images, cfg, stream.shard), eval_masks(val_images, cfg, stream.shard)
+        views, masks = (
+            eval_views(val_images, cfg, stream.shard),
+            eval_masks(val_images, cfg, stream.shard),
+        )
         for view, mask in zip(views, masks, strict=True):
             arrays = masked_batch(tokenizer, view, mask, cfg, size)
             loss, accuracy = objective(*map(Tensor, arrays), None)
@@ -92,10 +105,17 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     if runtime.is_leader:
         splits = (("training", train_images), ("validation", val_images))
         name, source = cfg.dataset.name, cfg.dataset.data_url
-        tracker.log_facts(datasets=[describe(part, name=name, source=source, context=use) for use, part in splits])
+        tracker.log_facts(
+            datasets=[describe(part, name=name, source=source, context=use) for use, part in splits]
+        )
         groups, steps_per_epoch = trainer.optimizer.groups, stream.steps_per_epoch
-        plot_schedule(trainer.schedule, groups, steps_per_epoch=steps_per_epoch, path=plots / "schedule.png")
-        views, hidden = next(train_views(stream, cfg, first=0, last=1)), next(train_masks(stream, cfg, first=0, last=1))
+        plot_schedule(
+            trainer.schedule, groups, steps_per_epoch=steps_per_epoch, path=plots / "schedule.png"
+        )
+        views, hidden = (
+            next(train_views(stream, cfg, first=0, last=1)),
+            next(train_masks(stream, cfg, first=0, last=1)),
+        )
         draw_batch(tokenizer, views, hidden, cfg, plots)
 
     metrics = fit(
@@ -119,8 +139,13 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         tracker.log_file(path, folder="plots")
     if cfg.tracking.log_checkpoint:
         tracker.log_file(run_dir / "checkpoints" / "best.safetensors", folder="checkpoints")
-    following = (f"fine-tune python launch.py model.pretrained={run_dir} (with this run's model settings)",)
-    logger.info("%s", summary(metrics, records, run_dir=run_dir, uri=str(cfg.tracking.uri), following=following))
+    following = (
+        f"fine-tune python launch.py model.pretrained={run_dir} (with this run's model settings)",
+    )
+    logger.info(
+        "%s",
+        summary(metrics, records, run_dir=run_dir, uri=str(cfg.tracking.uri), following=following),
+    )
     return metrics
 
 
@@ -129,7 +154,8 @@ def masked_batch(
 ) -> tuple[np.ndarray, ...]:
     """What `MaskedPrediction` takes before the drop-path draws, of always the same shapes.
 
-    A mask may hide fewer patches than `mask.num_mask_patches`, and a last batch be smaller: weight 0 fills up.
+    A mask may hide fewer patches than `mask.num_mask_patches`, and a last batch be smaller: weight
+    0 fills up.
     """
     tokens_BP = tokenizer(Tensor(fill_up(views.tokenizer_images, batch_size))).asnumpy()
     hidden_BP = fill_up(hidden_BGG.reshape(len(hidden_BGG), -1), batch_size)
@@ -137,19 +163,36 @@ def masked_batch(
     places_M = fill_up(found, batch_size * cfg.mask.num_mask_patches).astype(np.int32)
     weights_M = fill_up(np.ones(len(found), np.float32), len(places_M))
     images_BCSS = fill_up(views.images, batch_size)
-    return images_BCSS, hidden_BP.astype(np.float32), places_M, tokens_BP.reshape(-1)[places_M], weights_M
+    return (
+        images_BCSS,
+        hidden_BP.astype(np.float32),
+        places_M,
+        tokens_BP.reshape(-1)[places_M],
+        weights_M,
+    )
 
 
-def draw_batch(tokenizer: VisualTokenizer, views: Views, hidden_BGG: np.ndarray, cfg: Config, plots: Path) -> None:
-    """Pictures: what the network sees, what the tokenizer sees and makes of it, and which tokens there are."""
-    mean, std = (np.array(values, np.float32)[:, None, None] for values in (cfg.dataset.mean, cfg.dataset.std))
+def draw_batch(
+    tokenizer: VisualTokenizer, views: Views, hidden_BGG: np.ndarray, cfg: Config, plots: Path
+) -> None:
+    """Pictures: what the network sees, what the tokenizer sees and makes of it, and which tokens
+    there are.
+    """
+    mean, std = (
+        np.array(values, np.float32)[:, None, None]
+        for values in (cfg.dataset.mean, cfg.dataset.std)
+    )
     rows = {
         "image": views.images[:SHOWN] * std + mean,
         "hidden": hide(views.images[:SHOWN] * std + mean, hidden_BGG[:SHOWN]),
         "tokenizer's view": views.tokenizer_images[:SHOWN],
     }
     if tokenizer.decoder is not None:
-        rows["its tokens, decoded"] = Reconstruction(tokenizer)(Tensor(views.tokenizer_images[:SHOWN]))[1].asnumpy()
+        rows["its tokens, decoded"] = Reconstruction(tokenizer)(
+            Tensor(views.tokenizer_images[:SHOWN])
+        )[1].asnumpy()
     plot_rows(rows, plots / "masked.png")
     tokens_BP = tokenizer(Tensor(views.tokenizer_images)).asnumpy()
-    plot_usage(np.bincount(tokens_BP.ravel(), minlength=cfg.tokenizer.vocabulary), plots / "tokens.png")
+    plot_usage(
+        np.bincount(tokens_BP.ravel(), minlength=cfg.tokenizer.vocabulary), plots / "tokens.png"
+    )

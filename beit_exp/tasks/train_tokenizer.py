@@ -1,6 +1,8 @@
-"""Training of a small visual tokenizer: images to discrete tokens and back, as DALL-E's autoencoder.
+"""Training of a small visual tokenizer: images to discrete tokens and back, as DALL-E's
+autoencoder.
 
-Source: Ramesh et al., Zero-Shot Text-to-Image Generation (arXiv 2102.12092), section 2.1 and appendix A.
+Source: Ramesh et al., Zero-Shot Text-to-Image Generation (arXiv 2102.12092), section 2.1 and
+appendix A.
 """
 
 from __future__ import annotations
@@ -40,24 +42,36 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
 
     tokenizer = build_tokenizer(cfg.tokenizer, has_decoder=True, seed=cfg.seed)
     objective = Autoencoding(
-        tokenizer, straight_through=cfg.tokenizer.straight_through, kl_weight=cfg.tokenizer.kl_weight
+        tokenizer,
+        straight_through=cfg.tokenizer.straight_through,
+        kl_weight=cfg.tokenizer.kl_weight,
     )
-    trainer = build_trainer(cfg, objective, steps_per_epoch=stream.steps_per_epoch, ranks=runtime.size)
+    trainer = build_trainer(
+        cfg, objective, steps_per_epoch=stream.steps_per_epoch, ranks=runtime.size
+    )
     reconstruct = Reconstruction(tokenizer)
     micro_steps = cfg.train.accumulate_steps
-    temperatures = anneal(*cfg.tokenizer.temperature, steps=cfg.train.epochs * stream.batches_per_epoch)
+    temperatures = anneal(
+        *cfg.tokenizer.temperature, steps=cfg.train.epochs * stream.batches_per_epoch
+    )
     noise_shape = (cfg.tokenizer.vocabulary, grid_of(cfg), grid_of(cfg))
 
     def batches(first_step: int, last_step: int) -> Iterator[list[MicroBatch]]:
-        views = train_views(stream, cfg, first=first_step * micro_steps, last=last_step * micro_steps)
+        views = train_views(
+            stream, cfg, first=first_step * micro_steps, last=last_step * micro_steps
+        )
         for step in range(first_step, last_step):
             numbers = range(step * micro_steps, (step + 1) * micro_steps)
-            yield [(next(views).tokenizer_images, draw_gumbel(number), temperatures[number]) for number in numbers]
+            yield [
+                (next(views).tokenizer_images, draw_gumbel(number), temperatures[number])
+                for number in numbers
+            ]
 
     def draw_gumbel(number: int) -> np.ndarray:
         """(B, V, G, G) float32 noise, an image's own on whichever device it is."""
         draws = [
-            generator(cfg.seed, Stream.gumbel, number, int(slot)).gumbel(size=noise_shape) for slot in stream.slots
+            generator(cfg.seed, Stream.gumbel, number, int(slot)).gumbel(size=noise_shape)
+            for slot in stream.slots
         ]
         return np.stack(draws).astype(np.float32)
 
@@ -68,11 +82,19 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         for views in eval_views(val_images, cfg, stream.shard):
             count = len(views.images)
             tokens, _, costs, errors = reconstruct(Tensor(fill_up(views.tokenizer_images, size)))
-            sums[:3] += count, costs.asnumpy()[:count].sum(dtype=float), errors.asnumpy()[:count].sum(dtype=float)
+            sums[:3] += (
+                count,
+                costs.asnumpy()[:count].sum(dtype=float),
+                errors.asnumpy()[:count].sum(dtype=float),
+            )
             sums[3:] += np.bincount(tokens.asnumpy()[:count].ravel(), minlength=vocabulary)
             check_stop()
         totals = gather_exactly(sums, runtime.gather).sum(axis=0)
-        metrics = {"loss": totals[1] / totals[0], "reconstruction_mse": totals[2] / totals[0], **usage(totals[3:])}
+        metrics = {
+            "loss": totals[1] / totals[0],
+            "reconstruction_mse": totals[2] / totals[0],
+            **usage(totals[3:]),
+        }
         return {name: float(value) for name, value in metrics.items()}, totals[3:]
 
     plots = run_dir / "plots"
@@ -84,16 +106,22 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
             plot_usage(counts, plots / "tokens.png")
         if cfg.train.ema_decay is not None:
             with trainer.averaged_weights():
-                metrics |= {f"val/ema_{name}": value for name, value in measure(check_stop)[0].items()}
+                metrics |= {
+                    f"val/ema_{name}": value for name, value in measure(check_stop)[0].items()
+                }
         trainer.set_train()
         return metrics
 
     if runtime.is_leader:
         splits = (("training", train_images), ("validation", val_images))
         name, source = cfg.dataset.name, cfg.dataset.data_url
-        tracker.log_facts(datasets=[describe(part, name=name, source=source, context=use) for use, part in splits])
+        tracker.log_facts(
+            datasets=[describe(part, name=name, source=source, context=use) for use, part in splits]
+        )
         groups, steps_per_epoch = trainer.optimizer.groups, stream.steps_per_epoch
-        plot_schedule(trainer.schedule, groups, steps_per_epoch=steps_per_epoch, path=plots / "schedule.png")
+        plot_schedule(
+            trainer.schedule, groups, steps_per_epoch=steps_per_epoch, path=plots / "schedule.png"
+        )
 
     metrics = fit(
         trainer,
@@ -119,8 +147,14 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         tracker.log_file(path, folder="plots")
     if cfg.tracking.log_checkpoint:
         tracker.log_file(run_dir / "checkpoints" / "best.safetensors", folder="checkpoints")
-    following = (f"pre-train python launch.py task=pretrain tokenizer.weights={run_dir} (with its tokenizer settings)",)
-    logger.info("%s", summary(metrics, records, run_dir=run_dir, uri=str(cfg.tracking.uri), following=following))
+    following = (
+        f"pre-train python launch.py task=pretrain tokenizer.weights={run_dir} (with its "
+        "tokenizer settings)",
+    )
+    logger.info(
+        "%s",
+        summary(metrics, records, run_dir=run_dir, uri=str(cfg.tracking.uri), following=following),
+    )
     return metrics
 
 
@@ -131,7 +165,9 @@ def anneal(first: float, last: float, *, steps: int) -> np.ndarray:
 
 
 def usage(counts: np.ndarray) -> dict[str, float]:
-    """Percent of the vocabulary that occurs, and as how many equally frequent tokens the counts are: exp(entropy)."""
+    """Percent of the vocabulary that occurs, and as how many equally frequent tokens the counts
+    are: exp(entropy).
+    """
     shares = counts[counts > 0] / counts.sum()
     return {
         "token_usage": 100 * len(shares) / len(counts),

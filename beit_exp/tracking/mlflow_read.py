@@ -21,11 +21,15 @@ class StoredRun(NamedTuple):
 
 
 def find_runs(uri: str, name: str) -> list[StoredRun]:
-    """The run with an id, or its children if it has any, or the runs of an experiment that are no parents."""
+    """The run with an id, or its children if it has any, or the runs of an experiment that are no
+    parents.
+    """
     client = open_store(uri)
     experiment = client.get_experiment_by_name(name)
     if experiment is not None:
-        found = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
+        found = client.search_runs(
+            [experiment.experiment_id], order_by=["attributes.start_time ASC"]
+        )
         parents = {run.data.tags.get(PARENT_TAG) for run in found}
         found = [run for run in found if run.info.run_id not in parents]
     else:
@@ -35,7 +39,13 @@ def find_runs(uri: str, name: str) -> list[StoredRun]:
         )
         found = list(below) or list(client.search_runs(everywhere, f"attributes.run_id = '{name}'"))
     return [
-        StoredRun(run.info.run_id, run.info.run_name, run.info.status, run.data.params, _records(client, run))
+        StoredRun(
+            run.info.run_id,
+            run.info.run_name,
+            run.info.status,
+            run.data.params,
+            _records(client, run),
+        )
         for run in found
     ]
 
@@ -45,7 +55,9 @@ def _records(client: Any, run: Any) -> list[dict[str, Any]]:
     by_step: dict[int, dict[str, Any]] = {}
     for name in run.data.metrics:
         for metric in client.get_metric_history(run.info.run_id, name):
-            record = by_step.setdefault(metric.step, {"step": metric.step, "time": metric.timestamp / 1000})
+            record = by_step.setdefault(
+                metric.step, {"step": metric.step, "time": metric.timestamp / 1000}
+            )
             record[name] = metric.value
     for record in by_step.values():
         record["epoch"] = record.pop(EPOCH_METRIC, 0.0)
@@ -53,7 +65,9 @@ def _records(client: Any, run: Any) -> list[dict[str, Any]]:
 
 
 def read_artifacts(uri: str, run_id: str, paths: dict[str, str]) -> dict[str, bytes]:
-    """Name -> content of those of a run's files that there are; `paths` are name -> path in the run."""
+    """Name -> content of those of a run's files that there are; `paths` are name -> path in the
+    run.
+    """
     client = open_store(uri)
     folders = {str(Path(path).parent) for path in paths.values()}
     there = {entry.path for folder in folders for entry in client.list_artifacts(run_id, folder)}

@@ -20,13 +20,17 @@ Upload = Callable[[Any, str], None]  # of the client and the run id; may be done
 logger = logging.getLogger(__name__)
 
 SEND_EVERY_S = 1.0
-FIRST_CONTACT_S = 15.0  # the store is met after the first record, or this late: its client takes long to import
+# The store is met after the first record, or this late: its client takes long to import
+FIRST_CONTACT_S = 15.0
 RETRY_S = (5.0, 60.0)  # first and longest pause after a failure of the store
 CLOSE_TIMEOUT_S = 60.0
 
 
 class MlflowSink:
-    """An MLflow run fed by a thread from `metrics.jsonl`. If the store fails, the run goes on and it is tried again."""
+    """An MLflow run fed by a thread from `metrics.jsonl`.
+
+    If the store fails, the run goes on and it is tried again.
+    """
 
     def __init__(self, cfg: Config, run_dir: Path) -> None:
         self.cfg = cfg
@@ -53,11 +57,14 @@ class MlflowSink:
         self.has_record.set()
         self.thread.join(CLOSE_TIMEOUT_S)
         if self.thread.is_alive():
-            logger.warning("the tracking store %s did not answer in time; %s", self.uri, self.way_out)
+            logger.warning(
+                "the tracking store %s did not answer in time; %s", self.uri, self.way_out
+            )
 
     @property
     def way_out(self) -> str:
-        return f"metrics.jsonl has it all; to send it later: python -m beit_exp.report sync {self.run_dir}"
+        command = f"python -m beit_exp.report sync {self.run_dir}"
+        return f"metrics.jsonl has it all; to send it later: {command}"
 
     @property
     def uri(self) -> str:
@@ -75,26 +82,34 @@ class MlflowSink:
                     pause_s, has_failed = RETRY_S[0], False
                 self._feed(client, run_id)
                 return
-            except Exception as error:  # whatever the store or its client raise must not reach the training
+            # Whatever the store or its client raise must not reach the training
+            except Exception as error:
                 why = f"the tracking store {self.uri} failed ({reason(error)})"
                 if is_last_try:
                     logger.warning("%s; %s", why, self.way_out)
                     return
                 if not has_failed:
-                    logger.warning("%s; the run goes on and tries again, metrics.jsonl has it all", why)
+                    logger.warning(
+                        "%s; the run goes on and tries again, metrics.jsonl has it all", why
+                    )
                 has_failed = True
             self.closing.wait(pause_s)
             pause_s = min(2 * pause_s, RETRY_S[1])
 
     def _feed(self, client: Any, run_id: str) -> None:
         """Send what is new, again and again, until told to stop."""
-        known = mlflow_write.last_steps(client, run_id)  # what an earlier process, or an earlier try, has sent
+        # What an earlier process, or an earlier try, has sent
+        known = mlflow_write.last_steps(client, run_id)
         with self.reading:
             self.offset = 0
         while True:
             is_last = self.closing.is_set()  # asked first: all that was logged before is sent
             while records := self._read():
-                new = [entry for entry in map_entries(records) if entry.step > known.get(entry.name, -1)]
+                new = [
+                    entry
+                    for entry in map_entries(records)
+                    if entry.step > known.get(entry.name, -1)
+                ]
                 mlflow_write.send(client, run_id, new)
                 known |= {entry.name: entry.step for entry in new}
             try:
@@ -135,7 +150,10 @@ def map_entries(records: list[dict[str, Any]]) -> list[mlflow_write.Entry]:
 
 
 def sync(cfg: Config, run_dir: Path) -> int:
-    """Send everything of a run that the store lacks; returns how many metrics. Twice changes nothing."""
+    """Send everything of a run that the store lacks; returns how many metrics.
+
+    Twice changes nothing.
+    """
     client, run_id = mlflow_write.open_run(cfg, run_dir)
     found = map_entries(read_records(run_dir / "metrics.jsonl"))
     known = {

@@ -19,8 +19,14 @@ REASON_LENGTH = 160
 
 
 def resolve_uri(configured: str | None) -> str:
-    """The store in use: the configured one, else MLFLOW_TRACKING_URI, else a SQLite file in the current folder."""
-    return configured or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    """The store in use: the configured one, else MLFLOW_TRACKING_URI, else a SQLite file in the
+    current folder.
+    """
+    return (
+        configured
+        or os.environ.get("MLFLOW_TRACKING_URI")
+        or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    )
 
 
 def open_store(uri: str) -> Any:
@@ -30,15 +36,17 @@ def open_store(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
-    logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # a failing store is told in one line of ours
+    # A failing store is told in one line of ours
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     return MlflowClient(uri)
 
 
 def open_experiment(uri: str, name: str) -> tuple[Any, str]:
     """An MLflow client and the id of an experiment, created if need be.
 
-    A new SQLite store is set up under a lock and under another name: MLflow's migrations crash when several processes
-    start them at once, and leave a store that nobody can open when they are killed.
+    A new SQLite store is set up under a lock and under another name: MLflow's migrations crash when
+    several processes start them at once, and leave a store that nobody can open when they are
+    killed.
     """
     with _store_lock(uri) as folder:
         if folder is not None:
@@ -48,12 +56,15 @@ def open_experiment(uri: str, name: str) -> tuple[Any, str]:
         if experiment is not None:
             return client, experiment.experiment_id
         location = None if folder is None else (folder / "mlruns" / name).as_uri()
-        kind = {"mlflow.experimentKind": "custom_model_development"}  # the page opens with the table of runs
+        # The page opens with the table of runs
+        kind = {"mlflow.experimentKind": "custom_model_development"}
         return client, client.create_experiment(name, artifact_location=location, tags=kind)
 
 
 def _make_database(path: Path) -> None:
-    """Let MLflow make its tables in a temporary file, and give that the name once they are complete."""
+    """Let MLflow make its tables in a temporary file, and give that the name once they are
+    complete.
+    """
     if path.exists():
         return
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:

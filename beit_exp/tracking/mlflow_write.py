@@ -1,4 +1,7 @@
-"""The tracking store: MLflow's client, the experiment and the run that a run directory belongs to."""
+"""The tracking store:
+
+MLflow's client, the experiment and the run that a run directory belongs to.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ class Entry(NamedTuple):
 
 
 def open_run(cfg: Config, run_dir: Path) -> tuple[Any, str]:
-    """An MLflow client and the id of the run that belongs to a run directory, created if need be."""
+    """An MLflow client and the id of the run that belongs to a run directory, created
+    if need be.
+    """
     from mlflow.entities import Param
 
     client, experiment_id = open_experiment(str(cfg.tracking.uri), cfg.tracking.experiment)
@@ -39,8 +44,12 @@ def open_run(cfg: Config, run_dir: Path) -> tuple[Any, str]:
         client.update_run(run_id, status="RUNNING")
         return client, run_id
     name = cfg.tracking.run_name or f"{cfg.model.arch} {run_dir.name}"
-    run_id = str(client.create_run(experiment_id, tags=cfg.tracking.tags, run_name=name).info.run_id)
-    write_atomically(state_path, json.dumps({"uri": str(cfg.tracking.uri), "run_id": run_id}).encode())
+    run_id = str(
+        client.create_run(experiment_id, tags=cfg.tracking.tags, run_name=name).info.run_id
+    )
+    write_atomically(
+        state_path, json.dumps({"uri": str(cfg.tracking.uri), "run_id": run_id}).encode()
+    )
     settings = {key: value for key, value in flatten(cfg).items() if key not in OWN_PLACE}
     params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in settings.items()]
     client.log_batch(run_id, params=params)
@@ -51,7 +60,10 @@ def open_run(cfg: Config, run_dir: Path) -> tuple[Any, str]:
 def last_steps(client: Any, run_id: str) -> dict[str, int]:
     """The last step that a run holds of each of its metrics."""
     names = client.get_run(run_id).data.metrics
-    return {name: max(metric.step for metric in client.get_metric_history(run_id, name)) for name in names}
+    return {
+        name: max(metric.step for metric in client.get_metric_history(run_id, name))
+        for name in names
+    }
 
 
 def send(client: Any, run_id: str, found: list[Entry]) -> None:
@@ -59,14 +71,19 @@ def send(client: Any, run_id: str, found: list[Entry]) -> None:
     from mlflow.entities import Metric
 
     for begin in range(0, len(found), MAX_BATCH):
-        batch = [Metric(entry.name, entry.value, entry.at_ms, entry.step) for entry in found[begin : begin + MAX_BATCH]]
+        batch = [
+            Metric(entry.name, entry.value, entry.at_ms, entry.step)
+            for entry in found[begin : begin + MAX_BATCH]
+        ]
         client.log_batch(run_id, metrics=batch)
 
 
 def entries(record: dict[str, Any]) -> list[Entry]:
     """The metrics of a record of `metrics.jsonl` that a store can hold."""
     at_ms, step = int(record["time"] * 1000), record["step"]
-    metrics = {name: value for name, value in record.items() if "/" in name and not math.isnan(value)}
+    metrics = {
+        name: value for name, value in record.items() if "/" in name and not math.isnan(value)
+    }
     metrics[EPOCH_METRIC] = record["epoch"]
     return [Entry(name, value, at_ms, step) for name, value in metrics.items()]
 
@@ -75,13 +92,17 @@ def send_facts(client: Any, run_id: str, facts: dict[str, Any]) -> None:
     """Tags and data sets of a run; twice changes nothing."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, RunTag
 
-    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in facts.get("tags", {}).items()])
+    client.log_batch(
+        run_id, tags=[RunTag(name, value) for name, value in facts.get("tags", {}).items()]
+    )
     inputs = [
         DatasetInput(
             Dataset(
                 name=found["name"],
                 digest=found["digest"],
-                source_type="local" if "://" not in found["source"] else found["source"].partition("://")[0],
+                source_type="local"
+                if "://" not in found["source"]
+                else found["source"].partition("://")[0],
                 source=json.dumps({"uri": found["source"]}),
                 profile=json.dumps({"images": found["images"], "classes": found["classes"]}),
             ),

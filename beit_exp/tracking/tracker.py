@@ -1,7 +1,8 @@
 """What a run reports: `metrics.jsonl` in its directory is the truth, an MLflow run is a copy of it.
 
-MLflow is talked to by a thread of its own, so that neither its seconds of import nor a slow store delay a step. The
-thread reads `metrics.jsonl` like a stranger would, so what waits for a store that is slow or down waits on disk.
+MLflow is talked to by a thread of its own, so that neither its seconds of import nor a slow store
+delay a step. The thread reads `metrics.jsonl` like a stranger would, so what waits for a store that
+is slow or down waits on disk.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from beit_exp.hardware.environment import environment_tags
 from beit_exp.storage.files import write_atomically
 from beit_exp.tracking import mlflow_write
 from beit_exp.tracking.mlflow_sink import MlflowSink, Upload
-from beit_exp.tracking.records import FACTS_FILE, Status, keep_records, merge, read_facts, read_records
+from beit_exp.tracking.records import (
+    FACTS_FILE,
+    Status,
+    keep_records,
+    merge,
+    read_facts,
+    read_records,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +58,14 @@ class Tracker:
         self.upload(lambda client, run_id: client.log_artifact(run_id, str(path), folder))
 
     def log_facts(self, **facts: Any) -> None:
-        """What is known of a run besides its settings: `tags` (text by name), `datasets` (see `data.sources`)."""
+        """What is known of a run besides its settings:
+
+        `tags` (text by name), `datasets` (see `data.sources`).
+        """
         path = self.run_dir / FACTS_FILE
-        write_atomically(path, json.dumps(merge(read_facts(self.run_dir), facts), indent=1).encode())
+        write_atomically(
+            path, json.dumps(merge(read_facts(self.run_dir), facts), indent=1).encode()
+        )
         self.upload(lambda client, run_id: mlflow_write.send_facts(client, run_id, facts))
 
     def upload(self, job: Upload) -> None:
@@ -61,7 +74,9 @@ class Tracker:
             self.sink.uploads.append(job)
 
     def rewind(self, records: int) -> None:
-        """Keep the first `records` alone: the run continues from there and will log the others again, the same."""
+        """Keep the first `records` alone: the run continues from there and will log the others
+        again, the same.
+        """
         self.file.close()
         if self.sink:
             self.sink.pause(lambda: keep_records(self.path, records))
@@ -100,7 +115,10 @@ class NoTracker(Tracker):
 
 @contextmanager
 def open_tracker(cfg: Config, run_dir: Path, *, is_leader: bool = True) -> Iterator[Tracker]:
-    """A tracker whose MLflow run ends as what happened: FINISHED, FAILED (any error) or KILLED (a signal)."""
+    """A tracker whose MLflow run ends as what happened:
+
+    FINISHED, FAILED (any error) or KILLED (a signal).
+    """
     if is_leader:
         path = run_dir / "metrics.jsonl"
         path.touch()

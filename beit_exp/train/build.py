@@ -17,7 +17,10 @@ def build_trainer(cfg: Config, objective: nn.Cell, *, steps_per_epoch: int, rank
         objective,
         build_optimizer(cfg.optimizer, objective, depth=cfg.model.depth),
         schedule=build_schedule(
-            cfg.scheduler, peak_lr=cfg.optimizer.base_lr, epochs=cfg.train.epochs, steps_per_epoch=steps_per_epoch
+            cfg.scheduler,
+            peak_lr=cfg.optimizer.base_lr,
+            epochs=cfg.train.epochs,
+            steps_per_epoch=steps_per_epoch,
         ),
         loss_scale=build_loss_scale(cfg.hardware),
         clip_norm=cfg.optimizer.clip_global_norm_value,

@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file each, whole and checked, or not there.
 
-A file holds `model/`, `optimizer/` and `ema/` tensors under our parameter names; its metadata hold the state of
-the run, the class names and a SHA-256 of the tensors.
+A file holds `model/`, `optimizer/` and `ema/` tensors under our parameter names; its metadata hold
+the state of the run, the class names and a SHA-256 of the tensors.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """The `checkpoints/` of a run: `step_*.safetensors`, the newest of which are kept, and `best.safetensors`."""
+    """The `checkpoints/` of a run:
+
+    `step_*.safetensors`, the newest of which are kept, and `best.safetensors`.
+    """
 
     def __init__(self, folder: Path, *, keep: int) -> None:
         self.folder = folder
@@ -51,7 +54,9 @@ class CheckpointFolder:
     def newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("step_*.safetensors"), reverse=True)
 
-    def save(self, tensors: dict[str, Parameter], state: dict[str, Any], *, step: int, is_best: bool) -> Path:
+    def save(
+        self, tensors: dict[str, Parameter], state: dict[str, Any], *, step: int, is_best: bool
+    ) -> Path:
         """Write a checkpoint, name it the best if it is, and only then remove older ones."""
         path = self.folder / f"step_{step:08d}.safetensors"
         try:
@@ -63,7 +68,8 @@ class CheckpointFolder:
         except (OSError, SafetensorError) as error:
             last = next((str(kept) for kept in self.newest_first()), "none")
             raise UserError(
-                f"the checkpoint of step {step} could not be written ({error}). The last good one is {last}. "
+                f"the checkpoint of step {step} could not be written ({error}). The last good "
+                f"one is {last}. "
                 "Free some space, then resume the run"
             ) from error
         for old in self.newest_first()[self.keep :]:
@@ -71,7 +77,9 @@ class CheckpointFolder:
         return path
 
     def load_newest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole, or None where there is none; damaged ones are reported."""
+        """The newest checkpoint that is whole, or None where there is none; damaged ones are
+        reported.
+        """
         paths = self.newest_first()
         for path in paths:
             try:
@@ -79,11 +87,16 @@ class CheckpointFolder:
             except UserError as error:
                 logger.error("%s; the one before it is used", error)
         if paths:
-            raise UserError(f"none of the {len(paths)} checkpoints in {self.folder} can be read; see the lines above")
+            raise UserError(
+                f"none of the {len(paths)} checkpoints in {self.folder} can be read; see the "
+                "lines above"
+            )
         return None
 
     def clear_litter(self) -> None:
-        """Remove what a killed process was writing, or safetensors for it; only while no other process writes here."""
+        """Remove what a killed process was writing, or safetensors for it; only while no other
+        process writes here.
+        """
         for path in self.folder.glob(".*"):
             path.unlink()
 
@@ -97,7 +110,9 @@ def save_checkpoint(path: Path, tensors: dict[str, Parameter], state: dict[str, 
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read and check what `save_checkpoint` wrote; `UserError` says what is wrong with any other file."""
+    """Read and check what `save_checkpoint` wrote; `UserError` says what is wrong with any other
+    file.
+    """
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -107,18 +122,25 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (SafetensorError, OSError) as error:
         raise UserError(f"the checkpoint {path} cannot be read: {error}") from error
     if _digest(arrays) != metadata.get("sha256"):
-        raise UserError(f"the checkpoint {path} is damaged: its checksum does not match its tensors")
+        raise UserError(
+            f"the checkpoint {path} is damaged: its checksum does not match its tensors"
+        )
     return Checkpoint(path, arrays, json.loads(metadata["state"]))
 
 
 def restore(checkpoint: Checkpoint, tensors: dict[str, Parameter]) -> None:
-    """Set every parameter from the checkpoint; both must name the same tensors with the same shapes."""
+    """Set every parameter from the checkpoint; both must name the same tensors with the same
+    shapes.
+    """
     shapes = {name: tuple(parameter.shape) for name, parameter in tensors.items()}
     saved = {name: array.shape for name, array in checkpoint.tensors.items()}
     if shapes != saved:
-        unlike = sorted(name for name in shapes.keys() | saved.keys() if shapes.get(name) != saved.get(name))
+        unlike = sorted(
+            name for name in shapes.keys() | saved.keys() if shapes.get(name) != saved.get(name)
+        )
         raise UserError(
-            f"the checkpoint {checkpoint.path} is of another model or optimizer: {len(unlike)} tensors differ, "
+            f"the checkpoint {checkpoint.path} is of another model or optimizer: {len(unlike)} "
+            "tensors differ, "
             f"such as {unlike[0]} (saved {saved.get(unlike[0])}, needed {shapes.get(unlike[0])})"
         )
     for name, parameter in tensors.items():
@@ -126,12 +148,16 @@ def restore(checkpoint: Checkpoint, tensors: dict[str, Parameter]) -> None:
 
 
 def find_checkpoint(place: str) -> Path:
-    """The file that `checkpoint=` or `model.pretrained=` means: a file, or the newest one of a run directory."""
+    """The file that `checkpoint=` or `model.pretrained=` means: a file, or the newest one of a run
+    directory.
+    """
     path = Path(local_copy(place))
     if path.is_dir():
         found = CheckpointFolder(path / "checkpoints", keep=1).newest_first()
         if not found:
-            raise UserError(f"{place} holds no checkpoint (looked for checkpoints/step_*.safetensors)")
+            raise UserError(
+                f"{place} holds no checkpoint (looked for checkpoints/step_*.safetensors)"
+            )
         return found[0]
     if not path.is_file():
         raise UserError(f"{place} is missing: neither a run directory nor a weights file")

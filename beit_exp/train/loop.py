@@ -1,4 +1,6 @@
-"""The training loop: step, log, evaluate, save, from wherever the last checkpoint stands to the end."""
+"""The training loop: step, log, evaluate, save, from wherever the last checkpoint stands to the
+end.
+"""
 
 from __future__ import annotations
 
@@ -42,15 +44,21 @@ def fit(
 ) -> Metrics:
     """Train to the end and return the final metrics; `facts` go into every checkpoint.
 
-    `batches(first, last)` yields the micro-batches of steps `first` to `last` - 1; `evaluate(check_stop)` measures
-    the network as it is. A signal saves a checkpoint at the step reached and raises `Interrupted`; training that
-    has diverged raises `DivergedError`.
+    `batches(first, last)` yields the micro-batches of steps `first` to `last` - 1;
+    `evaluate(check_stop)` measures the network as it is. A signal saves a checkpoint at the step
+    reached and raises `Interrupted`; training that has diverged raises `DivergedError`.
     """
     measure_system = SystemMeter(run_dir)
     folder = CheckpointFolder(run_dir / "checkpoints", keep=cfg.train.keep_checkpoints)
     total_steps = cfg.train.epochs * steps_per_epoch
     images_per_step = cfg.train.batch_size * cfg.train.accumulate_steps * runtime.size
-    progress: dict[str, Any] = {"evaluated_step": 0, "last": {}, "best": {}, "skipped_in_a_row": 0, "records": 0}
+    progress: dict[str, Any] = {
+        "evaluated_step": 0,
+        "last": {},
+        "best": {},
+        "skipped_in_a_row": 0,
+        "records": 0,
+    }
     if runtime.is_leader:
         folder.clear_litter()
     if (checkpoint := folder.load_newest()) is not None:
@@ -75,7 +83,9 @@ def fit(
     with (
         listening() as stop,
         mirroring(cfg.train.checkpoint_url) as mirror,
-        ProgressLine(first_step=trainer.step, total_steps=total_steps, epochs=cfg.train.epochs) as line,
+        ProgressLine(
+            first_step=trainer.step, total_steps=total_steps, epochs=cfg.train.epochs
+        ) as line,
     ):
         try:
             steps = batches(trainer.step, total_steps)
@@ -84,8 +94,12 @@ def fit(
                 step, epoch = trainer.step, trainer.step / steps_per_epoch
                 epochs_done, steps_into_epoch = divmod(step, steps_per_epoch)
                 at_epoch_end = step > 0 and steps_into_epoch == 0
-                evaluate_due = at_epoch_end and due(epochs_done, cfg.train.eval_every_epochs, cfg.train.epochs)
-                save_due = at_epoch_end and due(epochs_done, cfg.train.save_every_epochs, cfg.train.epochs)
+                evaluate_due = at_epoch_end and due(
+                    epochs_done, cfg.train.eval_every_epochs, cfg.train.epochs
+                )
+                save_due = at_epoch_end and due(
+                    epochs_done, cfg.train.save_every_epochs, cfg.train.epochs
+                )
                 is_best = False
                 if evaluate_due and progress["evaluated_step"] < step:
                     metrics = evaluate(stop.check if runtime.size == 1 else lambda: None)
@@ -136,7 +150,9 @@ def fit(
                     log=log_due,
                 )
                 is_first_step = False
-                progress["skipped_in_a_row"] = 0 if result.finite else progress["skipped_in_a_row"] + 1
+                progress["skipped_in_a_row"] = (
+                    0 if result.finite else progress["skipped_in_a_row"] + 1
+                )
                 check_divergence(result, trainer, progress, cfg, folder)
         except Interrupted:
             if saved_step < trainer.step:
@@ -147,34 +163,51 @@ def fit(
 
 
 def check_divergence(
-    result: StepResult, trainer: Trainer, progress: dict[str, Any], cfg: Config, folder: CheckpointFolder
+    result: StepResult,
+    trainer: Trainer,
+    progress: dict[str, Any],
+    cfg: Config,
+    folder: CheckpointFolder,
 ) -> None:
-    """Stop a training whose gradients are not finite though nothing scales them, or too often in a row."""
+    """Stop a training whose gradients are not finite though nothing scales them, or too often in a
+    row.
+    """
     skipped = progress["skipped_in_a_row"]
     is_hopeless = not result.finite and result.loss_scale == 1
     if not is_hopeless and skipped < cfg.hardware.max_skipped_steps:
         return
-    why = "with a loss scale of 1" if is_hopeless else f"in {skipped} steps in a row (hardware.max_skipped_steps)"
+    why = (
+        "with a loss scale of 1"
+        if is_hopeless
+        else f"in {skipped} steps in a row (hardware.max_skipped_steps)"
+    )
     first = trainer.step - skipped + 1
     last_good = next((str(path) for path in folder.newest_first()), "none")
     raise DivergedError(
-        f"training has diverged: loss {result.loss:g}, gradient norm {result.grad_norm:g} {why}; steps {first} to "
-        f"{trainer.step} changed nothing. The last good checkpoint is {last_good}. A lower optimizer.base_lr, a longer "
+        f"training has diverged: loss {result.loss:g}, gradient norm {result.grad_norm:g} {why}; "
+        f"steps {first} to "
+        f"{trainer.step} changed nothing. The last good checkpoint is {last_good}. A lower "
+        "optimizer.base_lr, a longer "
         "scheduler.warmup_length or a smaller optimizer.clip_global_norm_value may help"
     )
 
 
 def check_same_weights(trainer: Trainer, runtime: Runtime) -> None:
-    """All ranks must hold the same network, bit for bit, or they train different ones without a word."""
+    """All ranks must hold the same network, bit for bit, or they train different ones without a
+    word.
+    """
     if runtime.size == 1:
         return
     digest = 0
     for name, parameter in trainer.tensors().items():
         digest = zlib.crc32(parameter.asnumpy().tobytes(), zlib.crc32(name.encode(), digest))
-    halves = runtime.gather(np.array([digest >> 16, digest & 0xFFFF]))  # 16 bits are exact in float32
+    # 16 bits are exact in float32
+    halves = runtime.gather(np.array([digest >> 16, digest & 0xFFFF]))
     unlike = [str(rank) for rank, row in enumerate(halves) if (row != halves[0]).any()]
     if unlike:
-        raise RuntimeError(f"at step {trainer.step} rank {', '.join(unlike)} holds other weights than rank 0")
+        raise RuntimeError(
+            f"at step {trainer.step} rank {', '.join(unlike)} holds other weights than rank 0"
+        )
 
 
 def due(count: int, every: int, total: int) -> bool:
@@ -183,7 +216,9 @@ def due(count: int, every: int, total: int) -> bool:
 
 
 def is_better(metrics: Metrics, best: Metrics, *, objective: str) -> bool:
-    """Whether an evaluation beats the best so far by the objective: accuracy upwards, loss downwards."""
+    """Whether an evaluation beats the best so far by the objective: accuracy upwards, loss
+    downwards.
+    """
     name = objective.removeprefix("best/")
     sign = -1 if name.endswith("loss") else 1
     value = metrics[name]

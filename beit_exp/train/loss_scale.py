@@ -9,7 +9,9 @@ from beit_exp.config.schema import HardwareConfig
 
 @dataclass
 class LossScale:
-    """A dynamic scale shrinks, to at least 1, after a step that overflowed, and grows after `window` that did not."""
+    """A dynamic scale shrinks, to at least 1, after a step that overflowed, and grows after
+    `window` that did not.
+    """
 
     value: float
     is_dynamic: bool

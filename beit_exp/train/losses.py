@@ -1,4 +1,6 @@
-"""Training losses, and objectives: a network with its loss, from the arrays of a batch to the number to minimise."""
+"""Training losses, and objectives: a network with its loss, from the arrays of a batch to the
+number to minimise.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,16 @@ from mindspore import Tensor, nn, ops
 from beit_exp.model.beit import BEiT, MaskedBEiT
 from beit_exp.model.visual_tokenizer import VisualTokenizer, map_pixels, unmap_pixels
 
-# B batch · K classes · L blocks · P patches · M hidden patches of the batch, filled up to a fixed number · V vocabulary
-# C colours · S image side · G tokens per side
+# B batch · K classes · L blocks · P patches · M hidden patches of the batch, filled up to a fixed
+# number · V vocabulary C colours · S image side · G tokens per side
 
 MIN_LN_B = -3.0
 
 
 def soft_cross_entropy(logits_BK: Tensor, targets_BK: Tensor) -> Tensor:
-    """Mean over the batch of -Σ target · log softmax(logits); smoothing and mixing are in the targets already."""
+    """Mean over the batch of -Σ target · log softmax(logits); smoothing and mixing are in the
+    targets already.
+    """
     return -(targets_BK * ops.log_softmax(logits_BK, -1)).sum(axis=-1).mean()
 
 
@@ -30,14 +34,18 @@ class Classification(nn.Cell):
         super().__init__(auto_prefix=False)
         self.network = network
 
-    def construct(self, images_BCSS: Tensor, targets_BK: Tensor, keep_L2B: Tensor | None) -> tuple[Tensor, ...]:
+    def construct(
+        self, images_BCSS: Tensor, targets_BK: Tensor, keep_L2B: Tensor | None
+    ) -> tuple[Tensor, ...]:
         return (soft_cross_entropy(self.network(images_BCSS, keep_L2B), targets_BK),)
 
 
 class MaskedPrediction(nn.Cell):
-    """Images with hidden patches and these patches' visual tokens -> (cross-entropy, percent of tokens found).
+    """Images with hidden patches and these patches' visual tokens -> (cross-entropy, percent of
+    tokens found).
 
-    `weights_M` is 1 for a hidden patch and 0 for what fills up: masks differ in their number, shapes may not.
+    `weights_M` is 1 for a hidden patch and 0 for what fills up: masks differ in their number,
+    shapes may not.
     """
 
     measures = ("masked_accuracy",)
@@ -56,7 +64,9 @@ class MaskedPrediction(nn.Cell):
         keep_L2B: Tensor | None,
     ) -> tuple[Tensor, ...]:
         logits_MV = self.network(images_BCSS, hidden_BP, places_M, keep_L2B)
-        found_M1 = ops.gather_elements(ops.log_softmax(logits_MV, -1), 1, ops.reshape(tokens_M, (-1, 1)))
+        found_M1 = ops.gather_elements(
+            ops.log_softmax(logits_MV, -1), 1, ops.reshape(tokens_M, (-1, 1))
+        )
         count = weights_M.sum()
         loss = -(ops.reshape(found_M1, (-1,)) * weights_M).sum() / count
         is_right_M = (ops.argmax(logits_MV, 1).astype(ms.int32) == tokens_M).astype(ms.float32)
@@ -64,43 +74,55 @@ class MaskedPrediction(nn.Cell):
 
 
 class Autoencoding(nn.Cell):
-    """Images in [0, 1] -> (what their description by visual tokens costs, mean squared error of the pixels).
+    """Images in [0, 1] -> (what their description by visual tokens costs, mean squared error of the
+    pixels).
 
-    Tokens are drawn by the Gumbel-softmax relaxation: softmax((logits + noise) / temperature). With `straight_through`
-    the decoder sees the drawn tokens themselves, and the gradient passes as if it had seen the softmax.
-    Source: Ramesh et al. (arXiv 2102.12092), section 2.1 and appendix A; the divergence is from the uniform
-    distribution, in nats per token, and the likelihood in nats per colour of a pixel.
+    Tokens are drawn by the Gumbel-softmax relaxation: softmax((logits + noise) / temperature). With
+    `straight_through` the decoder sees the drawn tokens themselves, and the gradient passes as if
+    it had seen the softmax. Source: Ramesh et al. (arXiv 2102.12092), section 2.1 and appendix A;
+    the divergence is from the uniform distribution, in nats per token, and the likelihood in nats
+    per colour of a pixel.
     """
 
     measures = ("reconstruction_mse",)
 
-    def __init__(self, tokenizer: VisualTokenizer, *, straight_through: bool, kl_weight: float) -> None:
+    def __init__(
+        self, tokenizer: VisualTokenizer, *, straight_through: bool, kl_weight: float
+    ) -> None:
         super().__init__(auto_prefix=False)
         self.tokenizer = tokenizer
         self.straight_through = straight_through
         self.kl_weight = kl_weight
 
-    def construct(self, images_BCSS: Tensor, gumbel_BVGG: Tensor, temperature: Tensor) -> tuple[Tensor, ...]:
+    def construct(
+        self, images_BCSS: Tensor, gumbel_BVGG: Tensor, temperature: Tensor
+    ) -> tuple[Tensor, ...]:
         images_BCSS = map_pixels(images_BCSS)
         logits_BVGG = self.tokenizer.encoder(images_BCSS)
         vocabulary = logits_BVGG.shape[1]
         drawn_BVGG = (logits_BVGG + gumbel_BVGG) / temperature
         shares_BVGG = ops.softmax(drawn_BVGG, 1)
         if self.straight_through:
-            hard_BVGG = ops.one_hot(ops.argmax(drawn_BVGG, 1), vocabulary, Tensor(1.0), Tensor(0.0), axis=1)
+            hard_BVGG = ops.one_hot(
+                ops.argmax(drawn_BVGG, 1), vocabulary, Tensor(1.0), Tensor(0.0), axis=1
+            )
             shares_BVGG = shares_BVGG + ops.stop_gradient(hard_BVGG - shares_BVGG)
         laws_B6SS = self.tokenizer.decoder(shares_BVGG)
         cost_B, error_B = reconstruction(laws_B6SS, images_BCSS)
         loss = cost_B.mean()
         if self.kl_weight > 0:
             log_q_BVGG = ops.log_softmax(logits_BVGG, 1)
-            divergence = (ops.exp(log_q_BVGG) * (log_q_BVGG + math.log(vocabulary))).sum(axis=1).mean()
+            divergence = (
+                (ops.exp(log_q_BVGG) * (log_q_BVGG + math.log(vocabulary))).sum(axis=1).mean()
+            )
             loss = loss + self.kl_weight * divergence
         return loss, error_B.mean()
 
 
 class Reconstruction(nn.Cell):
-    """(B, 3, S, S) images in [0, 1] -> (B, P) tokens, the images made of them, and (B,) costs and squared errors."""
+    """(B, 3, S, S) images in [0, 1] -> (B, P) tokens, the images made of them, and (B,) costs and
+    squared errors.
+    """
 
     def __init__(self, tokenizer: VisualTokenizer) -> None:
         super().__init__(auto_prefix=False)
@@ -114,10 +136,11 @@ class Reconstruction(nn.Cell):
 
 
 def reconstruction(laws_B6SS: Tensor, mapped_BCSS: Tensor) -> tuple[Tensor, Tensor]:
-    """(B,) mean negative log likelihoods of mapped pixels, and (B,) mean squared errors of pixels in [0, 1].
+    """(B,) mean negative log likelihoods of mapped pixels, and (B,) mean squared errors of pixels
+    in [0, 1].
 
-    The logit-Laplace density of x is exp(-|logit(x) - μ| / b) / (2 b x (1 - x)). b is at least e⁻³: the likelihood of
-    an even area would have no bound.
+    The logit-Laplace density of x is exp(-|logit(x) - μ| / b) / (2 b x (1 - x)). b is at least e⁻³:
+    the likelihood of an even area would have no bound.
     """
     mean_BCSS, ln_b_BCSS = laws_B6SS[:, :3], ops.maximum(laws_B6SS[:, 3:], MIN_LN_B)
     logits_BCSS = ops.log(mapped_BCSS / (1 - mapped_BCSS))
@@ -128,4 +151,6 @@ def reconstruction(laws_B6SS: Tensor, mapped_BCSS: Tensor) -> tuple[Tensor, Tens
     )
     error_BCSS = unmap_pixels(ops.sigmoid(mean_BCSS)) - unmap_pixels(mapped_BCSS)
     size = (cost_BCSS.shape[0], -1)
-    return ops.reshape(cost_BCSS, size).mean(axis=1), ops.reshape(error_BCSS * error_BCSS, size).mean(axis=1)
+    return ops.reshape(cost_BCSS, size).mean(axis=1), ops.reshape(
+        error_BCSS * error_BCSS, size
+    ).mean(axis=1)

@@ -8,7 +8,9 @@ import psutil
 
 
 class SystemMeter:
-    """Each call measures since the one before: processor (percent of all cores), memory and free disk (GB)."""
+    """Each call measures since the one before: processor (percent of all cores), memory and free
+    disk (GB).
+    """
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir

@@ -10,7 +10,8 @@ from types import TracebackType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 logger = logging.getLogger(__name__)
-SCORES = {"val/top1": "top-1", "val/masked_accuracy": "hidden tokens found"}  # the first that an evaluation has
+# The first that an evaluation has
+SCORES = {"val/top1": "top-1", "val/masked_accuracy": "hidden tokens found"}
 
 
 class ProgressLine(AbstractContextManager["ProgressLine"]):
@@ -35,13 +36,23 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         self.line.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self.line.stop()
 
-    def show_step(self, *, step: int, epoch: float, loss: float, lr: float, images_per_s: float, log: bool) -> None:
+    def show_step(
+        self, *, step: int, epoch: float, loss: float, lr: float, images_per_s: float, log: bool
+    ) -> None:
         """After a step; `log` says whether a plain line is due."""
-        text = f"epoch {epoch:.1f}/{self.epochs}  step {step}/{self.total_steps}  loss {loss:.4f}{self.score}"
-        speed = f"{images_per_s:.0f} images/s" if images_per_s >= 10 else f"{images_per_s:.2f} images/s"
+        place = f"epoch {epoch:.1f}/{self.epochs}  step {step}/{self.total_steps}"
+        text = f"{place}  loss {loss:.4f}{self.score}"
+        speed = (
+            f"{images_per_s:.0f} images/s" if images_per_s >= 10 else f"{images_per_s:.2f} images/s"
+        )
         self.line.update(self.task, completed=step, description=f"{text}  {speed}")
         if log and self.line.disable:
             left_s = 0.0 if images_per_s == 0 else self.line.tasks[0].time_remaining or 0.0

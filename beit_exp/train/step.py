@@ -1,4 +1,6 @@
-"""One optimizer step: forward and backward, then, if all is finite, unscale, clip and update: two compiled graphs."""
+"""One optimizer step: forward and backward, then, if all is finite, unscale, clip and update: two
+compiled graphs.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ MicroBatch = tuple[np.ndarray | None, ...]  # what the objective takes, in its o
 
 
 class GradientCell(nn.Cell):
-    """Forward and backward: the loss, the gradients of all weights and their norm, as one compiled graph.
+    """Forward and backward: the loss, the gradients of all weights and their norm, as one compiled
+    graph.
 
     Whether the gradients are used is decided outside, so that this graph branches nowhere.
     """
@@ -27,10 +30,14 @@ class GradientCell(nn.Cell):
         super().__init__(auto_prefix=False)
         self.objective = objective
         self.weights = ParameterTuple(list(objective.trainable_params()))
-        self.sums: Any = _copies(self.weights, "gradient_sum", np.zeros_like) if accumulate_steps > 1 else None
+        self.sums: Any = (
+            _copies(self.weights, "gradient_sum", np.zeros_like) if accumulate_steps > 1 else None
+        )
         self.map = ops.HyperMap()  # over all weights: a loop takes the compiler ten times as long
         self.ranks = ranks
-        self.mean_over_ranks = nn.DistributedGradReducer(self.weights, mean=True, degree=ranks) if ranks > 1 else None
+        self.mean_over_ranks = (
+            nn.DistributedGradReducer(self.weights, mean=True, degree=ranks) if ranks > 1 else None
+        )
         self.sum_over_ranks = ops.AllReduce() if ranks > 1 else None
         self.value_and_grad = ops.value_and_grad(self.scaled_loss, None, self.weights, has_aux=True)
 
@@ -41,13 +48,16 @@ class GradientCell(nn.Cell):
     def construct(
         self, loss_scale: Tensor, is_last: bool, *batch: Tensor | None
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """-> (loss and measures, global norm of the scaled gradients, these); the latter two after the last batch."""
+        """-> (loss and measures, global norm of the scaled gradients, these); the latter two after
+        the last batch.
+        """
         (_, found), gradients = self.value_and_grad(loss_scale, *batch)
         if self.sum_over_ranks is not None:
             found = self.sum_over_ranks(found) / self.ranks
         if self.sums is not None:
             gradients = self.map(self.accumulate, self.sums, gradients)
-            found = ops.depend(found, gradients)  # else the compiler drops sums that nobody uses yet
+            # Else the compiler drops sums that nobody uses yet
+            found = ops.depend(found, gradients)
         if not is_last:
             return found, ops.zeros_like(loss_scale), ()
         if self.mean_over_ranks is not None:
@@ -59,9 +69,13 @@ class GradientCell(nn.Cell):
 
 
 class UpdateCell(nn.Cell):
-    """What a step does with its gradients: scaled, they change the weights, and the weights their average."""
+    """What a step does with its gradients: scaled, they change the weights, and the weights their
+    average.
+    """
 
-    def __init__(self, weights: ParameterTuple, update: nn.Cell, *, ema_decay: float | None) -> None:
+    def __init__(
+        self, weights: ParameterTuple, update: nn.Cell, *, ema_decay: float | None
+    ) -> None:
         super().__init__(auto_prefix=False)
         self.weights = weights
         self.update = update
@@ -99,13 +113,19 @@ class ClearCell(nn.Cell):
 
 def squared_norm(gradient: Tensor) -> Tensor:
     """The sum of all squares, as a product of vectors: much faster than a sum on a CPU."""
-    return ops.reshape(ops.matmul(ops.reshape(gradient, (1, -1)), ops.reshape(gradient, (-1, 1))), ())
+    return ops.reshape(
+        ops.matmul(ops.reshape(gradient, (1, -1)), ops.reshape(gradient, (-1, 1))), ()
+    )
 
 
-def _copies(weights: ParameterTuple, prefix: str, make: Callable[[np.ndarray], np.ndarray]) -> ParameterTuple:
+def _copies(
+    weights: ParameterTuple, prefix: str, make: Callable[[np.ndarray], np.ndarray]
+) -> ParameterTuple:
     return ParameterTuple(
         [
-            Parameter(Tensor(make(weight.asnumpy())), name=f"{prefix}/{weight.name}", requires_grad=False)
+            Parameter(
+                Tensor(make(weight.asnumpy())), name=f"{prefix}/{weight.name}", requires_grad=False
+            )
             for weight in weights
         ]
     )
@@ -113,7 +133,9 @@ def _copies(weights: ParameterTuple, prefix: str, make: Callable[[np.ndarray], n
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step found; `lr` and `loss_scale` are those it used, `measures` what the objective names besides."""
+    """What one step found; `lr` and `loss_scale` are those it used, `measures` what the objective
+    names besides.
+    """
 
     loss: float
     measures: dict[str, float]
@@ -124,10 +146,11 @@ class StepResult:
 
 
 class Trainer:
-    """Network and optimizer in training, with the few numbers that decide the next step. All of it can be saved.
+    """Network and optimizer in training, with the few numbers that decide the next step. All of it
+    can be saved.
 
-    `step` counts batches, `updates_done` the steps that changed the weights: learning rate, bias correction and
-    averaged weights follow the latter, so a skipped step shifts none of them.
+    `step` counts batches, `updates_done` the steps that changed the weights: learning rate, bias
+    correction and averaged weights follow the latter, so a skipped step shifts none of them.
     """
 
     def __init__(
@@ -166,14 +189,17 @@ class Trainer:
     def __call__(self, micro_batches: list[MicroBatch]) -> StepResult:
         """Take one step over micro-batches.
 
-        Nothing is updated, neither parameters nor moments nor averaged weights, unless all gradients are finite.
+        Nothing is updated, neither parameters nor moments nor averaged weights, unless all
+        gradients are finite.
         """
         lr, scale = float(self.schedule[self.updates_done]), self.loss_scale.value
         scale_tensor = Tensor(np.float32(scale))
         found = []
         for number, batch in enumerate(micro_batches, start=1):
             tensors = [None if array is None else Tensor(array) for array in batch]
-            values, norm, gradients = self.gradients(scale_tensor, number == len(micro_batches), *tensors)
+            values, norm, gradients = self.gradients(
+                scale_tensor, number == len(micro_batches), *tensors
+            )
             found.append(values.asnumpy())
         grad_norm = float(norm.asnumpy()) / (scale * self.accumulate_steps)
         finite = bool(np.isfinite(grad_norm))
@@ -186,17 +212,30 @@ class Trainer:
         self.updates_done += finite
         self.loss_scale.update(finite=finite)
         loss, *others = np.mean(found, axis=0, dtype=np.float64).tolist()
-        return StepResult(loss, dict(zip(self.objective.measures, others, strict=True)), grad_norm, finite, lr, scale)
+        return StepResult(
+            loss,
+            dict(zip(self.objective.measures, others, strict=True)),
+            grad_norm,
+            finite,
+            lr,
+            scale,
+        )
 
     def factor(self, grad_norm: float, scale: float) -> Tensor | None:
-        """What the gradients are to be multiplied by: unscaled, averaged and clipped; None for one."""
+        """What the gradients are to be multiplied by: unscaled, averaged and clipped;
+        None for one.
+        """
         clip = 1.0 if self.clip_norm is None else min(1.0, self.clip_norm / (grad_norm + CLIP_EPS))
         factor = clip / (scale * self.accumulate_steps)
         return None if factor == 1 else Tensor(np.float32(factor))
 
     def state(self) -> dict[str, Any]:
         """The numbers that a checkpoint must hold besides `tensors`."""
-        return {"step": self.step, "updates_done": self.updates_done, "loss_scale": self.loss_scale.state()}
+        return {
+            "step": self.step,
+            "updates_done": self.updates_done,
+            "loss_scale": self.loss_scale.state(),
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.step = state["step"]
@@ -217,6 +256,10 @@ class Trainer:
 
     def tensors(self) -> dict[str, Parameter]:
         """Every parameter that a checkpoint must hold."""
-        kept = {f"model/{parameter.name}": parameter for parameter in self.objective.get_parameters()}
-        kept |= {f"optimizer/{parameter.name}": parameter for parameter in self.optimizer.update.state()}
+        kept = {
+            f"model/{parameter.name}": parameter for parameter in self.objective.get_parameters()
+        }
+        kept |= {
+            f"optimizer/{parameter.name}": parameter for parameter in self.optimizer.update.state()
+        }
         return kept | {parameter.name: parameter for parameter in self.update.averages or ()}

@@ -1,4 +1,6 @@
-"""Stopping on a signal without losing anything: the signal leaves a note, the loop reads it between two steps."""
+"""Stopping on a signal without losing anything: the signal leaves a note, the loop reads it between
+two steps.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class StopRequest:
         self.signal_number = number
 
     def check(self, agree: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
-        """Raise `Interrupted` if a signal has come; with `agree` (`Runtime.gather`), if it has come to any rank."""
+        """Raise `Interrupted` if a signal has come; with `agree` (`Runtime.gather`), if it has come
+        to any rank.
+        """
         number = self.signal_number or 0
         if agree is not None:
             number = int(agree(np.array([number])).max())
@@ -36,7 +40,9 @@ class StopRequest:
 def listening() -> Iterator[StopRequest]:
     """SIGINT and SIGTERM become a `StopRequest` inside the block."""
     request = StopRequest()
-    previous = {number: signal.signal(number, request.note) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, request.note) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield request
     finally:

@@ -13,21 +13,34 @@ from beit_exp.weights.names import to_hugging_face, to_official
 
 
 def convert(source: Path, target: Path, *, to: str) -> None:
-    """Write the weights of any readable file as .safetensors under our names, the official or Hugging Face's."""
+    """Write the weights of any readable file as .safetensors under our names, the official or
+    Hugging Face's.
+    """
     if target.suffix != ".safetensors":
         raise UserError(f"{target}: the output is a .safetensors file")
     arrays = read_weights(source)
-    named = {"ours": arrays, "official": to_official(arrays), "huggingface": to_hugging_face(arrays)}[to]
+    named = {
+        "ours": arrays,
+        "official": to_official(arrays),
+        "huggingface": to_hugging_face(arrays),
+    }[to]
     save_weights(named, target)
     print(f"{target}: {len(arrays)} parameters under {to} names")
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m beit_exp.weights", description="Convert BEiT weights.")
-    parser.add_argument("source", type=Path, metavar="IN", help=".pth, .safetensors, .ckpt, or a run directory")
+    parser = argparse.ArgumentParser(
+        prog="python -m beit_exp.weights", description="Convert BEiT weights."
+    )
+    parser.add_argument(
+        "source", type=Path, metavar="IN", help=".pth, .safetensors, .ckpt, or a run directory"
+    )
     parser.add_argument("target", type=Path, metavar="OUT", help="a .safetensors file")
     parser.add_argument(
-        "--to", choices=("ours", "official", "huggingface"), default="ours", help="whose parameter names"
+        "--to",
+        choices=("ours", "official", "huggingface"),
+        default="ours",
+        help="whose parameter names",
     )
     options = parser.parse_args(arguments)
     try:

@@ -1,4 +1,5 @@
-"""BEiT as Hugging Face's transformers keep it: the names of its tensors, and the files of a model's folder.
+"""BEiT as Hugging Face's transformers keep it: the names of its tensors, and the files of a model's
+folder.
 
 Sources: transformers, modeling_beit.py, configuration_beit.py and convert_beit_unilm_to_pytorch.py.
 """
@@ -85,7 +86,9 @@ def model_config(model: ModelConfig, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def preprocessor_config(dataset: DatasetConfig, *, image_size: int) -> dict[str, Any]:
-    """preprocessor_config.json: short side, centre crop and normalisation, which CLIP's processor does as BEiT was."""
+    """preprocessor_config.json: short side, centre crop and normalisation, which CLIP's processor
+    does as BEiT was.
+    """
     return {
         "image_processor_type": "CLIPImageProcessor",
         "do_convert_rgb": True,

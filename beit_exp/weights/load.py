@@ -1,9 +1,11 @@
-"""Weights of any origin into our network: official .pth, timm or Hugging Face .safetensors, MindSpore .ckpt, ours.
+"""Weights of any origin into our network: official .pth, timm or Hugging Face .safetensors,
+MindSpore .ckpt, ours.
 
     python -m beit_exp.weights IN OUT [--to ours|official|huggingface]      converts a file
 
-Files are brought to our parameter names first, then fitted to the network: tables and position embeddings resized,
-a shared table copied to every block, a foreign head left out. Whatever does not fit is an error, never a silence.
+Files are brought to our parameter names first, then fitted to the network: tables and position
+embeddings resized, a shared table copied to every block, a foreign head left out. Whatever does not
+fit is an error, never a silence.
 """
 
 from __future__ import annotations
@@ -51,7 +53,11 @@ class Outcome:
         }
         lines = [f"{'what':10}{'count':>6}  which"]
         for what, names in rows.items():
-            shown = ", ".join(names[:16]) + (", ..." if len(names) > 16 else "") if what != "loaded" else ""
+            shown = (
+                ", ".join(names[:16]) + (", ..." if len(names) > 16 else "")
+                if what != "loaded"
+                else ""
+            )
             lines.append(f"{what:10}{len(names):>6}  {shown}".rstrip())
         return "\n".join(lines)
 
@@ -91,17 +97,24 @@ def read_weights(path: Path) -> Arrays:
     elif path.suffix == ".safetensors":
         arrays = _read_safetensors(path)
     else:
-        raise UserError(f"{path}: weights are read from .pth, .pt, .bin, .safetensors and .ckpt files alone")
+        raise UserError(
+            f"{path}: weights are read from .pth, .pt, .bin, .safetensors and .ckpt files alone"
+        )
     ours = to_ours(arrays)
     if not any(name.startswith("blocks.") for name in ours):
-        raise UserError(f"{path} holds no weights of a BEiT: none of its {len(arrays)} tensors belongs to a block")
+        raise UserError(
+            f"{path} holds no weights of a BEiT: none of its {len(arrays)} tensors belongs to a "
+            "block"
+        )
     return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in ours.items()}
 
 
 def fit_to(
     shapes: dict[str, tuple[int, ...]], source: Arrays, *, path: Path, may_be_new: tuple[str, ...]
 ) -> tuple[Arrays, Outcome]:
-    """Arrays for a network's parameters, and what was done; `UserError` if a parameter would stay unset."""
+    """Arrays for a network's parameters, and what was done; `UserError` if a parameter would stay
+    unset.
+    """
     source = dict(source)
     outcome = Outcome()
     shared = f"rel_pos_bias.{TABLE}"
@@ -117,7 +130,8 @@ def fit_to(
         array = source.pop(name, None)
         is_optional = name.startswith(may_be_new) if may_be_new else False
         if array is None:
-            # A head or a final norm may be missing from self-supervised weights alone, which have neither.
+            # A head or a final norm may be missing from self-supervised weights alone, which have
+            # neither.
             if is_optional and is_pretraining:
                 outcome.new.append(name)
             else:
@@ -129,7 +143,12 @@ def fit_to(
                 outcome.dropped.append(f"{name} {array.shape}")
                 outcome.new.append(name)
                 continue
-            if name.endswith(TABLE) and array.shape[1] == shape[1] and _is_table(array) and _is_table(np.empty(shape)):
+            if (
+                name.endswith(TABLE)
+                and array.shape[1] == shape[1]
+                and _is_table(array)
+                and _is_table(np.empty(shape))
+            ):
                 array = resize_table(array, shape[0])
             elif name == "pos_embed" and array.shape[2] == shape[2]:
                 array = resize_positions(array, shape[1])
@@ -147,7 +166,9 @@ def fit_to(
             problems.append(f"{name} {source[name].shape} has no place in the network")
     if problems:
         listed = "; ".join(problems[:4]) + ("; ..." if len(problems) > 4 else "")
-        raise UserError(f"{path} does not fit the network: {len(problems)} tensors differ: {listed}")
+        raise UserError(
+            f"{path} does not fit the network: {len(problems)} tensors differ: {listed}"
+        )
     return arrays, outcome
 
 
@@ -166,14 +187,20 @@ def _read_safetensors(path: Path) -> Arrays:
         raise UserError(f"{path} cannot be read: {error}") from error
     prefix = "model/"
     tensors = load_checkpoint(path).tensors
-    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): array
+        for name, array in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def _read_mindspore(path: Path) -> Arrays:
     try:
         parameters = load_mindspore(str(path))
     except (ValueError, OSError, RuntimeError) as error:
-        raise UserError(f"{path} cannot be read as a MindSpore checkpoint: {str(error).splitlines()[0]}") from error
+        raise UserError(
+            f"{path} cannot be read as a MindSpore checkpoint: {str(error).splitlines()[0]}"
+        ) from error
     return {
         re.sub(r"norm(\d?)\.(gamma|beta)$", _norm_name, name): parameter.asnumpy()
         for name, parameter in parameters.items()

@@ -14,7 +14,9 @@ TABLE = "relative_position_bias_table"
 
 
 def to_ours(arrays: Arrays) -> Arrays:
-    """Rename official, timm or Hugging Face tensors to ours, and split their joint query-key-value weight."""
+    """Rename official, timm or Hugging Face tensors to ours, and split their joint query-key-value
+    weight.
+    """
     ours: Arrays = {}
     is_hugging_face = any(".attention.attention." in name for name in arrays)
     for name, array in arrays.items():

@@ -1,6 +1,7 @@
 """BEiT written in ONNX operators: any batch size, exact GELU, LayerNormalization as one operator.
 
-MindSpore's own exporter knows neither Erf nor an open batch. That both definitions agree is measured at every export.
+MindSpore's own exporter knows neither Erf nor an open batch. That both definitions agree is
+measured at every export.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ ERF_SCALE = 2**-0.5
 
 
 class Graph:
-    """Nodes and constants in the order in which they are needed; every method returns a value's name."""
+    """Nodes and constants in the order in which they are needed; every method returns a value's
+    name.
+    """
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -70,13 +73,22 @@ class BeitGraph(Graph):
 
     def bias(self, name: str) -> str:
         """A table of relative positions -> (H, N, N)."""
-        index = self.constant("relative_position_index", relative_position_index(self.grid).reshape(-1))
-        found = self.node("Gather", self.weight(f"{name}.relative_position_bias_table"), index, axis=0)
-        return self.reshape(self.node("Transpose", found, perm=[1, 0]), self.cfg.num_heads, self.tokens, self.tokens)
+        index = self.constant(
+            "relative_position_index", relative_position_index(self.grid).reshape(-1)
+        )
+        found = self.node(
+            "Gather", self.weight(f"{name}.relative_position_bias_table"), index, axis=0
+        )
+        return self.reshape(
+            self.node("Transpose", found, perm=[1, 0]), self.cfg.num_heads, self.tokens, self.tokens
+        )
 
     def attention(self, value: str, name: str, bias: str | None) -> str:
         heads, width = self.cfg.num_heads, self.cfg.embed_dim // self.cfg.num_heads
-        q, k, v = (self.reshape(self.dense(value, f"{name}.{letter}"), 0, 0, heads, width) for letter in "qkv")
+        q, k, v = (
+            self.reshape(self.dense(value, f"{name}.{letter}"), 0, 0, heads, width)
+            for letter in "qkv"
+        )
         q = self.node("Transpose", self.node("Mul", q, self.number(width**-0.5)), perm=[0, 2, 1, 3])
         k = self.node("Transpose", k, perm=[0, 2, 3, 1])
         v = self.node("Transpose", v, perm=[0, 2, 1, 3])
@@ -84,7 +96,9 @@ class BeitGraph(Graph):
         if bias is not None:
             scores = self.node("Add", scores, bias)
         found = self.node("MatMul", self.node("Softmax", scores, axis=-1), v)
-        merged = self.reshape(self.node("Transpose", found, perm=[0, 2, 1, 3]), 0, 0, self.cfg.embed_dim)
+        merged = self.reshape(
+            self.node("Transpose", found, perm=[0, 2, 1, 3]), 0, 0, self.cfg.embed_dim
+        )
         return self.dense(merged, f"{name}.proj")
 
     def mlp(self, value: str, name: str) -> str:
@@ -107,7 +121,9 @@ class BeitGraph(Graph):
         patches = self.node("Transpose", patches, perm=[0, 2, 1])
         batch = self.node("Gather", self.node("Shape", images), self.integers(0), axis=0)
         shape = self.node("Concat", batch, self.integers(1, width), axis=0)
-        x = self.node("Concat", self.node("Expand", self.weight("cls_token"), shape), patches, axis=1)
+        x = self.node(
+            "Concat", self.node("Expand", self.weight("cls_token"), shape), patches, axis=1
+        )
         if cfg.abs_pos_emb:
             x = self.node("Add", x, self.weight("pos_embed"))
         shared = self.bias("rel_pos_bias") if cfg.shared_rel_pos_bias else None
@@ -116,12 +132,22 @@ class BeitGraph(Graph):
             bias = self.bias(f"{name}.rel_pos") if cfg.rel_pos_bias else shared
             branch = self.attention(self.norm(x, f"{name}.norm1"), f"{name}.attn", bias)
             x = self.added(x, branch, f"{name}.gamma_1")
-            x = self.added(x, self.mlp(self.norm(x, f"{name}.norm2"), f"{name}.mlp"), f"{name}.gamma_2")
+            x = self.added(
+                x, self.mlp(self.norm(x, f"{name}.norm2"), f"{name}.mlp"), f"{name}.gamma_2"
+            )
         if cfg.pooling == "cls":
-            pooled = self.node("Gather", self.norm(x, "norm"), self.constant("first", np.array(0, np.int64)), axis=1)
+            pooled = self.node(
+                "Gather",
+                self.norm(x, "norm"),
+                self.constant("first", np.array(0, np.int64)),
+                axis=1,
+            )
         else:
             window = self.integers(1), self.integers(self.tokens), self.integers(1)
-            pooled = self.norm(self.node("ReduceMean", self.node("Slice", x, *window), axes=[1], keepdims=0), "fc_norm")
+            pooled = self.norm(
+                self.node("ReduceMean", self.node("Slice", x, *window), axes=[1], keepdims=0),
+                "fc_norm",
+            )
         return self.dense(pooled, "head")
 
 

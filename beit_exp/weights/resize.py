@@ -9,11 +9,12 @@ CLASS_ROWS = 3  # the last rows of a table belong to the class token
 
 
 def resize_table(table: np.ndarray, rows: int) -> np.ndarray:
-    """Carry a (n, H) relative position table to another grid; its last three rows, the class token's, stay.
+    """Carry a (n, H) relative position table to another grid; its last three rows, the class
+    token's, stay.
 
-    Distances between patches are laid out in a geometric progression, dense in the middle, so that the middle
-    of the table is kept and its rim stretched; a cubic spline reads off the new distances.
-    Source: unilm/beit run_class_finetuning.py.
+    Distances between patches are laid out in a geometric progression, dense in the middle, so that
+    the middle of the table is kept and its rim stretched; a cubic spline reads off the new
+    distances. Source: unilm/beit run_class_finetuning.py.
     """
     source_side = round((len(table) - CLASS_ROWS) ** 0.5)
     target_side = round((rows - CLASS_ROWS) ** 0.5)
@@ -36,7 +37,9 @@ def resize_table(table: np.ndarray, rows: int) -> np.ndarray:
 
 
 def resize_positions(positions: np.ndarray, tokens: int) -> np.ndarray:
-    """Carry a (1, N, D) position embedding to another grid by bicubic interpolation; the class token's stays."""
+    """Carry a (1, N, D) position embedding to another grid by bicubic interpolation; the class
+    token's stays.
+    """
     old, new = round((positions.shape[1] - 1) ** 0.5), round((tokens - 1) ** 0.5)
     weights = _bicubic(old, new)
     grid = positions[0, 1:].reshape(old, old, -1)
@@ -45,7 +48,10 @@ def resize_positions(positions: np.ndarray, tokens: int) -> np.ndarray:
 
 
 def _bicubic(old: int, new: int) -> np.ndarray:
-    """(new, old) interpolation weights as in torch's bicubic with align_corners=False: Keys' kernel, a = -0.75."""
+    """(new, old) interpolation weights as in torch's bicubic with align_corners=False:
+
+    Keys' kernel, a = -0.75.
+    """
     a = -0.75
     weights = np.zeros((new, old))
     for row in range(new):

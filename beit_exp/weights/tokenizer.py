@@ -1,4 +1,6 @@
-"""The weights of a visual tokenizer: of a run of task=train_tokenizer, or DALL-E's as a state dict."""
+"""The weights of a visual tokenizer: of a run of task=train_tokenizer, or DALL-E's as a
+state dict.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,26 @@ PARTS = ("encoder.", "decoder.")
 
 
 def load_tokenizer(cfg: TokenizerConfig, place: str) -> VisualTokenizer:
-    """The tokenizer of `cfg` with the weights at `place`, frozen; its `decoder` is None if they have none."""
+    """The tokenizer of `cfg` with the weights at `place`, frozen; its `decoder` is None if they
+    have none.
+    """
     path = find_checkpoint(place)
     arrays = read_tokenizer(path)
-    network = build_tokenizer(cfg, has_decoder=any(name.startswith("decoder.") for name in arrays), seed=0)
+    network = build_tokenizer(
+        cfg, has_decoder=any(name.startswith("decoder.") for name in arrays), seed=0
+    )
     parameters = {parameter.name: parameter for parameter in network.get_parameters()}
     shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
     found = {name: array.shape for name, array in arrays.items()}
     if shapes != found:
-        unlike = sorted(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name))
+        unlike = sorted(
+            name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name)
+        )
         raise UserError(
-            f"{path} does not fit the tokenizer: {len(unlike)} tensors differ, such as {unlike[0]} (there "
-            f"{found.get(unlike[0])}, needed {shapes.get(unlike[0])}); tokenizer.vocabulary, hidden, blocks_per_group "
+            f"{path} does not fit the tokenizer: {len(unlike)} tensors differ, such as "
+            f"{unlike[0]} (there "
+            f"{found.get(unlike[0])}, needed {shapes.get(unlike[0])}); tokenizer.vocabulary, "
+            "hidden, blocks_per_group "
             "and decoder_input must be those that it was trained with"
         )
     for name, parameter in parameters.items():
@@ -43,17 +53,28 @@ def load_tokenizer(cfg: TokenizerConfig, place: str) -> VisualTokenizer:
 
 
 def read_tokenizer(path: Path) -> dict[str, np.ndarray]:
-    """Float32 arrays under our names, `encoder.` and `decoder.`; tensors without either are an encoder's."""
+    """Float32 arrays under our names, `encoder.` and `decoder.`; tensors without either are an
+    encoder's.
+    """
     if path.suffix == ".safetensors":
         tensors = load_checkpoint(path).tensors
-        arrays = {name.removeprefix("model/"): array for name, array in tensors.items() if name.startswith("model/")}
+        arrays = {
+            name.removeprefix("model/"): array
+            for name, array in tensors.items()
+            if name.startswith("model/")
+        }
     elif path.suffix in (".pth", ".pt"):
         arrays = {}
         for name, array in read_torch_file(path).items():
             part = name[: len(PARTS[0])] if name.startswith(PARTS) else ""
             arrays[(part or PARTS[0]) + our_name(name.removeprefix(part))] = array
     else:
-        raise UserError(f"{path}: a tokenizer is read from a run of task=train_tokenizer or a .pth state dict")
+        raise UserError(
+            f"{path}: a tokenizer is read from a run of task=train_tokenizer or a .pth state dict"
+        )
     if not any(name.startswith("encoder.groups.") for name in arrays):
-        raise UserError(f"{path} holds no visual tokenizer: none of its {len(arrays)} tensors is of an encoder's block")
+        raise UserError(
+            f"{path} holds no visual tokenizer: none of its {len(arrays)} tensors is of an "
+            "encoder's block"
+        )
     return {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}

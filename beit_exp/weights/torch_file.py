@@ -1,7 +1,8 @@
 """Read a `torch.save` file without torch, and without running anything that it may carry.
 
-A .pth is a zip archive: `*/data.pkl` describes the tensors, `*/data/<key>` hold their bytes. A pickle can name any
-function to call; this reader knows the handful that describe tensors and plain containers and refuses the others.
+A .pth is a zip archive: `*/data.pkl` describes the tensors, `*/data/<key>` hold their bytes. A
+pickle can name any function to call; this reader knows the handful that describe tensors and plain
+containers and refuses the others.
 """
 
 from __future__ import annotations
@@ -32,38 +33,62 @@ CONTAINERS = ("model", "module", "state_dict")
 
 
 class Namespace:
-    """Stands for the training arguments that some files keep beside the weights; they are not used."""
+    """Stands for the training arguments that some files keep beside the weights; they
+    are not used.
+    """
 
 
 def read_torch_file(path: Path) -> dict[str, np.ndarray]:
-    """The floating-point tensors of a state dict, bare or under `model` or `module`; `UserError` for anything else."""
+    """The floating-point tensors of a state dict, bare or under `model` or `module`; `UserError`
+    for anything else.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            description = next((name for name in archive.namelist() if name.endswith("data.pkl")), None)
+            description = next(
+                (name for name in archive.namelist() if name.endswith("data.pkl")), None
+            )
             if description is None:
-                raise UserError(f"{path} is a zip archive but not one that torch.save wrote: it has no data.pkl")
+                raise UserError(
+                    f"{path} is a zip archive but not one that torch.save wrote: it has no data.pkl"
+                )
             prefix = description.removesuffix("data.pkl")
             with archive.open(description) as file:
                 content = _Unpickler(file, archive, prefix).load()
     except zipfile.BadZipFile as error:
         raise UserError(
-            f"{path} is truncated, or not the zip format that torch.save has written since torch 1.6: {error}"
+            f"{path} is truncated, or not the zip format that torch.save has written since torch "
+            f"1.6: {error}"
         ) from error
-    except (pickle.UnpicklingError, KeyError, EOFError, ValueError, TypeError, AttributeError, IndexError) as error:
+    except (
+        pickle.UnpicklingError,
+        KeyError,
+        EOFError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        IndexError,
+    ) as error:
         raise UserError(f"{path} is refused: {error}") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if isinstance(content, dict):
-        content = next((content[name] for name in CONTAINERS if isinstance(content.get(name), dict)), content)
+        content = next(
+            (content[name] for name in CONTAINERS if isinstance(content.get(name), dict)), content
+        )
     tensors = {name: value for name, value in _items(content) if isinstance(value, np.ndarray)}
     if not tensors:
-        raise UserError(f"{path} holds no state dict: no tensor at its top level, nor under {', '.join(CONTAINERS)}")
+        raise UserError(
+            f"{path} holds no state dict: no tensor at its top level, nor under "
+            f"{', '.join(CONTAINERS)}"
+        )
     return tensors
 
 
 def _items(content: Any) -> list[tuple[str, Any]]:
     return (
-        [(name, value) for name, value in content.items() if isinstance(name, str)] if isinstance(content, dict) else []
+        [(name, value) for name, value in content.items() if isinstance(name, str)]
+        if isinstance(content, dict)
+        else []
     )
 
 
@@ -85,15 +110,21 @@ class _Unpickler(pickle.Unpickler):
                 return name
             case "argparse", "Namespace":
                 return Namespace
-        raise pickle.UnpicklingError(f"it asks to run {module}.{name}; weights are tensors and plain containers alone")
+        raise pickle.UnpicklingError(
+            f"it asks to run {module}.{name}; weights are tensors and plain containers alone"
+        )
 
     def persistent_load(self, identifier: Any) -> np.ndarray:
         kind, storage, key, _, count = identifier
         if kind != "storage":
             raise pickle.UnpicklingError(f"it refers to {kind!r}, which is no storage of a tensor")
-        array = np.frombuffer(self.archive.read(f"{self.prefix}data/{key}"), dtype=STORAGES[storage])
+        array = np.frombuffer(
+            self.archive.read(f"{self.prefix}data/{key}"), dtype=STORAGES[storage]
+        )
         if len(array) != count:
-            raise pickle.UnpicklingError(f"storage {key} holds {len(array)} elements instead of {count}")
+            raise pickle.UnpicklingError(
+                f"storage {key} holds {len(array)} elements instead of {count}"
+            )
         if storage == "BFloat16Storage":  # the upper half of a float32
             return (array.astype(np.uint32) << 16).view(np.float32)
         return array

@@ -3,8 +3,8 @@
     python tests/benchmarks/make_photographs.py /tmp/photographs
     python tests/benchmarks/compare.py OTHER_PYTHON /tmp/photographs [--rounds 1] [--only pipeline]
 
-OTHER_PYTHON is that of an environment with torch, torchvision, timm 1.0.31 and Pillow 12 (timm fails on Pillow 13).
-Numbers are medians of five in each round, and medians of the rounds.
+OTHER_PYTHON is that of an environment with torch, torchvision, timm 1.0.31 and Pillow 12 (timm
+fails on Pillow 13). Numbers are medians of five in each round, and medians of the rounds.
 """
 
 from __future__ import annotations
@@ -61,7 +61,12 @@ WORKS = (
         Work(
             f"{name} pipeline, {workers} worker{'s' * (workers > 1)}",
             f"{part}_images_per_s",
-            (*DATA, f"benchmark.parts=[{part}]", "hardware=cpu", f"hardware.num_parallel_workers={workers}"),
+            (
+                *DATA,
+                f"benchmark.parts=[{part}]",
+                "hardware=cpu",
+                f"hardware.num_parallel_workers={workers}",
+            ),
             (part.replace("_", "-"), "--batch", "64", "--workers", str(workers)),
         )
         for name, part in (("training", "train_data"), ("evaluation", "eval_data"))
@@ -73,9 +78,21 @@ WORKS = (
 def measure_ours(work: Work, photographs: Path) -> tuple[float, float | None]:
     """-> images/s, and the peak memory in GB where the part tells it."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(LAUNCH), "task=benchmark", "experiment=imagenet_base", "hydra.run.dir=run"]
-        data = ["dataset.name=image_folder", f"dataset.data_url={photographs}", "dataset.num_classes=10"]
-        subprocess.run([*command, *data, *work.ours], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        command = [
+            sys.executable,
+            str(LAUNCH),
+            "task=benchmark",
+            "experiment=imagenet_base",
+            "hydra.run.dir=run",
+        ]
+        data = [
+            "dataset.name=image_folder",
+            f"dataset.data_url={photographs}",
+            "dataset.num_classes=10",
+        ]
+        subprocess.run(
+            [*command, *data, *work.ours], cwd=folder, check=True, stdout=subprocess.DEVNULL
+        )
         metrics = json.loads((Path(folder) / "run" / "metrics.json").read_text())
     return metrics[f"benchmark/{work.metric}"], metrics.get("benchmark/peak_memory_gb")
 
@@ -95,7 +112,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--only", default="", help="part of the names of the works wanted")
     arguments = parser.parse_args()
-    print("| work | images/s | timm | ratio | peak memory | timm |\n|---|---|---|---|---|---|", flush=True)
+    print(
+        "| work | images/s | timm | ratio | peak memory | timm |\n|---|---|---|---|---|---|",
+        flush=True,
+    )
     for work in (work for work in WORKS if arguments.only in work.name):
         ours, theirs = [], []
         for _ in range(arguments.rounds):
@@ -104,7 +124,11 @@ def main() -> None:
         speed = statistics.median(speed for speed, _ in ours)
         other_speed = statistics.median(speed for speed, _ in theirs)
         memory = f"{ours[0][1]:.2f} GB | {theirs[0][1]:.2f} GB" if ours[0][1] is not None else "|"
-        print(f"| {work.name} | {speed:.3g} | {other_speed:.3g} | {speed / other_speed:.2f} | {memory} |", flush=True)
+        print(
+            f"| {work.name} | {speed:.3g} | {other_speed:.3g} | {speed / other_speed:.2f} | "
+            f"{memory} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

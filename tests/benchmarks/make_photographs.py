@@ -1,4 +1,5 @@
-"""A folder of made-up photographs, 500 x 375 JPEGs of about 38 KB: python make_photographs.py FOLDER [COUNT]
+"""A folder of made-up photographs, 500 x 375 JPEGs of about 38 KB: python make_photographs.py
+FOLDER [COUNT]
 
 Their spectrum falls as 1/f, as that of photographs does, so that decoding them takes as long.
 """
@@ -19,8 +20,12 @@ def photograph(rng: np.random.Generator) -> Image.Image:
     frequency = np.hypot(np.fft.fftfreq(HEIGHT)[:, None], np.fft.rfftfreq(WIDTH)[None])
     frequency[0, 0] = 1
     amplitude = frequency**-1.35
-    luma = np.fft.irfft2(amplitude * np.exp(2j * np.pi * rng.random(amplitude.shape)), (HEIGHT, WIDTH))
-    tint = np.fft.irfft2(amplitude**1.4 * np.exp(2j * np.pi * rng.random((3, *amplitude.shape))), (HEIGHT, WIDTH))
+    luma = np.fft.irfft2(
+        amplitude * np.exp(2j * np.pi * rng.random(amplitude.shape)), (HEIGHT, WIDTH)
+    )
+    tint = np.fft.irfft2(
+        amplitude**1.4 * np.exp(2j * np.pi * rng.random((3, *amplitude.shape))), (HEIGHT, WIDTH)
+    )
     pixels = 128 + 48 * (luma / luma.std())[..., None] + 24 * np.moveaxis(tint / tint.std(), 0, -1)
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 

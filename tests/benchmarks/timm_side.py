@@ -1,9 +1,12 @@
-"""The other side of the performance table: timm and torch at the same work, in an environment of their own.
+"""The other side of the performance table: timm and torch at the same work, in an environment of
+their own.
 
     pip install torch torchvision timm==1.0.31
-    python tests/benchmarks/timm_side.py WORK [--batch 8] [--repeats 5] [--data FOLDER] [--workers 2]
+    python tests/benchmarks/timm_side.py WORK [--batch 8] [--repeats 5] [--data FOLDER] [--workers
+    2]
 
-WORK is step (float32), step-bf16 (autocast), inference, inference-bf16, train-data or eval-data. Prints JSON.
+WORK is step (float32), step-bf16 (autocast), inference, inference-bf16, train-data or eval-data.
+Prints JSON.
 """
 
 from __future__ import annotations
@@ -36,14 +39,18 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(0)
     measured = {"step": step, "inference": inference, "train-data": data, "eval-data": data}
-    found = measured[arguments.work.removesuffix("-bf16")](arguments, half=arguments.work.endswith("-bf16"))
+    found = measured[arguments.work.removesuffix("-bf16")](
+        arguments, half=arguments.work.endswith("-bf16")
+    )
     found["peak_memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     print(json.dumps({"work": arguments.work, **found}))
 
 
 def step(arguments: argparse.Namespace, *, half: bool) -> dict[str, float]:
     model = timm.create_model(arguments.model, num_classes=CLASSES, drop_path_rate=0.1).train()
-    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-5, weight_decay=0.05, layer_decay=0.85)
+    optimizer = create_optimizer_v2(
+        model, opt="adamw", lr=1e-5, weight_decay=0.05, layer_decay=0.85
+    )
     loss_of = SoftTargetCrossEntropy()
     images = torch.randn(arguments.batch, 3, IMAGE_SIZE, IMAGE_SIZE)
     targets = torch.full((arguments.batch, CLASSES), 1 / CLASSES)
@@ -74,8 +81,14 @@ def inference(arguments: argparse.Namespace, *, half: bool) -> dict[str, float]:
 
 def data(arguments: argparse.Namespace, *, half: bool) -> dict[str, float]:
     is_training = arguments.work == "train-data"
-    dataset = create_dataset("", arguments.data, split="train" if is_training else "val", is_training=is_training)
-    augment = {"auto_augment": "rand-m9-mstd0.5-inc1", "re_prob": 0.25, "re_mode": "pixel"} if is_training else {}
+    dataset = create_dataset(
+        "", arguments.data, split="train" if is_training else "val", is_training=is_training
+    )
+    augment = (
+        {"auto_augment": "rand-m9-mstd0.5-inc1", "re_prob": 0.25, "re_mode": "pixel"}
+        if is_training
+        else {}
+    )
     loader = create_loader(
         dataset,
         input_size=(3, IMAGE_SIZE, IMAGE_SIZE),

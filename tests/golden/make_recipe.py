@@ -1,9 +1,11 @@
-"""Make `recipe.json`, `recipe_init.safetensors` and `predict_logits.npz` with torch and timm, without this project.
+"""Make `recipe.json`, `recipe_init.safetensors` and `predict_logits.npz` with torch and timm,
+without this project.
 
     python tests/golden/make_recipe.py DIGITS_FOLDER
 
-DIGITS_FOLDER is what `python launch.py` writes to data/digits. Two epochs of the quickstart's network on its images
-in sorted order, without augmentation: timm's BEiT, its layer-decay groups, torch's AdamW, the official cosine table.
+DIGITS_FOLDER is what `python launch.py` writes to data/digits. Two epochs of the quickstart's
+network on its images in sorted order, without augmentation: timm's BEiT, its layer-decay groups,
+torch's AdamW, the official cosine table.
 """
 
 from __future__ import annotations
@@ -22,7 +24,16 @@ from timm.loss import LabelSmoothingCrossEntropy
 from timm.models.beit import Beit
 
 HERE = Path(__file__).resolve().parent
-EPOCHS, BATCH, BASE_LR, MIN_LR, LAYER_DECAY, WEIGHT_DECAY, CLIP, SMOOTHING = 2, 64, 2e-3, 1e-6, 0.75, 0.05, 5.0, 0.1
+EPOCHS, BATCH, BASE_LR, MIN_LR, LAYER_DECAY, WEIGHT_DECAY, CLIP, SMOOTHING = (
+    2,
+    64,
+    2e-3,
+    1e-6,
+    0.75,
+    0.05,
+    5.0,
+    0.1,
+)
 OVERRIDES = [
     "augment=none",
     f"augment.label_smoothing={SMOOTHING}",
@@ -46,7 +57,9 @@ def load(path: Path) -> torch.Tensor:
 
 def read(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
     paths = sorted(folder.glob("*/*.png"))
-    return torch.stack([load(path) for path in paths]), torch.tensor([int(path.parent.name) for path in paths])
+    return torch.stack([load(path) for path in paths]), torch.tensor(
+        [int(path.parent.name) for path in paths]
+    )
 
 
 def groups(model: Beit) -> list[dict]:
@@ -58,9 +71,17 @@ def groups(model: Beit) -> list[dict]:
             layer = 0
         else:
             layer = int(name.split(".")[1]) + 1 if name.startswith("blocks") else depth + 1
-        is_exempt = parameter.ndim <= 1 or name.endswith(".bias") or name in ("cls_token", "pos_embed")
+        is_exempt = (
+            parameter.ndim <= 1 or name.endswith(".bias") or name in ("cls_token", "pos_embed")
+        )
         scale = LAYER_DECAY ** (depth + 1 - layer)
-        made.append({"params": [parameter], "scale": scale, "weight_decay": 0.0 if is_exempt else WEIGHT_DECAY})
+        made.append(
+            {
+                "params": [parameter],
+                "scale": scale,
+                "weight_decay": 0.0 if is_exempt else WEIGHT_DECAY,
+            }
+        )
     return made
 
 
@@ -88,7 +109,9 @@ def make_recipe(digits: Path) -> None:
     steps = len(images) // BATCH
     warmup = np.linspace(0, BASE_LR, steps)
     rest = np.arange((EPOCHS - 1) * steps)
-    cosine = [MIN_LR + 0.5 * (BASE_LR - MIN_LR) * (1 + math.cos(math.pi * t / len(rest))) for t in rest]
+    cosine = [
+        MIN_LR + 0.5 * (BASE_LR - MIN_LR) * (1 + math.cos(math.pi * t / len(rest))) for t in rest
+    ]
     optimizer = torch.optim.AdamW(groups(model), lr=BASE_LR, betas=(0.9, 0.999), eps=1e-8)
     loss_of = LabelSmoothingCrossEntropy(SMOOTHING)
     losses = []
@@ -112,7 +135,9 @@ def make_recipe(digits: Path) -> None:
 
 
 def make_predictions() -> None:
-    """Logits of the small reference model for the four photographs, through the evaluation transform."""
+    """Logits of the small reference model for the four photographs, through the evaluation
+    transform.
+    """
     golden = json.loads((HERE / "model" / "rel_pos" / "config.json").read_text())
     model = Beit(**golden)
     state = torch.load(HERE / "model" / "rel_pos" / "official.pth", weights_only=True)["model"]
@@ -124,7 +149,11 @@ def make_predictions() -> None:
         image = Image.open(path).convert("RGB")
         short = int(size / 0.875)
         width, height = image.size
-        scaled = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
+        scaled = (
+            (short, int(short * height / width))
+            if width <= height
+            else (int(short * width / height), short)
+        )
         image = image.resize(scaled, Image.Resampling.BICUBIC)
         left, top = round((scaled[0] - size) / 2), round((scaled[1] - size) / 2)
         pixels = np.array(image.crop((left, top, left + size, top + size)))

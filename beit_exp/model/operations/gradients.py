@@ -1,8 +1,9 @@
-"""Layers with gradients of their own: fewer operators than automatic differentiation makes, and fewer kept tensors.
+"""Layers with gradients of their own: fewer operators than automatic differentiation makes, and
+fewer kept tensors.
 
-Two things are slow or large in MindSpore's operators for a CPU and are done by matrix products there (`Rows`). What a
-backward pass computes from the forward pass alone waits for the gradient (`ops.depend`): the executor would do it at
-once and keep it, 0.35 GB of a BEiT-base step.
+Two things are slow or large in MindSpore's operators for a CPU and are done by matrix products
+there (`Rows`). What a backward pass computes from the forward pass alone waits for the gradient
+(`ops.depend`): the executor would do it at once and keep it, 0.35 GB of a BEiT-base step.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from beit_exp.model.operations.mindspore_kernels import Kernels
 from beit_exp.model.operations.rows import Rows
 from beit_exp.model.precision import cast
 
-# R rows · C columns · I width in · O width out · B batch · N tokens · D width · H heads · K width per head
+# R rows · C columns · I width in · O width out · B batch · N tokens · D width · H heads · K width
+# per head
 
-LAYER_NORM_EPS = 1e-6  # unilm/beit modeling_finetune.py; MindSpore's default is 1e-7, Hugging Face's 1e-12
+# Unilm/beit modeling_finetune.py; MindSpore's default is 1e-7, Hugging Face's 1e-12
+LAYER_NORM_EPS = 1e-6
 
 
 class ProductWithoutBias(nn.Cell):
@@ -32,7 +35,9 @@ class ProductWithoutBias(nn.Cell):
     def construct(self, x_RI: Tensor, weight_OI: Tensor) -> Tensor:
         return self.product_with_transposed(x_RI, weight_OI)
 
-    def bprop(self, x_RI: Tensor, weight_OI: Tensor, out: Tensor, grad_RO: Tensor) -> tuple[Tensor, Tensor]:
+    def bprop(
+        self, x_RI: Tensor, weight_OI: Tensor, out: Tensor, grad_RO: Tensor
+    ) -> tuple[Tensor, Tensor]:
         return self.product(grad_RO, weight_OI), self.product_of_transposed(grad_RO, x_RI)
 
 
@@ -61,10 +66,14 @@ class Normalisation(nn.Cell):
 
     def __init__(self, rows: Rows) -> None:
         super().__init__()
-        self.normalise = ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=LAYER_NORM_EPS)
+        self.normalise = ops.LayerNorm(
+            begin_norm_axis=-1, begin_params_axis=-1, epsilon=LAYER_NORM_EPS
+        )
         self.rows = rows
 
-    def construct(self, x_RD: Tensor, weight_D: Tensor, bias_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def construct(
+        self, x_RD: Tensor, weight_D: Tensor, bias_D: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """-> (normalised, mean, variance)."""
         return self.normalise(x_RD, weight_D, bias_D)
 
@@ -85,24 +94,36 @@ class Normalisation(nn.Cell):
         weighted_RD = grad_RD * self.rows.spread_row(weight_D, rows)
         share_R1 = scale_R1 * (1.0 / columns)
         mean_RD = self.rows.spread_column(self.rows.row_sums(weighted_RD) * share_R1, columns)
-        slope_RD = self.rows.spread_column(self.rows.row_sums(weighted_RD * hat_RD) * share_R1, columns)
+        slope_RD = self.rows.spread_column(
+            self.rows.row_sums(weighted_RD * hat_RD) * share_R1, columns
+        )
         grad_x_RD = weighted_RD * scale_RD - mean_RD - hat_RD * slope_RD
         return grad_x_RD, self.rows.column_sums(grad_RD * hat_RD), self.rows.column_sums(grad_RD)
 
 
 class ScaledAddition(nn.Cell):
-    """x + scale · branch for (R, D) rows, with a scale per channel and a factor per row that may drop the branch."""
+    """x + scale · branch for (R, D) rows, with a scale per channel and a factor per row that may
+    drop the branch.
+    """
 
     def __init__(self, rows: Rows) -> None:
         super().__init__()
         self.product_of_transposed = ops.MatMul(transpose_a=True)
         self.rows = rows
 
-    def construct(self, x_RD: Tensor, branch_RD: Tensor, scale_D: Tensor, keep_R1: Tensor) -> Tensor:
+    def construct(
+        self, x_RD: Tensor, branch_RD: Tensor, scale_D: Tensor, keep_R1: Tensor
+    ) -> Tensor:
         return x_RD + branch_RD * self.rows.outer(keep_R1, scale_D)
 
     def bprop(
-        self, x_RD: Tensor, branch_RD: Tensor, scale_D: Tensor, keep_R1: Tensor, out: Tensor, grad_RD: Tensor
+        self,
+        x_RD: Tensor,
+        branch_RD: Tensor,
+        scale_D: Tensor,
+        keep_R1: Tensor,
+        out: Tensor,
+        grad_RD: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         keep_R1 = ops.depend(keep_R1, grad_RD)
         grad_scale_1D = self.product_of_transposed(keep_R1, grad_RD * branch_RD)
@@ -113,8 +134,8 @@ class ScaledAddition(nn.Cell):
 class WeightedSum(nn.Cell):
     """softmax(q kᵀ + bias) v for each head, the softmax in its own element type.
 
-    A row's Σ p · dp, which the softmax's gradient needs, is that of out · dout (Dao et al., arXiv 2205.14135, B.2):
-    64 columns instead of as many as there are tokens.
+    A row's Σ p · dp, which the softmax's gradient needs, is that of out · dout (Dao et al., arXiv
+    2205.14135, B.2): 64 columns instead of as many as there are tokens.
     """
 
     def __init__(self, kernels: Kernels, rows: Rows, statistics: Any) -> None:
@@ -128,7 +149,9 @@ class WeightedSum(nn.Cell):
         self.softmax_gradient = kernels.softmax_gradient
         self.rows = rows
 
-    def construct(self, q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, bias_HNN: Tensor) -> tuple[Tensor, Tensor]:
+    def construct(
+        self, q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, bias_HNN: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """-> (B, H, N, K) sums and (B, H, N, N) weights."""
         batch, heads, tokens, _ = q_BHNK.shape
         scores_BHNN = cast(self.product_with_transposed(q_BHNK, k_BHNK), self.statistics)
@@ -136,7 +159,9 @@ class WeightedSum(nn.Cell):
             weights_BHNN = self.softmax_of_sum(scores_BHNN, bias_HNN)
             return self.product(weights_BHNN, v_BHNK), weights_BHNN
         bias_HNN = ops.depend(bias_HNN, scores_BHNN)
-        bias = ops.reshape(self.rows.spread_row(ops.reshape(bias_HNN, (-1,)), batch), (-1, heads, tokens, tokens))
+        bias = ops.reshape(
+            self.rows.spread_row(ops.reshape(bias_HNN, (-1,)), batch), (-1, heads, tokens, tokens)
+        )
         weights_BHNN = cast(self.softmax(scores_BHNN + bias), v_BHNK.dtype)
         return self.product(weights_BHNN, v_BHNK), weights_BHNN
 
@@ -157,7 +182,9 @@ class WeightedSum(nn.Cell):
             grad_scores_BHNN = self.softmax_gradient(weights_BHNN, grad_weights_BHNN)
         else:
             along_R1 = self.rows.row_sums(ops.reshape(grad_BHNK * out_BHNK, (-1, width)))
-            along = ops.reshape(self.rows.spread_column(along_R1, tokens), (batch, heads, tokens, -1))
+            along = ops.reshape(
+                self.rows.spread_column(along_R1, tokens), (batch, heads, tokens, -1)
+            )
             grad_scores_BHNN = weights_BHNN * (grad_weights_BHNN - along)
         grad_q_BHNK = self.product(grad_scores_BHNN, k_BHNK)
         grad_k_BHNK = self.product_of_transposed(grad_scores_BHNN, q_BHNK)

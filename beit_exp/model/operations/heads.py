@@ -10,7 +10,8 @@ from mindspore import Tensor, nn, ops
 class SplitHeads(nn.Cell):
     """(B, N, D) -> (B, H, N, K), by the operator `Transpose` on other devices than a CPU.
 
-    On a CPU that keeps 8 bytes an element for good, 1.6 GB of a BEiT-base step; rows of K numbers are gathered instead.
+    On a CPU that keeps 8 bytes an element for good, 1.6 GB of a BEiT-base step; rows of K numbers
+    are gathered instead.
     """
 
     def __init__(self, permute: Permutation, *, has_open_batch: bool) -> None:

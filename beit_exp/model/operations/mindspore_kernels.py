@@ -23,7 +23,8 @@ class Dense(nn.Cell):
 
 
 class Gelu(nn.Cell):
-    """x Φ(x) with Φ the normal distribution, exact: BEiT was trained with it, and the tanh form is off by up to 5e-4.
+    """x Φ(x) with Φ the normal distribution, exact: BEiT was trained with it, and the tanh form is
+    off by up to 5e-4.
 
     For the gradient the slope Φ + x φ is kept, instead of x and all that leads to it.
     """
@@ -34,7 +35,9 @@ class Gelu(nn.Cell):
         density = ops.exp(x * x * -0.5) * (2 * np.pi) ** -0.5
         return x * share, share + x * density
 
-    def bprop(self, x: Tensor, out: tuple[Tensor, Tensor], grad: tuple[Tensor, Tensor]) -> tuple[Tensor]:
+    def bprop(
+        self, x: Tensor, out: tuple[Tensor, Tensor], grad: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor]:
         return (grad[0] * out[1],)
 
 

@@ -1,8 +1,10 @@
-"""Kernels for a CPU: the operators of `csrc/`, which the installation compiles where there is a C compiler.
+"""Kernels for a CPU: the operators of `csrc/`, which the installation compiles where there is a C
+compiler.
 
-Measured on two cores with AVX-512 and bfloat16 (AMD EPYC, Zen 4), MindSpore 2.10: (1576, 768) x (768, 3072) takes
-MindSpore's operator 43 ms, here 36 in float32 and 19 with operands rounded to bfloat16; an exact GELU of (1576, 3072)
-takes MindSpore's operators 27 ms, here 1.3. Without a compiler MindSpore's serve, in float32.
+Measured on two cores with AVX-512 and bfloat16 (AMD EPYC, Zen 4), MindSpore 2.10: (1576, 768) x
+(768, 3072) takes MindSpore's operator 43 ms, here 36 in float32 and 19 with operands rounded to
+bfloat16; an exact GELU of (1576, 3072) takes MindSpore's operators 27 ms, here 1.3. Without a
+compiler MindSpore's serve, in float32.
 """
 
 from __future__ import annotations
@@ -34,13 +36,16 @@ def is_available() -> bool:
 
 def has_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 faster than float32."""
-    return bool(ctypes.CDLL(str(ONEDNN)).dnnl_get_effective_cpu_isa() & ISA_BFLOAT16 == ISA_BFLOAT16)
+    return bool(
+        ctypes.CDLL(str(ONEDNN)).dnnl_get_effective_cpu_isa() & ISA_BFLOAT16 == ISA_BFLOAT16
+    )
 
 
 def describe() -> str:
     """Which kernels a CPU computes with here, and what would make it faster."""
     if not is_available():
-        return "MindSpore's own (with a C compiler at the installation a CPU trains up to twice as fast)"
+        gain = "with a C compiler at the installation a CPU trains up to twice as fast"
+        return f"MindSpore's own ({gain})"
     return f"compiled; products from O1 on in {'bfloat16' if has_bfloat16() else 'float32'}"
 
 
@@ -48,14 +53,21 @@ def describe() -> str:
 def opened() -> Path:
     """The compiled operators, ready for use by this process."""
     library = ctypes.CDLL(str(COMPILED))
-    if library.native_open(str(ONEDNN).encode(), len(own_cores()), ctypes.c_float(LAYER_NORM_EPS)) != 0:
+    if (
+        library.native_open(str(ONEDNN).encode(), len(own_cores()), ctypes.c_float(LAYER_NORM_EPS))
+        != 0
+    ):
         raise RuntimeError(f"{COMPILED} does not fit {ONEDNN}: install the package anew")
     return COMPILED
 
 
 def operator(name: str, shapes: Callable[..., Any], *, outputs: int = 1) -> ops.Custom:
-    """An operator of `csrc/operators.c`; `shapes` gives those of its float32 outputs from those of its inputs."""
-    return ops.Custom(f"{opened()}:{name}", shapes, ms.float32 if outputs == 1 else (ms.float32,) * outputs, "aot")
+    """An operator of `csrc/operators.c`; `shapes` gives those of its float32 outputs from those of
+    its inputs.
+    """
+    return ops.Custom(
+        f"{opened()}:{name}", shapes, ms.float32 if outputs == 1 else (ms.float32,) * outputs, "aot"
+    )
 
 
 def same(first: Shape, *_: Shape) -> Shape:
@@ -94,7 +106,9 @@ class NativeGelu(nn.Cell):
         """-> (value, x)."""
         return self.value(x), x
 
-    def bprop(self, x: Tensor, out: tuple[Tensor, Tensor], grad: tuple[Tensor, Tensor]) -> tuple[Tensor]:
+    def bprop(
+        self, x: Tensor, out: tuple[Tensor, Tensor], grad: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor]:
         return (self.gradient(x, grad[0]),)
 
 
@@ -106,7 +120,9 @@ class NativeNormalisation(nn.Cell):
         self.value = operator("layer_norm", of_norm, outputs=3)
         self.gradient = operator("layer_norm_gradient", of_norm_gradient, outputs=3)
 
-    def construct(self, x_RD: Tensor, weight_D: Tensor, bias_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def construct(
+        self, x_RD: Tensor, weight_D: Tensor, bias_D: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """-> (normalised, mean, variance)."""
         return self.value(x_RD, weight_D, bias_D)
 
@@ -122,14 +138,20 @@ class NativeNormalisation(nn.Cell):
 
 
 class NativeKernels(Kernels):
-    """Those of `csrc/`; `rounds_products`: operands of products to bfloat16, where that is faster."""
+    """Those of `csrc/`; `rounds_products`: operands of products to bfloat16, where that
+    is faster.
+    """
 
     def __init__(self, *, rounds_products: bool) -> None:
         kind = "bfloat16" if rounds_products and has_bfloat16() else "float32"
         self.dense = operator(f"dense_{kind}", of_product_with_transposed)
         self.product = self.batch_product = operator(f"product_{kind}", of_product)
-        self.product_with_transposed = operator(f"product_with_transposed_{kind}", of_product_with_transposed)
-        self.product_of_transposed = operator(f"product_of_transposed_{kind}", of_product_of_transposed)
+        self.product_with_transposed = operator(
+            f"product_with_transposed_{kind}", of_product_with_transposed
+        )
+        self.product_of_transposed = operator(
+            f"product_of_transposed_{kind}", of_product_of_transposed
+        )
         self.batch_product_with_transposed = self.product_with_transposed
         self.batch_product_of_transposed = self.product_of_transposed
         self.gelu = NativeGelu()

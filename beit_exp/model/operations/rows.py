@@ -15,7 +15,9 @@ def constant_ones(rows: int, columns: int, kind: Any) -> Tensor:
 
 
 class Ones(nn.Cell):
-    """(rows, columns) ones: a constant, since `ops.ones` takes the compiler longer than all else here."""
+    """(rows, columns) ones: a constant, since `ops.ones` takes the compiler longer than all else
+    here.
+    """
 
     def __init__(self, *, has_open_batch: bool) -> None:
         super().__init__()
@@ -30,9 +32,10 @@ class Ones(nn.Cell):
 class Rows(nn.Cell):
     """Sums over the rows or columns of a matrix, and the opposite: a row or a column for all of it.
 
-    Measured on a CPU with (1576, 3072) float32, two cores, MindSpore 2.10: a sum over rows takes 7.0 ms, the product
-    with a row of ones 1.0; an operator that broadcasts takes 3.9 ms, the same after a product that spreads the smaller
-    operand 1.4, and it keeps 16 bytes an element for good, 9 of the 12 GB of a BEiT-base step.
+    Measured on a CPU with (1576, 3072) float32, two cores, MindSpore 2.10: a sum over rows takes
+    7.0 ms, the product with a row of ones 1.0; an operator that broadcasts takes 3.9 ms, the same
+    after a product that spreads the smaller operand 1.4, and it keeps 16 bytes an element for good,
+    9 of the 12 GB of a BEiT-base step.
     """
 
     def __init__(self, ones: Ones) -> None:
@@ -78,5 +81,7 @@ class Transposition(nn.Cell):
 
     def construct(self, x_RC: Tensor) -> Tensor:
         if self.by_products:
-            return self.product_with_transposed(ops.eye(x_RC.shape[1], x_RC.shape[1], x_RC.dtype), x_RC)
+            return self.product_with_transposed(
+                ops.eye(x_RC.shape[1], x_RC.shape[1], x_RC.dtype), x_RC
+            )
         return ops.transpose(x_RC, (1, 0))
