@@ -19,9 +19,9 @@ from beit_exp.model.precision import Precision, build_precision
 from beit_exp.optim.update import build_optimizer
 from beit_exp.report.outcomes import Outcomes
 from beit_exp.train.checkpoint import CheckpointFolder, load_checkpoint, restore, save_checkpoint
-from beit_exp.train.loop import due, is_better
 from beit_exp.train.loss_scale import LossScale
 from beit_exp.train.losses import Classification
+from beit_exp.train.progress import due, is_better
 from beit_exp.train.step import Trainer
 from beit_exp.train.stop import listening
 
