@@ -26,6 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from beit_exp.config.mapping import build_config
+from beit_exp.config.objective import worst_value
 from beit_exp.config.schema import Config
 from beit_exp.errors import DivergedError, UserError
 from beit_exp.hardware.cores import share_of_machine
@@ -39,7 +40,6 @@ from beit_exp.tracking.mlflow_store import resolve_uri
 from beit_exp.tracking.records import Status
 
 LAUNCH = "BEIT_EXP_LAUNCH"
-WORST_LOSS = 1e6
 
 
 class LaunchError(CompactHydraException):
@@ -107,7 +107,7 @@ def compose_and_run(raw: DictConfig) -> float:
     if code not in (0, *STOPPED):
         mark_failed(run_dir, code, last_error(run_dir) or f"exit status {code}")
     if code == DivergedError.exit_status and is_sweep and "direction" in composed.sweeper:
-        return worst(cfg)  # a search learns from it, so it is a result
+        return worst_value(cfg.objective)  # a search learns from it, so it is a result
     if code != 0:
         fail(f"the run in {run_dir} ended with exit status {code}", code, is_sweep=is_sweep)
     return objective(cfg, run_dir)
@@ -116,11 +116,7 @@ def compose_and_run(raw: DictConfig) -> float:
 def objective(cfg: Config, run_dir: Path) -> float:
     """The metric that a sweep compares, as a finite number: searches stop at others."""
     value = float(json.loads((run_dir / "metrics.json").read_text()).get(cfg.objective, math.nan))
-    return value if math.isfinite(value) else worst(cfg)
-
-
-def worst(cfg: Config) -> float:
-    return WORST_LOSS if cfg.objective.endswith("loss") else 0.0
+    return value if math.isfinite(value) else worst_value(cfg.objective)
 
 
 def fail(message: str, code: int, *, is_sweep: bool) -> NoReturn:
