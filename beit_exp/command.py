@@ -30,7 +30,7 @@ from beit_exp.config.objective import worst_value
 from beit_exp.config.schema import Config
 from beit_exp.errors import DivergedError, UserError
 from beit_exp.hardware.cores import share_of_machine
-from beit_exp.hardware.process import STOPPED, run_worker
+from beit_exp.hardware.process import STOPPED, run_worker, shell_status
 from beit_exp.launch import sweep
 from beit_exp.launch.overrides import CONF, adopt_run, check_overrides
 from beit_exp.launch.run_directory import check_files, last_error, mark_failed, prepare
@@ -54,7 +54,7 @@ def main() -> None:
     # In the names of run directories: two commands may share a second
     os.environ[LAUNCH] = secrets.token_hex(2)
     check_overrides(sys.argv[1:])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(shell_status(-number)))
     status: Status = "KILLED"
     try:
         compose_and_run()
