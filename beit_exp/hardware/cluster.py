@@ -14,7 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-from beit_exp.config.schema import HardwareConfig
+from typing_extensions import assert_never
+
+from beit_exp.config.schema import DeviceTarget, HardwareConfig
 from beit_exp.errors import UserError
 from beit_exp.hardware.process import STOPPED, Process, forwarding_signals, shell_status, start
 
@@ -74,7 +76,7 @@ def environments(cfg: HardwareConfig, *, port: int) -> dict[str, dict[str, str]]
     first = cfg.node_rank * cfg.device_num
     ranks = [str(rank) for rank in range(first, first + cfg.device_num)]
     size = str(world_size(cfg))
-    if "RANK_TABLE_FILE" in os.environ and cfg.device_target != "cpu":
+    if _has_rank_table(cfg.device_target):
         return {
             rank: {
                 RANK: rank,
@@ -93,6 +95,16 @@ def environments(cfg: HardwareConfig, *, port: int) -> dict[str, dict[str, str]]
     return found | {
         rank: {**meeting, RANK: rank, "MS_ROLE": "MS_WORKER", "MS_NODE_ID": rank} for rank in ranks
     }
+
+
+def _has_rank_table(target: DeviceTarget) -> bool:
+    match target:
+        case "cpu":
+            return False
+        case "ascend" | "auto":
+            return "RANK_TABLE_FILE" in os.environ
+        case _:
+            assert_never(target)
 
 
 def join() -> None:
