@@ -22,7 +22,7 @@ from beit_exp.config.schema import Config, TaskName
 from beit_exp.errors import Interrupted, UserError
 from beit_exp.hardware import cluster
 from beit_exp.hardware.device import Runtime, device_name, start_device
-from beit_exp.hardware.process import LAUNCHER, worker_command, worker_environment
+from beit_exp.hardware.process import LAUNCHER, shell_status, worker_command, worker_environment
 from beit_exp.launch.tokenizer_first import train_tokenizer, trains_tokenizer_first
 from beit_exp.storage.files import write_atomically
 from beit_exp.tracking.tracker import Tracker, open_tracker
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> int:
     except Interrupted as stop:
         if is_leader:
             logger.warning("stopped by a signal; to go on: python -m beit_exp.worker %s", run_dir)
-        return 128 + stop.signal_number
+        return shell_status(-stop.signal_number)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             logger.error(

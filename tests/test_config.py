@@ -20,6 +20,7 @@ WRONG = {  # overrides -> what the message must say
     ("optimizer.base_lr=fast",): "optimizer.base_lr = 'fast': must be a number > 0",
     ("optimizer.beta=[0.9]",): "optimizer.beta = [0.9]: must be a list of 2",
     ("optimizer.beta=[0.9,1.0]",): "optimizer.beta.1 = 1.0: must be a number > 0 and < 1",
+    ("optimizer.name='a :b'",): "optimizer.name = 'a :b': must be one of",
     ("optimizer.name=adam",): "one of adamw, adam_weight_decay, momentum. Did you mean adamw?",
     (
         "optimizer.clip_global_norm_value=0",

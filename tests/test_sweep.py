@@ -12,10 +12,9 @@ import pytest
 from conftest import ROOT, make_config
 from omegaconf import OmegaConf
 
-from beit_exp import command
 from beit_exp.hardware import cores
 from beit_exp.hardware.cores import CARDS, own_cores, share_of_machine
-from beit_exp.launch import overrides, sweep
+from beit_exp.launch import job, overrides, sweep
 from beit_exp.launch.overrides import PLUGINS, check_overrides
 from beit_exp.launch.run_directory import last_error
 
@@ -145,7 +144,7 @@ def test_a_search_is_given_a_finite_number(
     tmp_path: Path, value: str, objective: str, worst: float
 ) -> None:
     (tmp_path / "metrics.json").write_text(f'{{"{objective}": {value}}}')
-    found = command.objective(make_config(f"objective={objective}"), tmp_path)
+    found = job.objective(make_config(f"objective={objective}"), tmp_path)
     assert found == (50.0 if value == "50.0" else worst)
 
 

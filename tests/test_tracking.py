@@ -109,6 +109,21 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run_without_duplicates(run) ->
     assert [record["step"] for record in read_records(run_dir / "metrics.jsonl")] == [1, 2, 3, 3, 4]
 
 
+def test_a_process_that_is_not_the_first_leaves_nothing(run) -> None:
+    cfg, run_dir = run
+    before = sorted(run_dir.rglob("*"))
+    with pytest.raises(Interrupted), open_tracker(cfg, run_dir, is_leader=False) as tracker:
+        tracker.log_facts(tags={"device": "x"})
+        tracker.log({"train/loss": 1.0}, step=1, epoch=0)
+        tracker.log_file(run_dir / "config.yaml")
+        tracker.upload(lambda *_: pytest.fail("sent to the store"))
+        tracker.rewind(0)
+        assert tracker.records == 0
+        raise Interrupted(15)
+    assert sorted(run_dir.rglob("*")) == before
+    assert not (run_dir.parent / "store").exists()
+
+
 def test_a_store_that_cannot_be_reached_costs_nothing_but_a_warning(run, caplog) -> None:
     cfg, run_dir = run
     tracking_cfg = cfg.tracking.model_copy(update={"uri": "http://127.0.0.1:9"})

@@ -29,29 +29,23 @@ def build_config(raw: dict[str, Any]) -> Config:
     allowed.
     """
     raw = _without_missing(raw)
-    problems: dict[str, str] = {}
+    problems: dict[str, str] = {}  # key -> complaint
     config = None
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
+        schema, known = Config.model_json_schema(), known_names()
         for detail in error.errors():
-            key, problem = complaints.describe(detail, Config.model_json_schema(), known_names())
-            problems.setdefault(key, problem)
+            key = ".".join(str(part) for part in detail["loc"])
+            problems.setdefault(key, complaints.describe(key, detail, schema, known))
     for rule in RULES:
         if any(_within(bad, key) for bad in problems for key in rule.keys):
             continue
         values = [_lookup(raw, key) for key in rule.keys]
         if not rule.holds(*values):
-            others = ", ".join(
-                f"{key} = {value!r}" for key, value in zip(rule.keys[1:], values[1:], strict=True)
-            )
-            problems[rule.keys[0]] = f"= {values[0]!r}: {rule.allowed}" + (
-                f" (here {others})" if others else ""
-            )
+            problems[rule.keys[0]] = complaints.broken_rule(rule.keys, values, rule.allowed)
     if problems or config is None:
-        raise WrongSettingsError(
-            [f"{key} {problem}".replace(" :", ":") for key, problem in problems.items()]
-        )
+        raise WrongSettingsError(list(problems.values()))
     return config
 
 

@@ -13,8 +13,9 @@ from typing import TypeVar
 
 import numpy as np
 from PIL import Image
+from typing_extensions import assert_never
 
-from beit_exp.config.schema import Config
+from beit_exp.config.schema import BadImages, Config
 from beit_exp.data.mixup import mix_batch
 from beit_exp.data.sources import ImageList
 from beit_exp.data.transforms import load_image, make_eval_transform, make_train_transform
@@ -53,7 +54,7 @@ class TrainStream:
         self.global_batch = cfg.train.batch_size * shard.size
         self.steps_per_epoch = len(images) // (self.global_batch * cfg.train.accumulate_steps)
         self.batches_per_epoch = self.steps_per_epoch * cfg.train.accumulate_steps
-        self.replaces_bad = cfg.dataset.bad_images == "replace"
+        self.replaces_bad = _replaces(cfg.dataset.bad_images)
         self.bad_images: set[str] = set()
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
         if self.steps_per_epoch == 0:
@@ -110,6 +111,16 @@ class TrainStream:
                     self.bad_images.add(path)
                     logger.warning("%s; another image takes its place", error)
         raise UserError("none of the training images can be read")
+
+
+def _replaces(choice: BadImages) -> bool:
+    match choice:
+        case "replace":
+            return True
+        case "stop":
+            return False
+        case _:
+            assert_never(choice)
 
 
 def train_batches(stream: TrainStream, cfg: Config, *, first: int, last: int) -> Iterator[Batch]:

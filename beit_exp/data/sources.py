@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import assert_never
 
 from beit_exp.config.schema import Config, DatasetConfig
 from beit_exp.data import archives
@@ -39,12 +40,18 @@ class ImageList:
 
 def check_folders(cfg: DatasetConfig) -> None:
     """Refuse a data folder that cannot be right, without listing every file."""
-    if cfg.name == "digits" or is_remote(cfg.data_url):
+    if is_remote(cfg.data_url):
         return
-    root = Path(cfg.data_url)
-    # A tar is read by the run itself
-    if not any(place_of(cfg, root, split).is_file() for split in _needed(cfg)):
-        _check_classes(cfg, root)
+    match cfg.name:
+        case "digits":
+            pass  # the run writes them
+        case "imagenet" | "image_folder":
+            root = Path(cfg.data_url)
+            # A tar is read by the run itself
+            if not any(place_of(cfg, root, split).is_file() for split in _needed(cfg)):
+                _check_classes(cfg, root)
+        case _:
+            assert_never(cfg.name)
 
 
 def open_split(cfg: DatasetConfig, split: str) -> ImageList:
@@ -52,10 +59,13 @@ def open_split(cfg: DatasetConfig, split: str) -> ImageList:
     not there.
     """
     root = Path(local_copy(cfg.data_url))
-    if cfg.name == "digits":
-        write_digits(root)
-    else:
-        _check_classes(cfg, root)
+    match cfg.name:
+        case "digits":
+            write_digits(root)
+        case "imagenet" | "image_folder":
+            _check_classes(cfg, root)
+        case _:
+            assert_never(cfg.name)
     place = place_of(cfg, root, split)
     if split == "val" and cfg.val_labels is not None:
         return list_labelled(

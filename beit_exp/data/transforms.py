@@ -14,20 +14,22 @@ from typing import BinaryIO, Protocol
 import numpy as np
 from numba import njit
 from PIL import Image, ImageEnhance
+from typing_extensions import assert_never
 
 from beit_exp.config.augment_policy import parse_policy
-from beit_exp.config.schema import AugmentConfig, DatasetConfig
+from beit_exp.config.schema import (
+    AugmentConfig,
+    DatasetConfig,
+    DrawnFilter,
+    Filter,
+    TokenizerFilter,
+)
 from beit_exp.data import archives
 from beit_exp.data.erasing import random_erasing
 from beit_exp.data.randaugment import rand_augment
 from beit_exp.data.resample import resize
 from beit_exp.errors import UserError
 
-RESAMPLING = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 UNIT = ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])  # mean and std that leave pixels in [0, 1]
 CROP_TRIES = 10
 
@@ -70,7 +72,7 @@ def make_eval_transform(cfg: DatasetConfig, *, image_size: int) -> EvalTransform
     """
 
     def transform(image: Image.Image, out: np.ndarray | None = None) -> np.ndarray:
-        resample = RESAMPLING[cfg.interpolation]
+        resample = resampling(cfg.interpolation)
         return normalise(
             center_crop(image, image_size, cfg.crop_pct, resample), cfg.mean, cfg.std, out
         )
@@ -94,7 +96,7 @@ def make_train_transform(
         resample = draw_resampling(cfg.interpolation, rng=rng)
         if cfg.crop_scale is None:
             image = center_crop(
-                image, image_size, dataset.crop_pct, RESAMPLING[dataset.interpolation]
+                image, image_size, dataset.crop_pct, resampling(dataset.interpolation)
             )
         else:
             box = draw_crop(image.width, image.height, cfg.crop_scale, cfg.crop_ratio, rng=rng)
@@ -130,7 +132,7 @@ def make_views_transform(
     *,
     image_size: int,
     tokenizer_size: int,
-    interpolation: str,
+    interpolation: TokenizerFilter,
 ) -> ViewsTransform:
     """(image, generator) -> two views of one crop: (3, S, S) normalised, and (3, T, T) in [0, 1]
     for a tokenizer.
@@ -138,7 +140,7 @@ def make_views_transform(
     Colour jitter of the whole image, flip, crop, in that order; without a generator the
     evaluation's crop alone. Source: unilm/beit datasets.py, `DataAugmentationForBEiT`.
     """
-    own, other = RESAMPLING[dataset.interpolation], RESAMPLING[interpolation]
+    own, other = resampling(dataset.interpolation), resampling(interpolation)
 
     def transform(
         image: Image.Image,
@@ -167,11 +169,28 @@ def make_views_transform(
     return transform
 
 
-def draw_resampling(interpolation: str, *, rng: np.random.Generator) -> Image.Resampling:
+def resampling(name: Filter | TokenizerFilter) -> Image.Resampling:
+    """Pillow's filter of a name."""
+    match name:
+        case "bilinear":
+            return Image.Resampling.BILINEAR
+        case "bicubic":
+            return Image.Resampling.BICUBIC
+        case "lanczos":
+            return Image.Resampling.LANCZOS
+        case _:
+            assert_never(name)
+
+
+def draw_resampling(interpolation: DrawnFilter, *, rng: np.random.Generator) -> Image.Resampling:
     """The filter that a setting names; `random` draws one of two."""
-    return RESAMPLING[
-        interpolation if interpolation != "random" else str(rng.choice(["bilinear", "bicubic"]))
-    ]
+    match interpolation:
+        case "random":
+            return (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)[rng.choice(2)]
+        case "bilinear" | "bicubic":
+            return resampling(interpolation)
+        case _:
+            assert_never(interpolation)
 
 
 def color_jitter(image: Image.Image, strength: float, *, rng: np.random.Generator) -> Image.Image:

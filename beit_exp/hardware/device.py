@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import assert_never
 
-from beit_exp.config.schema import HardwareConfig
+from beit_exp.config.schema import DeviceTarget, HardwareConfig
 from beit_exp.errors import UserError
 from beit_exp.hardware import cluster
 from beit_exp.hardware.cores import own_cores
@@ -43,9 +44,7 @@ def start_device(cfg: HardwareConfig, *, seed: int) -> Runtime:
     _check_numpy()
     import mindspore as ms
 
-    target = {"cpu": "CPU", "ascend": "Ascend", "auto": "CPU"}[cfg.device_target]
-    if cfg.device_target == "auto" and _has_ascend():
-        target = "Ascend"
+    target = _mindspore_target(cfg.device_target)
     local_rank = cluster.own_rank() % cfg.device_num
     try:
         if target == "Ascend" and cluster.is_member():
@@ -82,6 +81,18 @@ def device_name(runtime: Runtime) -> str:
         platform.machine(),
     )
     return f"{len(own_cores())} cores of {name}"
+
+
+def _mindspore_target(name: DeviceTarget) -> str:
+    match name:
+        case "cpu":
+            return "CPU"
+        case "ascend":
+            return "Ascend"
+        case "auto":
+            return "Ascend" if _has_ascend() else "CPU"
+        case _:
+            assert_never(name)
 
 
 def _gather(row: np.ndarray) -> np.ndarray:

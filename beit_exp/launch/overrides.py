@@ -58,14 +58,11 @@ def check_overrides(arguments: list[str]) -> None:
     groups = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
     problems, sound = [], []
     for word, override in zip(words, overrides, strict=True):
-        key = override.key_or_group
-        if key in groups and isinstance(override.value(), str):
+        key, value = override.key_or_group, override.value()
+        if key in groups and isinstance(value, str):
             options = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
-            if override.value() not in options:
-                hint = complaints.nearest(str(override.value()), options)
-                problems.append(
-                    f"{key} = {override.value()!r}: must be one of {', '.join(options)}.{hint}"
-                )
+            if value not in options:
+                problems.append(complaints.wrong_option(key, value, options))
                 continue
         elif (
             not key.startswith(("hydra.", "hydra/", "tracking.tags.", "tokenizer.training."))

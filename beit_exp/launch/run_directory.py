@@ -10,6 +10,7 @@ from pathlib import Path
 
 from beit_exp.config.mapping import differences, load_config, save_config
 from beit_exp.config.schema import Config
+from beit_exp.config.traits import task_traits
 from beit_exp.data.sources import check_folders
 from beit_exp.errors import UserError
 from beit_exp.report.runs import FAILED_FILE
@@ -30,7 +31,8 @@ FREE_ON_RESUME = (  # what changes neither the weights that a run arrives at nor
 def check_files(cfg: Config) -> None:
     """Refuse missing files before anything heavy starts."""
     needed = {"checkpoint": cfg.checkpoint}
-    if cfg.task in ("finetune", "benchmark"):
+    traits = task_traits(cfg.task)
+    if traits.reads_pretrained:
         needed["model.pretrained"] = cfg.model.pretrained
     if cfg.task == "pretrain":
         needed["tokenizer.weights"] = cfg.tokenizer.weights
@@ -48,7 +50,7 @@ def check_files(cfg: Config) -> None:
         )
     if cfg.images is not None and not Path(cfg.images).exists():
         raise UserError(f"images = {cfg.images!r}: there is no such folder or file")
-    if cfg.task in ("finetune", "pretrain", "train_tokenizer", "evaluate", "check_data"):
+    if traits.reads_class_folders:
         check_folders(cfg.dataset)
 
 

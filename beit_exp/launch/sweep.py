@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from beit_exp.config.objective import is_lower_better
 from beit_exp.storage.files import write_atomically
 from beit_exp.tracking.mlflow_store import open_experiment, open_store, reason, resolve_uri
 from beit_exp.tracking.mlflow_write import PARENT_TAG
@@ -58,7 +59,7 @@ class SweepCallback(Callback):
 def check_direction(config: DictConfig) -> None:
     """Stop a search that would look for the worst."""
     direction = config.hydra.sweeper.get("direction")
-    right = "minimize" if config.objective.endswith("loss") else "maximize"
+    right = "minimize" if is_lower_better(config.objective) else "maximize"
     if isinstance(direction, str) and direction != right:
         wrong = f"hydra.sweeper.direction = {direction}"
         print(f"{wrong}: must be {right} for objective={config.objective}", file=sys.stderr)

@@ -4,7 +4,6 @@ before it.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from beit_exp.errors import UserError
 from beit_exp.hardware.process import (
     STOPPED,
     forwarding_signals,
+    shell_status,
+    start,
     worker_command,
     worker_environment,
 )
@@ -59,15 +60,12 @@ def train_tokenizer(cfg: Config, run_dir: Path) -> int:
     if not (folder / "config.yaml").exists():
         save_config(tokenizer_run(cfg, run_dir), folder / "config.yaml")
     print(f"first the tokenizer, in {folder}", flush=True)
-    environment = worker_environment()
-    processes: dict[str, subprocess.Popen[bytes]] = {}
-    with forwarding_signals(processes):
-        processes["tokenizer"] = subprocess.Popen(worker_command(folder), env=environment)
-        code = processes["tokenizer"].wait()
-    code = 128 - code if code < 0 else code
-    if code not in (0, *STOPPED):
-        print(f"the tokenizer's run in {folder} ended with exit status {code}", file=sys.stderr)
-    return code
+    with forwarding_signals() as workers:
+        workers.append(start(worker_command(folder), worker_environment()))
+        status = shell_status(workers[0].wait())
+    if status not in (0, *STOPPED):
+        print(f"the tokenizer's run in {folder} ended with exit status {status}", file=sys.stderr)
+    return status
 
 
 def merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from beit_exp.config.mapping import flatten, load_config
+from beit_exp.config.objective import is_lower_better, metric_of
 from beit_exp.errors import UserError
 from beit_exp.tracking import mlflow_read
 from beit_exp.tracking.records import read_records
@@ -35,7 +36,7 @@ class Run:
     @property
     def objective(self) -> str:
         """The validation metric that the run was to make good."""
-        return str(self.settings.get("objective", "val/top1")).removeprefix("best/")
+        return metric_of(str(self.settings.get("objective", "val/top1")))
 
     @property
     def best(self) -> tuple[float, float] | None:
@@ -68,10 +69,6 @@ def images_per_s(records: list[dict[str, Any]]) -> float | None:
     """Median over the logged steps."""
     speeds = [record["time/images_per_s"] for record in records if "time/images_per_s" in record]
     return statistics.median(speeds) if speeds else None
-
-
-def is_lower_better(objective: str) -> bool:
-    return objective.endswith("loss")
 
 
 def ranked(runs: Iterable[Run]) -> list[Run]:
