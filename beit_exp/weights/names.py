@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 
@@ -14,9 +13,7 @@ TABLE = "relative_position_bias_table"
 
 
 def to_ours(arrays: Arrays) -> Arrays:
-    """Rename official, timm or Hugging Face tensors to ours, and split their joint query-key-value
-    weight.
-    """
+    """Official, timm or Hugging Face tensors under our names, joint qkv weights split."""
     ours: Arrays = {}
     is_hugging_face = any(".attention.attention." in name for name in arrays)
     for name, array in arrays.items():
@@ -53,5 +50,7 @@ def to_hugging_face(arrays: Arrays) -> Arrays:
     return {to_hugging_face_name(name): array for name, array in arrays.items()}
 
 
-def _norm_name(match: Any) -> str:
-    return f"norm{match[1]}.{'weight' if match[2] == 'gamma' else 'bias'}"
+def from_mindspore_name(name: str) -> str:
+    """Of a parameter in a .ckpt of MindSpore's, whose norms have `gamma` and `beta`."""
+    name = re.sub(r"(norm\d?)\.gamma$", r"\1.weight", name)
+    return re.sub(r"(norm\d?)\.beta$", r"\1.bias", name)
