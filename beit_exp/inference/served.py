@@ -23,7 +23,6 @@ from beit_exp.hardware.process import library_environment
 from beit_exp.inference.classes import columns, rank_classes
 from beit_exp.inference.evaluate import predict_batches
 from beit_exp.inference.network import class_names, load_network
-from beit_exp.model.precision import build_precision
 
 LARGEST_BATCH = 32
 
@@ -42,7 +41,7 @@ class ServedModel(PythonModel):
             os.environ.setdefault(name, value)
         single = cfg.hardware.model_copy(update={"device_target": "auto", "device_num": 1})
         runtime = start_device(single, seed=cfg.seed)
-        self.network = load_network(cfg, build_precision(cfg.hardware.amp_level, half=runtime.half))
+        self.network = load_network(cfg, runtime)
         self.classes = class_names(cfg)
         self.transform = make_eval_transform(cfg.dataset, image_size=cfg.model.image_size)
         self.one_at_a_time = threading.Lock()  # servers call from several threads

@@ -12,7 +12,6 @@ from beit_exp.data.sources import open_split
 from beit_exp.hardware.device import Runtime
 from beit_exp.inference.evaluate import evaluate
 from beit_exp.inference.network import load_network
-from beit_exp.model.precision import build_precision
 from beit_exp.report.mistakes import plot_outcomes
 from beit_exp.report.outcomes import OUTCOMES_FILE, class_table, confusion, confusion_table
 from beit_exp.report.result_files import write_table
@@ -28,7 +27,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     The leader writes the accuracy of each class and the confusion matrix, as tables and pictures.
     """
     images = open_split(cfg.dataset, "val")
-    network = load_network(cfg, build_precision(cfg.hardware.amp_level, half=runtime.half))
+    network = load_network(cfg, runtime)
     started = time.perf_counter()
     with listening() as stop:
         data = eval_batches(images, cfg, Shard(runtime.rank, runtime.size))

@@ -17,7 +17,7 @@ from beit_exp.inference.classes import rank_classes
 from beit_exp.inference.images import find_images
 from beit_exp.inference.network import class_names, load_network
 from beit_exp.model.beit import BEiT, Block
-from beit_exp.model.precision import build_precision, cast
+from beit_exp.model.precision import cast
 from beit_exp.report.plots import plot_attention, plot_position_bias
 from beit_exp.storage.files import replacing
 from beit_exp.tracking.tracker import Tracker
@@ -30,7 +30,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     """Draw `plots/attention.png` of the first images and `plots/position_bias.png`; maps stand in
     `attention.npy`.
     """
-    network = load_network(cfg, build_precision(cfg.hardware.amp_level, half=runtime.half))
+    network = load_network(cfg, runtime)
     ms.set_context(mode=ms.PYNATIVE_MODE)  # each block runs once, by itself: nothing to compile for
     plots = run_dir / "plots"
     transform = make_eval_transform(cfg.dataset, image_size=cfg.model.image_size)

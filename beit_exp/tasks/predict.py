@@ -19,7 +19,6 @@ from beit_exp.inference.classes import columns, rank_classes
 from beit_exp.inference.evaluate import predict_batches
 from beit_exp.inference.images import find_images
 from beit_exp.inference.network import class_names, load_network
-from beit_exp.model.precision import build_precision
 from beit_exp.storage.files import replacing, write_atomically
 from beit_exp.tracking.tracker import Tracker
 
@@ -47,7 +46,7 @@ def predict(
     names: list[str],
 ) -> dict[str, float]:
     """`predictions.csv` and `logits.npy` of a list of images, which the table calls by `names`."""
-    network = load_network(cfg, build_precision(cfg.hardware.amp_level, half=runtime.half))
+    network = load_network(cfg, runtime)
     started = time.perf_counter()
     data = eval_batches(images, cfg, Shard(0, 1))
     logits = np.concatenate(
