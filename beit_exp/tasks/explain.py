@@ -1,4 +1,4 @@
-"""Where a network looks: attention roll-out over images, and the bias that positions give it."""
+"""Pictures of where a network looks, and of the bias that positions give it."""
 
 from __future__ import annotations
 

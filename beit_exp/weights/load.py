@@ -35,7 +35,7 @@ def load_pretrained(network: nn.Cell, place: str) -> Outcome:
 
 
 def load_trained(network: nn.Cell, place: str) -> Outcome:
-    """Set the whole network, head included, from `checkpoint`; `UserError` if anything differs."""
+    """Set the whole network, head included, from `checkpoint`; `UserError` if one does not fit."""
     return _load(network, find_checkpoint(place), may_be_new=())
 
 

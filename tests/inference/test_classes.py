@@ -1,11 +1,47 @@
-"""The likeliest classes of an image."""
+"""From batches of images to the likeliest classes of each."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
+from mindspore import Tensor
 
 from beit_exp.inference.classes import Ranking, columns, rank_classes
+from beit_exp.inference.evaluate import predict_all
+
+
+class Columns:
+    """In a network's place: the sum of each column of an image, which knows left from right."""
+
+    def __init__(self) -> None:
+        self.sizes: set[int] = set()
+        self.is_training = True
+
+    def set_train(self, mode: bool) -> None:
+        self.is_training = mode
+
+    def __call__(self, images: Tensor) -> Tensor:
+        self.sizes.add(len(images))
+        return images.sum(axis=(1, 2))
+
+
+def batches_of(images: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for begin in range(0, len(images), size):
+        yield images[begin : begin + size], np.zeros(len(images[begin : begin + size]), np.int32)
+
+
+@pytest.mark.parametrize("size", [3, 7, 8])
+def test_logits_of_batches_stand_in_the_order_of_the_images(size: int) -> None:
+    images = np.random.default_rng(0).integers(0, 9, (7, 3, 4, 4)).astype(np.float32)
+    network = Columns()
+    found = predict_all(network, batches_of(images, size), batch_size=size)
+    np.testing.assert_array_equal(found, images.sum(axis=(1, 2)))
+    assert network.sizes == {size}  # the last batch is filled up
+    assert not network.is_training
+    flipped = predict_all(network, batches_of(images, size), batch_size=size, flip=True)
+    np.testing.assert_array_equal(flipped, (found + found[:, ::-1]) / 2)
 
 
 def test_the_five_likeliest_classes_stand_in_order_with_their_probabilities() -> None:

@@ -6,7 +6,6 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import make_config
 from PIL import Image
 
 from beit_exp.config.schema import Config
@@ -15,7 +14,7 @@ from beit_exp.inference.images import open_images
 
 
 def config(images: Path) -> Config:
-    return make_config("task=predict", "checkpoint=unread", f"images={images}")
+    return Config.model_construct(images=str(images))
 
 
 @pytest.fixture
