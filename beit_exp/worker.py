@@ -164,8 +164,8 @@ def lock_log(run_dir: Path) -> TextIO:
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(
-            f"another process is at work in {run_dir}: wait for its end, or choose another "
-            "hydra.run.dir"
+            f"another process is at work in {run_dir}: "
+            "wait for its end, or choose another hydra.run.dir"
         ) from None
     return log
 

@@ -60,10 +60,10 @@ class TrainStream:
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
         if self.steps_per_epoch == 0:
             raise UserError(
-                f"train.batch_size = {cfg.train.batch_size}: the {len(images)} training images "
-                "make no full step of "
-                f"{self.global_batch * cfg.train.accumulate_steps} images (batch_size x devices "
-                "x accumulate_steps)"
+                f"train.batch_size = {cfg.train.batch_size}: "
+                f"the {len(images)} training images make no full step of "
+                f"{self.global_batch * cfg.train.accumulate_steps} images "
+                "(batch_size x devices x accumulate_steps)"
             )
 
     @property

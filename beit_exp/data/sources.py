@@ -80,14 +80,14 @@ def place_of(cfg: DatasetConfig, root: Path, split: str) -> Path:
     folder, archive = root / split, root / f"{split}{ENDING}"
     if folder.is_dir() and archive.is_file():
         raise UserError(
-            f"dataset.data_url = {cfg.data_url!r}: both {folder} and {archive} are there; remove "
-            "one"
+            f"dataset.data_url = {cfg.data_url!r}: "
+            f"both {folder} and {archive} are there; remove one"
         )
     if not folder.is_dir() and not archive.is_file():
         raise UserError(
-            f"dataset.data_url = {cfg.data_url!r}: the folder {folder} is missing. It must hold "
-            "train/<class>/* and val/<class>/* with one folder per class, or the same as tars. "
-            f"{QUICKSTART_HINT}"
+            f"dataset.data_url = {cfg.data_url!r}: the folder {folder} is missing. "
+            "It must hold train/<class>/* and val/<class>/* with one folder per class, "
+            f"or the same as tars. {QUICKSTART_HINT}"
         )
     return folder if folder.is_dir() else archive
 
@@ -126,8 +126,8 @@ def _check_classes(cfg: DatasetConfig, root: Path) -> None:
     for split, found in names.items():
         if len(found) != cfg.num_classes:
             raise UserError(
-                f"dataset.num_classes = {cfg.num_classes}: {places[split]} holds {len(found)} "
-                "class folders"
+                f"dataset.num_classes = {cfg.num_classes}: "
+                f"{places[split]} holds {len(found)} class folders"
             )
     if unlike := set(names["train"]) ^ set(names["val"]):
         raise UserError(
@@ -178,8 +178,8 @@ def list_labelled(folder: Path, labels: Path, num_classes: int, classes: list[st
     paths = list_images(folder)
     if unnamed := [path for path in paths if Path(path).name not in class_of]:
         raise UserError(
-            f"dataset.val_labels: {labels} names no class for {unnamed[0]} ({len(unnamed)} such "
-            "images)"
+            f"dataset.val_labels: {labels} names no class for {unnamed[0]} "
+            f"({len(unnamed)} such images)"
         )
     found = [class_of[Path(path).name] for path in paths]
     are_numbers = all(name.isdecimal() for name in found) and not set(found) <= set(classes)

@@ -53,10 +53,9 @@ def start_device(cfg: HardwareConfig, *, seed: int) -> Runtime:
             ms.set_device(target)
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"hardware.device_target = {cfg.device_target!r}: MindSpore {ms.__version__} finds "
-            "no such device here. "
-            "hardware=cpu runs anywhere; hardware=ascend needs CANN and an Ascend card "
-            f"({_first_line(error)})"
+            f"hardware.device_target = {cfg.device_target!r}: "
+            f"MindSpore {ms.__version__} finds no such device here. hardware=cpu runs anywhere; "
+            f"hardware=ascend needs CANN and an Ascend card ({_first_line(error)})"
         ) from error
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(seed)
@@ -113,9 +112,9 @@ def _has_ascend() -> bool:
 def _check_numpy() -> None:
     if int(np.__version__.split(".")[0]) >= 2:
         raise UserError(
-            f"NumPy {np.__version__} is installed, but MindSpore 2.10 is built for NumPy 1.x and "
-            "computes wrongly "
-            "or fails with it. Install a matching one: pip install 'numpy>=1.26.4,<2'"
+            f"NumPy {np.__version__} is installed, but MindSpore 2.10 is built for NumPy 1.x "
+            "and computes wrongly or fails with it. "
+            "Install a matching one: pip install 'numpy>=1.26.4,<2'"
         )
 
 

@@ -51,8 +51,8 @@ def check_overrides(arguments: list[str]) -> None:
         package, extra = PLUGINS[choice]
         if find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.{package}") is None:
             stop(
-                f"{choice} needs another package: pip install -c .ci/constraints.txt -e "
-                f"'.[{extra}]'"
+                f"{choice} needs another package: "
+                f"pip install -c .ci/constraints.txt -e '.[{extra}]'"
             )
     known = set(setting_names())
     groups = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())

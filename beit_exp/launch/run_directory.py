@@ -46,8 +46,8 @@ def check_files(cfg: Config) -> None:
         and not all(map(find_spec, ("onnx", "onnxruntime")))
     ):
         raise UserError(
-            "export.formats: onnx needs other packages: pip install -c .ci/constraints.txt -e "
-            "'.[onnx]'"
+            "export.formats: onnx needs other packages: "
+            "pip install -c .ci/constraints.txt -e '.[onnx]'"
         )
     if cfg.images is not None and not Path(cfg.images).exists():
         raise UserError(f"images = {cfg.images!r}: there is no such folder or file")

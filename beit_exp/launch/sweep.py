@@ -142,6 +142,6 @@ def finish(sweep_dir: Path, status: Status) -> None:
         client.set_terminated(parent["run_id"], status)
     except Exception as error:  # whatever the store or its client raise
         print(
-            f"the parent run was not completed: the tracking store {parent['uri']} failed "
-            f"({reason(error)})"
+            "the parent run was not completed: "
+            f"the tracking store {parent['uri']} failed ({reason(error)})"
         )

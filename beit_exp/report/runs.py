@@ -105,8 +105,8 @@ def read_place(place: Path) -> list[Run]:
         )
     if not folders:
         raise UserError(
-            f"{place} is neither a run directory (config.yaml is missing) nor the directory of a "
-            "sweep"
+            f"{place} is neither a run directory (config.yaml is missing) "
+            "nor the directory of a sweep"
         )
     return [read_directory(folder) for folder in folders]
 
