@@ -1,8 +1,7 @@
-"""Every setting with its type and range. The values live in `conf/*.yaml`; here are no defaults, so
-each has one home.
+"""Every setting with its type and range.
 
-`Config` is built once by `from_mapping`, which reports all that is wrong at once, and is never
-changed afterwards.
+The values live in `conf/*.yaml`; here are no defaults, so each has one home. `Config` is built once
+by `mapping.build_config`, which reports all that is wrong at once, and is never changed afterwards.
 """
 
 from __future__ import annotations
@@ -60,9 +59,7 @@ SettingNames = Annotated[list[str], AfterValidator(_checked_keys)]
 
 
 class Section(BaseModel):
-    """One group of settings: no unknown keys, no silent conversions, no changes after
-    construction.
-    """
+    """One group of settings: no unknown keys, no silent conversions, no changes once built."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 

@@ -24,11 +24,11 @@ def random_erasing(
     mode: ErasingMode,
     count: int,
 ) -> np.ndarray:
-    """With `probability`, overwrite `count` boxes that share 2 to 33 % of the area; changes
-    `image_CHW` itself.
+    """With `probability`, overwrite `count` boxes that share 2 to 33 % of the area.
 
-    `pixel` fills with N(0, 1) per element, `rand` with N(0, 1) per channel, `const` with 0: all
-    three in the units of the normalised image, so erasing comes after normalisation.
+    Changes `image_CHW` itself. `pixel` fills with N(0, 1) per element, `rand` with N(0, 1) per
+    channel, `const` with 0: all three in the units of the normalised image, so erasing comes after
+    normalisation.
     """
     if rng.random() > probability:
         return image_CHW
@@ -54,8 +54,9 @@ def random_erasing(
 def draw_box(
     height: int, width: int, *, rng: np.random.Generator, count: int
 ) -> tuple[int, int, int, int] | None:
-    """(top, left, height, width) of a box smaller than the image both ways, or None if ten draws
-    give none.
+    """(top, left, height, width) of a box smaller than the image both ways.
+
+    None if ten draws give none.
     """
     limit = np.log(1 / MIN_ASPECT)
     for _ in range(TRIES):

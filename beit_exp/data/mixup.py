@@ -67,8 +67,9 @@ def mix_batch(
 def draw_mix(
     cfg: AugmentConfig, size: tuple[int, ...], *, rng: np.random.Generator
 ) -> tuple[float, Box | None]:
-    """The share of the image itself, and the box of a cutmix; (1, None) with probability 1 -
-    `mixup_prob`.
+    """The share of the image itself, and the box of a cutmix if it is one.
+
+    (1, None) with probability 1 - `mixup_prob`.
     """
     if rng.random() >= cfg.mixup_prob:
         return 1.0, None

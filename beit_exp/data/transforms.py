@@ -1,8 +1,7 @@
-"""From an image file to a normalised array: the training and the evaluation transform, on Pillow
-images.
+"""From an image file to a normalised array: the training and the evaluation transform.
 
-The evaluation transform and the random resized crop follow torchvision, on which the published
-results rest.
+They work on Pillow images. The evaluation transform and the random resized crop follow torchvision,
+on which the published results rest.
 """
 
 from __future__ import annotations
@@ -35,8 +34,9 @@ CROP_TRIES = 10
 
 
 def load_image(file: str | Path | BinaryIO) -> Image.Image:
-    """Decode a file, or a member of a tar, of any colour mode to RGB; `UserError` names what is no
-    image.
+    """Decode a file, or a member of a tar, of any colour mode to RGB.
+
+    `UserError` names what is no image.
     """
     try:
         content = (
@@ -57,19 +57,21 @@ def load_image(file: str | Path | BinaryIO) -> Image.Image:
 
 
 class EvalTransform(Protocol):
+    """Image -> (3, S, S) float32, in `out` if given."""
+
     def __call__(self, image: Image.Image, out: np.ndarray | None = None) -> np.ndarray: ...
 
 
 class TrainTransform(Protocol):
+    """Image and generator -> (3, S, S) float32, in `out` if given."""
+
     def __call__(
         self, image: Image.Image, rng: np.random.Generator, out: np.ndarray | None = None
     ) -> np.ndarray: ...
 
 
 def make_eval_transform(cfg: DatasetConfig, *, image_size: int) -> EvalTransform:
-    """Image -> (3, S, S) float32, in `out` if given: short side to S / crop_pct, centre crop,
-    normalisation.
-    """
+    """The evaluation's transform: short side to S / crop_pct, centre crop, normalisation."""
 
     def transform(image: Image.Image, out: np.ndarray | None = None) -> np.ndarray:
         resample = resampling(cfg.interpolation)
@@ -83,7 +85,7 @@ def make_eval_transform(cfg: DatasetConfig, *, image_size: int) -> EvalTransform
 def make_train_transform(
     cfg: AugmentConfig, dataset: DatasetConfig, *, image_size: int
 ) -> TrainTransform:
-    """(image, generator) -> (3, S, S) float32, in `out` if given.
+    """The training's transform, drawn anew for every image.
 
     Crop, flip, colour jitter, RandAugment, normalisation, erasing, in that order.
     """
@@ -117,6 +119,8 @@ def make_train_transform(
 
 
 class ViewsTransform(Protocol):
+    """Image and generator, if any -> `view` (3, S, S) and `tokenizer_view` (3, T, T)."""
+
     def __call__(
         self,
         image: Image.Image,
@@ -134,11 +138,11 @@ def make_views_transform(
     tokenizer_size: int,
     interpolation: TokenizerFilter,
 ) -> ViewsTransform:
-    """(image, generator) -> two views of one crop: (3, S, S) normalised, and (3, T, T) in [0, 1]
-    for a tokenizer.
+    """The pre-training's transform: one crop, (3, S, S) normalised and (3, T, T) in [0, 1].
 
-    Colour jitter of the whole image, flip, crop, in that order; without a generator the
-    evaluation's crop alone. Source: unilm/beit datasets.py, `DataAugmentationForBEiT`.
+    The second is for a tokenizer. Colour jitter of the whole image, flip, crop, in that order;
+    without a generator the evaluation's crop alone. Source: unilm/beit datasets.py,
+    `DataAugmentationForBEiT`.
     """
     own, other = resampling(dataset.interpolation), resampling(interpolation)
 
@@ -194,8 +198,7 @@ def draw_resampling(interpolation: DrawnFilter, *, rng: np.random.Generator) -> 
 
 
 def color_jitter(image: Image.Image, strength: float, *, rng: np.random.Generator) -> Image.Image:
-    """Brightness, contrast and saturation, in random order, each times a factor within 1 ±
-    strength.
+    """Brightness, contrast and saturation, in random order, each times 1 ± up to `strength`.
 
     Source: torchvision, `ColorJitter(strength, strength, strength)`.
     """
@@ -225,8 +228,9 @@ def center_crop(
 def draw_crop(
     width: int, height: int, scale: list[float], ratio: list[float], *, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of a random resized crop; a centre crop if ten draws
-    do not fit.
+    """(left, top, right, bottom) of a random resized crop, in pixels.
+
+    A centre crop if ten draws do not fit. Source: torchvision, `RandomResizedCrop`.
     """
     low, high = np.log(ratio)
     for _ in range(CROP_TRIES):
@@ -249,9 +253,9 @@ def draw_crop(
 def normalise(
     image: Image.Image, mean: list[float], std: list[float], out: np.ndarray | None = None
 ) -> np.ndarray:
-    """(S, S) RGB -> (3, S, S) float32:
+    """(S, S) RGB -> (3, S, S) float32, in `out` if given.
 
-    (pixel / 255 - mean) / std per channel; in `out` if given.
+    That is (pixel / 255 - mean) / std, per channel.
     """
     scale = 1 / (255 * np.array(std, dtype=np.float32))
     offset = np.array(mean, dtype=np.float32) / np.array(std, dtype=np.float32)

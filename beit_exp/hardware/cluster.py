@@ -1,8 +1,7 @@
-"""Several processes as one run: a worker per device, MindSpore's scheduler beside them, and an end
-for all at once.
+"""Several processes as one run: a worker per device, and an end for all at once.
 
-The processes find each other through MindSpore's dynamic cluster, which needs no rank table. Where
-the environment names a RANK_TABLE_FILE, that is used instead.
+The processes find each other through MindSpore's dynamic cluster, which needs a scheduler beside
+them and no rank table. Where the environment names a RANK_TABLE_FILE, that is used instead.
 """
 
 from __future__ import annotations
@@ -36,12 +35,13 @@ def world_size(cfg: HardwareConfig) -> int:
 
 
 def own_rank() -> int:
-    """This process's number among the run's workers; 0 for a single one."""
+    """This process's number among the run's workers; 0 if alone, -1 for the scheduler."""
     name = os.environ.get(RANK, "0")
     return -1 if name == SCHEDULER else int(name)
 
 
 def is_scheduler() -> bool:
+    """Whether this process is MindSpore's scheduler."""
     return os.environ.get(RANK) == SCHEDULER
 
 
@@ -51,8 +51,7 @@ def is_member() -> bool:
 
 
 def run(cfg: HardwareConfig, command: list[str]) -> int:
-    """Start this node's processes, wait, and return the exit status: 0, or that of the first that
-    failed.
+    """Start this node's processes and wait; returns 0, or the exit status of the first that failed.
 
     When one fails, the others are stopped, for they would wait for it for ever.
     """
@@ -108,7 +107,10 @@ def _has_rank_table(target: DeviceTarget) -> bool:
 
 
 def join() -> None:
-    """Meet the other processes; for the scheduler, wait until they have left."""
+    """Meet the other processes; for the scheduler, wait until they have left.
+
+    `UserError` if they do not find each other.
+    """
     from mindspore.communication import init
 
     try:

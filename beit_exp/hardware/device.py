@@ -1,4 +1,4 @@
-"""The device: how a worker process is started, and what it sets up before anything runs."""
+"""The device: what a worker process sets up before anything runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Runtime:
 
 
 def start_device(cfg: HardwareConfig, *, seed: int) -> Runtime:
-    """Choose the device and compile whole graphs on it.
+    """Choose the device and compile whole graphs on it; `UserError` if it is not there.
 
     Once per process: MindSpore's context is global.
     """
@@ -53,10 +53,9 @@ def start_device(cfg: HardwareConfig, *, seed: int) -> Runtime:
             ms.set_device(target)
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"hardware.device_target = {cfg.device_target!r}: MindSpore {ms.__version__} finds "
-            "no such device here. "
-            "hardware=cpu runs anywhere; hardware=ascend needs CANN and an Ascend card "
-            f"({_first_line(error)})"
+            f"hardware.device_target = {cfg.device_target!r}: "
+            f"MindSpore {ms.__version__} finds no such device here. hardware=cpu runs anywhere; "
+            f"hardware=ascend needs CANN and an Ascend card ({_first_line(error)})"
         ) from error
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(seed)
@@ -69,7 +68,7 @@ def start_device(cfg: HardwareConfig, *, seed: int) -> Runtime:
 
 
 def device_name(runtime: Runtime) -> str:
-    """What the device calls itself, for the tags of a run."""
+    """What the device calls itself, for the tags of a run: `8 x Ascend910`."""
     if runtime.device_target == "Ascend":
         from mindspore import hal
 
@@ -113,9 +112,9 @@ def _has_ascend() -> bool:
 def _check_numpy() -> None:
     if int(np.__version__.split(".")[0]) >= 2:
         raise UserError(
-            f"NumPy {np.__version__} is installed, but MindSpore 2.10 is built for NumPy 1.x and "
-            "computes wrongly "
-            "or fails with it. Install a matching one: pip install 'numpy>=1.26.4,<2'"
+            f"NumPy {np.__version__} is installed, but MindSpore 2.10 is built for NumPy 1.x "
+            "and computes wrongly or fails with it. "
+            "Install a matching one: pip install 'numpy>=1.26.4,<2'"
         )
 
 

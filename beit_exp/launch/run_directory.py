@@ -1,5 +1,6 @@
-"""A run's directory before its worker starts: the settings written, or compared with those that are
-there.
+"""A run's directory before its worker starts.
+
+The settings are written, or compared with those that are there.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ FREE_ON_RESUME = (  # what changes neither the weights that a run arrives at nor
 
 
 def check_files(cfg: Config) -> None:
-    """Refuse missing files before anything heavy starts."""
+    """Raise `UserError` for missing files and packages before anything heavy starts."""
     needed = {"checkpoint": cfg.checkpoint}
     traits = task_traits(cfg.task)
     if traits.reads_pretrained:
@@ -45,8 +46,8 @@ def check_files(cfg: Config) -> None:
         and not all(map(find_spec, ("onnx", "onnxruntime")))
     ):
         raise UserError(
-            "export.formats: onnx needs other packages: pip install -c .ci/constraints.txt -e "
-            "'.[onnx]'"
+            "export.formats: onnx needs other packages: "
+            "pip install -c .ci/constraints.txt -e '.[onnx]'"
         )
     if cfg.images is not None and not Path(cfg.images).exists():
         raise UserError(f"images = {cfg.images!r}: there is no such folder or file")
@@ -55,8 +56,9 @@ def check_files(cfg: Config) -> None:
 
 
 def prepare(cfg: Config, run_dir: Path) -> bool:
-    """Write the configuration, or find in the directory the same run to go on with; returns whether
-    that is done.
+    """Write the configuration; returns whether its run is done.
+
+    A directory that holds another run raises `UserError`: a run is resumed with its own settings.
     """
     path = run_dir / "config.yaml"
     if not path.exists():

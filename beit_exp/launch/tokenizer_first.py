@@ -1,5 +1,6 @@
-"""A pre-training without a tokenizer trains one first: a run of its own, in the run's directory,
-before it.
+"""A pre-training without a tokenizer trains one first.
+
+That is a run of its own, in the run's directory, before it.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ def tokenizer_place(cfg: Config, run_dir: Path) -> str:
 
 
 def tokenizer_run(cfg: Config, run_dir: Path) -> Config:
-    """The settings of the tokenizer's run: those of `cfg`, and over them `tokenizer.training`."""
+    """The settings of the tokenizer's run: those of `cfg`, and over them `tokenizer.training`.
+
+    `UserError` names what is wrong with them.
+    """
     values = merge(merge(cfg.model_dump(), FIXED), cfg.tokenizer.training)
     values["tracking"]["run_name"] = f"{FOLDER} {cfg.tracking.run_name or run_dir.name}"
     values["tokenizer"]["training"] = {}
@@ -53,7 +57,10 @@ def tokenizer_run(cfg: Config, run_dir: Path) -> Config:
 
 
 def train_tokenizer(cfg: Config, run_dir: Path) -> int:
-    """Run, or resume, the tokenizer's training to its end; returns its exit status."""
+    """Run, or resume, the tokenizer's training to its end; returns its exit status.
+
+    A tokenizer that is there is left as it is.
+    """
     folder = run_dir / FOLDER
     if (folder / "metrics.json").exists():
         return 0
