@@ -31,6 +31,7 @@ from beit_exp.model.cost import FLOAT16, FLOAT32, forward_flops, training_bytes
 from beit_exp.model.operations import onednn_kernels
 from beit_exp.model.operations.choice import Operations
 from beit_exp.model.precision import Precision, build_precision
+from beit_exp.optim.state import state_names
 from beit_exp.storage.files import write_atomically
 from beit_exp.tasks.finetune import Finetuning, build
 from beit_exp.tracking.tracker import Tracker
@@ -231,7 +232,8 @@ def computed_memory_gb(cfg: Config, runtime: Runtime) -> float:
         FLOAT32 if kind is ms.float32 else FLOAT16
         for kind in (precision.product, precision.activation)
     )
-    return training_bytes(cfg, product=product, layer=layer) / 1e9
+    moments = len(state_names(cfg.optimizer))
+    return training_bytes(cfg, product=product, layer=layer, moments=moments) / 1e9
 
 
 def timed(action: Callable[[], object], *, warm_up: int, repeats: int) -> list[float]:
