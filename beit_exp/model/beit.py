@@ -16,13 +16,12 @@ from beit_exp.model.layers import Dense, LayerNorm, Mlp, PatchEmbed, make_parame
 from beit_exp.model.operations.choice import Operations
 from beit_exp.model.precision import Precision, cast
 
-# B batch · N tokens, the class token first · P patches · R patches of a batch · M hidden ones of
-# them · D width H heads · L blocks · S image side · K classes · V vocabulary
+# B batch · N tokens, the class token first · P patches · R patches of a batch · M hidden of these
+# D width · H heads · L blocks · S image side · K classes · V vocabulary
 
 
 class Block(nn.Cell):
-    """x + γ₁ attention(norm(x)), then x + γ₂ mlp(norm(x)); each branch dropped per image in
-    training.
+    """x + γ₁ attention(norm(x)), then x + γ₂ mlp(norm(x)); training may drop a branch per image.
 
     The compiler takes the blocks for one, differentiates that, and puts it into the graph as often
     as needed: a third less time to compile BEiT-base. Blocks of one network may therefore differ in
@@ -53,9 +52,7 @@ class Block(nn.Cell):
         scale = layer_scale_init_value
         self.gamma_1 = None if scale is None else make_parameter(width, fill=scale)
         self.gamma_2 = None if scale is None else make_parameter(width, fill=scale)
-        self.add_scaled = operations.add_scaled
-        self.product = ops.MatMul()
-        self.ones = operations.ones
+        self.added = operations.add if scale is None else operations.add_scaled
 
     def construct(
         self,
@@ -67,27 +64,6 @@ class Block(nn.Cell):
         bias_HNN = shared_bias_HNN if self.rel_pos is None else self.rel_pos()
         x_BND = self.added(x_BND, self.attn(self.norm1(x_BND), bias_HNN), self.gamma_1, keep1_B)
         return self.added(x_BND, self.mlp(self.norm2(x_BND)), self.gamma_2, keep2_B)
-
-    def added(
-        self, x_BND: Tensor, branch_BND: Tensor, gamma_D: Tensor | None, keep_B: Tensor | None
-    ) -> Tensor:
-        """x and a branch, scaled and dropped where there is a scale and something to drop."""
-        batch, tokens, width = x_BND.shape
-        kind = branch_BND.dtype
-        if gamma_D is None and keep_B is None:
-            return x_BND + branch_BND
-        scale_D = (
-            ops.reshape(self.ones(1, width, kind), (-1,))
-            if gamma_D is None
-            else cast(gamma_D, kind)
-        )
-        if keep_B is None:
-            keep_R1 = self.ones(batch * tokens, 1, kind)
-        else:
-            keep_B1 = cast(ops.reshape(keep_B, (batch, 1)), kind)
-            keep_R1 = ops.reshape(self.product(keep_B1, self.ones(1, tokens, kind)), (-1, 1))
-        rows = ops.reshape(x_BND, (-1, width)), ops.reshape(branch_BND, (-1, width))
-        return ops.reshape(self.add_scaled(*rows, scale_D, keep_R1), (-1, tokens, width))
 
 
 class Backbone(nn.Cell):
@@ -168,9 +144,7 @@ class BEiT(Backbone):
 
 
 class MaskedBEiT(Backbone):
-    """BEiT in pre-training: images of which some patches are hidden -> the hidden patches' visual
-    tokens.
-    """
+    """BEiT in pre-training: images with hidden patches -> the visual tokens of these."""
 
     def __init__(self, cfg: ModelConfig, *, vocabulary: int, precision: Precision) -> None:
         operations = Operations(precision)
