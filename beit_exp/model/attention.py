@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from beit_exp.model.layers import Dense, make_parameter
+from beit_exp.model.layers import Dense, DenseWithoutBias, make_parameter
 from beit_exp.model.operations.choice import Operations
 from beit_exp.model.precision import cast
 
@@ -56,7 +56,7 @@ class Attention(nn.Cell):
     def __init__(self, width: int, num_heads: int, operations: Operations) -> None:
         super().__init__()
         self.q = Dense(width, width, operations)
-        self.k = Dense(width, width, operations, has_bias=False)
+        self.k = DenseWithoutBias(width, width, operations)
         self.v = Dense(width, width, operations)
         self.proj = Dense(width, width, operations)
         self.num_heads = num_heads

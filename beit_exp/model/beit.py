@@ -5,14 +5,21 @@ Sources: Bao et al., BEiT (arXiv 2106.08254); unilm/beit modeling_finetune.py.
 
 from __future__ import annotations
 
-from typing import Any
-
 import mindspore as ms
 from mindspore import Tensor, nn, ops
+from typing_extensions import assert_never
 
 from beit_exp.config.schema import ModelConfig
 from beit_exp.model.attention import Attention, RelativePositionBias
-from beit_exp.model.layers import Dense, LayerNorm, Mlp, PatchEmbed, make_parameter
+from beit_exp.model.layers import (
+    ClassTokenPooling,
+    Dense,
+    LayerNorm,
+    MeanPooling,
+    Mlp,
+    PatchEmbed,
+    make_parameter,
+)
 from beit_exp.model.operations.choice import Operations
 from beit_exp.model.precision import Precision, cast
 
@@ -124,10 +131,8 @@ class BEiT(Backbone):
     ) -> None:
         operations = Operations(precision, portable=portable)
         super().__init__(cfg, operations)
-        # The published models pool by the mean and normalise after it; `cls` normalises all tokens
-        # first.
-        self.norm: Any = LayerNorm(cfg.embed_dim, operations) if cfg.pooling == "cls" else None
-        self.fc_norm: Any = LayerNorm(cfg.embed_dim, operations) if cfg.pooling == "mean" else None
+        # Not as an attribute, whose name would precede those of its parameters in checkpoints
+        self.insert_child_to_cell("pooling", build_pooling(cfg, operations))
         self.head = Dense(cfg.embed_dim, num_classes, operations)
 
     def construct(self, images_BCSS: Tensor, keep_L2B: Tensor | None = None) -> Tensor:
@@ -135,12 +140,17 @@ class BEiT(Backbone):
 
     def classify(self, x_BND: Tensor) -> Tensor:
         """(B, N, D) tokens of the last block -> (B, K) float32 logits."""
-        if self.norm is not None:
-            pooled_BD = self.norm(x_BND)[:, 0]
-        else:
-            # The mean of the patch tokens, without the class token.
-            pooled_BD = self.fc_norm(cast(x_BND[:, 1:], self.precision.statistics).mean(axis=1))
-        return cast(self.head(pooled_BD), ms.float32)
+        return cast(self.head(self.pooling(x_BND)), ms.float32)
+
+
+def build_pooling(cfg: ModelConfig, operations: Operations) -> nn.Cell:
+    match cfg.pooling:
+        case "mean":
+            return MeanPooling(cfg.embed_dim, operations)
+        case "cls":
+            return ClassTokenPooling(cfg.embed_dim, operations)
+        case _:
+            assert_never(cfg.pooling)
 
 
 class MaskedBEiT(Backbone):
