@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import TINY, Command, make_config
 
-from beit_exp.model.cost import forward_flops
+from beit_exp.model.cost import forward_flops, parameter_count, training_bytes
 from beit_exp.tracking.records import read_records
 
 
@@ -31,6 +31,12 @@ def test_the_work_of_an_image_is_the_published(name: str) -> None:
     assert forward_flops(cfg.model, num_classes=1000) / 2e9 == pytest.approx(
         PUBLISHED[name], rel=0.005
     )
+
+
+def test_computed_memory_knows_how_much_an_optimizer_keeps() -> None:
+    cfg = make_config()
+    one, two = (training_bytes(cfg, product=4, layer=4, moments=count) for count in (1, 2))
+    assert two - one == 4 * parameter_count(cfg.model, num_classes=10)
 
 
 @pytest.mark.slow
