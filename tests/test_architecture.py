@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from settings import ROOT
 
 from beit_exp.config.schema import Config, Section
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import make_config
+from settings import make_config
 
 from beit_exp import worker
 from beit_exp.config.mapping import save_config

@@ -1,4 +1,6 @@
-"""What the tests of whole runs share: small settings, what a run left, and its processes."""
+"""What the tests of whole runs share: the command, small settings, what a run left, and its
+processes.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,57 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from conftest import TINY
+from settings import ROOT, TINY
 
 from beit_exp.hardware.cluster import free_port
 from beit_exp.tracking.records import read_records
 from beit_exp.train.checkpoint import load_checkpoint
+
+
+class Command:
+    """`python launch.py ...` in a folder of its own, as a user would type it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        environment = {
+            name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"
+        }
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "launch.py"), *arguments],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def __call__(self, *arguments: str, timeout_s: float = 180) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments)
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def client(self):
+        from mlflow import MlflowClient
+
+        return MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+
+    def runs(self):
+        """Every tracked run, the oldest first."""
+        client = self.client()
+        experiment = client.get_experiment_by_name("beit")
+        return list(
+            reversed(
+                client.search_runs(
+                    [experiment.experiment_id], order_by=["attributes.start_time DESC"]
+                )
+            )
+        )
 
 
 def same_weights(first: Path, second: Path) -> bool:

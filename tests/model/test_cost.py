@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import mindspore as ms
+import pytest
+from settings import make_config
+
+from beit_exp.model.build import build_model
+from beit_exp.model.cost import forward_flops, parameter_count
+from beit_exp.model.precision import Precision, build_precision
+
+PUBLISHED = {  # billions of multiply-adds of one image, as timm 1.0 counts them
+    "beit_base_patch16_224": 17.58,
+    "beit_base_patch16_384": 55.48,
+    "beit_large_patch16_224": 61.60,
+    "beit_large_patch16_512": 362.24,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_work_of_an_image_is_the_published(name: str) -> None:
+    cfg = make_config(f"model={name}")
+    assert forward_flops(cfg.model, num_classes=1000) / 2e9 == pytest.approx(
+        PUBLISHED[name], rel=0.005
+    )
+
+
+O0 = build_precision("O0", half=ms.float32)
+
+
+def build(*overrides: str, precision: Precision = O0, seed: int = 0, num_classes: int = 10):
+    cfg = make_config(*overrides)
+    return build_model(cfg.model, num_classes=num_classes, precision=precision, seed=seed)
+
+
+@pytest.mark.parametrize(
+    "settings", [(), ("model.rel_pos_bias=false", "model.shared_rel_pos_bias=true")]
+)
+def test_counted_parameters_are_those_of_the_network(settings: tuple[str, ...]) -> None:
+    cfg = make_config(*settings).model
+    network = build(*settings)
+    assert parameter_count(cfg, num_classes=10) == sum(
+        parameter.size for parameter in network.get_parameters()
+    )

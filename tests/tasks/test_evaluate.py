@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from whole_runs import Command, metrics_of, small
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, few_digits: Path) -> tuple[Command, Path]:
+    """A finished run, and the command in its folder."""
+    command = Command(tmp_path_factory.mktemp("finished"))
+    done = command(
+        *small(few_digits, "optimizer.base_lr=3e-5", "scheduler.min_lr=1e-7", "hydra.run.dir=run")
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return command, command.folder / "run"
+
+
+def test_evaluation_gives_the_runs_last_accuracy_exactly(finished: tuple[Command, Path]) -> None:
+    command, run_dir = finished
+    done = command("task=evaluate", f"checkpoint={run_dir}", "hydra.run.dir=evaluated")
+    found, expected = metrics_of(command.folder / "evaluated"), metrics_of(run_dir)
+    assert found == {name: expected[name] for name in ("val/loss", "val/top1", "val/top5")}
+    assert str(expected["val/top1"]) in done.stdout
+
+
+def test_a_flat_validation_folder_with_labels_is_evaluated_as_class_folders_are(
+    finished: tuple[Command, Path], few_digits: Path, tmp_path: Path
+) -> None:
+    command, run_dir = finished
+    (tmp_path / "val").mkdir()
+    lines = []
+    for path in sorted((few_digits / "val").rglob("*.png")):
+        (tmp_path / "val" / path.name).write_bytes(path.read_bytes())
+        lines.append(f"{path.name} {path.parent.name}\n")
+    labels = tmp_path / "labels.txt"
+    labels.write_text("".join(sorted(lines)))
+    flat = (
+        "dataset.name=image_folder",
+        f"dataset.data_url={tmp_path}",
+        f"dataset.val_labels={labels}",
+    )
+    done = command("task=evaluate", f"checkpoint={run_dir}", *flat, "hydra.run.dir=flat")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found, expected = metrics_of(command.folder / "flat"), metrics_of(run_dir)
+    assert (found["val/top1"], found["val/top5"]) == (expected["val/top1"], expected["val/top5"])
+    # Summed in another order
+    assert found["val/loss"] == pytest.approx(expected["val/loss"], rel=1e-6)
+    with (command.folder / "flat" / "per_class.csv").open() as file:
+        classes = list(csv.DictReader(file))
+    assert [row["class"] for row in classes] == [str(digit) for digit in range(10)]
+    assert [row["images"] for row in classes] == ["5"] * 10
+    assert np.mean([float(row["top1"]) for row in classes]) == pytest.approx(expected["val/top1"])
+    with (command.folder / "flat" / "confusion.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert sum(int(rows[number + 1][number + 1]) for number in range(10)) == round(
+        expected["val/top1"] / 2
+    )
