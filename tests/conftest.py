@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +60,30 @@ def photo() -> Image.Image:
 @pytest.fixture
 def launch(tmp_path: Path) -> Command:
     return Command(tmp_path)
+
+
+@pytest.fixture
+def damaged(few_digits: Path, tmp_path: Path) -> Path:
+    """A data set with an empty, a truncated and a foreign file among its training images."""
+    folder = tmp_path / "damaged"
+    shutil.copytree(few_digits, folder)
+    files = sorted((folder / "train" / "7").iterdir())
+    files[0].write_bytes(b"")
+    files[1].write_bytes(files[1].read_bytes()[:60])
+    files[2].write_bytes(b"<html>not found</html>")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _eager() -> None:
+    """MindSpore's default mode at the start of each test, whatever the one before chose."""
+    if mindspore := sys.modules.get("mindspore"):
+        mindspore.set_context(mode=mindspore.PYNATIVE_MODE)
+
+
+@pytest.fixture
+def compiled(_eager: None) -> None:
+    """Networks are compiled to graphs, as in a run."""
+    import mindspore
+
+    mindspore.set_context(mode=mindspore.GRAPH_MODE)

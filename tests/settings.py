@@ -13,6 +13,7 @@ from beit_exp.config.schema import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
+OFFICIAL = GOLDEN / "model" / "rel_pos" / "official.pth"  # weights of a small BEiT
 TINY = (
     "model.embed_dim=32",
     "model.depth=2",
@@ -23,6 +24,8 @@ TINY = (
     "scheduler.warmup_length=1",
 )
 
+SMALL_TOKENIZER = ("tokenizer.vocabulary=16", "tokenizer.hidden=8", "tokenizer.decoder_input=8")
+
 
 def compose(*overrides: str) -> dict[str, Any]:
     """The plain values that launch.py would check."""
@@ -32,3 +35,17 @@ def compose(*overrides: str) -> dict[str, Any]:
 
 def make_config(*overrides: str) -> Config:
     return build_config(compose(*overrides))
+
+
+def pretraining(data: Path, *more: str) -> Config:
+    """Pre-training of a tiny network on the digits in a folder."""
+    return make_config(
+        "experiment=pretrain_digits",
+        *TINY,
+        *SMALL_TOKENIZER,
+        "model.patch_size=8",
+        "mask.num_mask_patches=7",
+        "mask.min_mask_patches_per_block=2",
+        f"dataset.data_url={data}",
+        *more,
+    )

@@ -2,12 +2,7 @@ from __future__ import annotations
 
 from settings import make_config
 
-from beit_exp.config.mapping import (
-    differences,
-    flatten,
-    load_config,
-    save_config,
-)
+from beit_exp.config.mapping import differences, flatten, load_config, save_config
 from beit_exp.config.schema import setting_names
 
 

@@ -3,10 +3,7 @@ from __future__ import annotations
 import pytest
 from settings import compose, make_config
 
-from beit_exp.config.mapping import (
-    WrongSettingsError,
-    build_config,
-)
+from beit_exp.config.mapping import WrongSettingsError, build_config
 from beit_exp.errors import UserError
 
 WRONG = {  # overrides -> what the message must say

@@ -3,27 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from settings import TINY, make_config
+from settings import make_config, pretraining
 
 from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream
 from beit_exp.data.sources import ImageList, list_classes, open_split, training_images
 from beit_exp.data.views import eval_masks, eval_views, train_masks, train_views
-
-SMALL_TOKENIZER = ("tokenizer.vocabulary=16", "tokenizer.hidden=8", "tokenizer.decoder_input=8")
-
-
-def pretraining(data, *more: str) -> Config:
-    return make_config(
-        "experiment=pretrain_digits",
-        *TINY,
-        *SMALL_TOKENIZER,
-        "model.patch_size=8",
-        "mask.num_mask_patches=7",
-        "mask.min_mask_patches_per_block=2",
-        f"dataset.data_url={data}",
-        *more,
-    )
 
 
 def stream_of(cfg: Config, rank: int = 0, size: int = 1) -> TrainStream:

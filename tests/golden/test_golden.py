@@ -13,6 +13,7 @@ from mindspore import ParameterTuple, Tensor, nn, ops
 from settings import GOLDEN, make_config
 
 from beit_exp.data.mixup import soft_targets
+from beit_exp.model.beit import MaskedBEiT
 from beit_exp.model.build import build_model
 from beit_exp.model.operations import onednn_kernels
 from beit_exp.model.precision import build_precision
@@ -63,12 +64,29 @@ class Gradients(nn.Cell):
         self.weights = ParameterTuple(list(network.trainable_params()))
         self.gradients = ops.value_and_grad(self.losses, None, self.weights, has_aux=True)
 
-    def losses(self, images, targets):
-        logits = self.network(images)
+    def losses(self, targets, *inputs):
+        logits = self.network(*inputs)
         return soft_cross_entropy(logits, targets), logits
 
-    def construct(self, images, targets):
-        return self.gradients(images, targets)
+    def construct(self, targets, *inputs):
+        return self.gradients(targets, *inputs)
+
+
+def compare(part: str, cell: Gradients, gradients: tuple[Tensor, ...], reference) -> None:
+    """Assert that every gradient agrees with the reference's of the official name."""
+    named = {
+        weight.name: gradient.asnumpy()
+        for weight, gradient in zip(cell.weights, gradients, strict=True)
+    }
+    found = to_official(named)
+    expected = {
+        name.removeprefix("grad/"): reference[name]
+        for name in reference.files
+        if name.startswith("grad/")
+    }
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        agree(part, found[name], gradient, within=1e-4, relative=True)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -85,22 +103,46 @@ def test_logits_loss_and_every_gradient_are_timms(
     _, network = build_reference(folder, golden, "official.pth")
     targets = soft_targets(reference["labels"], num_classes=10, smoothing=0.1)
     cell = Gradients(network)
-    (loss, logits), gradients = cell(Tensor(reference["images"]), Tensor(targets))
+    (loss, logits), gradients = cell(Tensor(targets), Tensor(reference["images"]))
     agree("logits of four variants", logits.asnumpy(), reference["logits"], within=1e-4)
     agree("their loss", loss.asnumpy(), reference["loss_label_smoothing_0p1"], within=1e-5)
-    named = {
-        weight.name: gradient.asnumpy()
-        for weight, gradient in zip(cell.weights, gradients, strict=True)
-    }
-    found = to_official(named)
-    expected = {
-        name.removeprefix("grad/"): reference[name]
-        for name in reference.files
-        if name.startswith("grad/")
-    }
-    assert found.keys() == expected.keys()
-    for name, gradient in expected.items():
-        agree("their gradients, of the largest", found[name], gradient, within=1e-4, relative=True)
+    compare("their gradients, of the largest", cell, gradients, reference)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_masked_logits_loss_and_every_gradient_are_the_official_ones(mode: int) -> None:
+    ms.set_context(mode=mode)
+    folder = GOLDEN / "mim"
+    golden = json.loads((folder / "config.json").read_text())["model"]
+    reference = np.load(folder / "reference.npz")
+    cfg = make_config(
+        f"model.image_size={golden['img_size']}",
+        f"model.patch_size={golden['patch_size']}",
+        f"model.embed_dim={golden['embed_dim']}",
+        f"model.depth={golden['depth']}",
+        f"model.num_heads={golden['num_heads']}",
+        "model.rel_pos_bias=false",
+        "model.abs_pos_emb=false",
+        "model.shared_rel_pos_bias=true",
+        f"model.layer_scale_init_value={golden['init_values']}",
+    )
+    precision = build_precision("O0", half=ms.float32)
+    network = MaskedBEiT(cfg.model, vocabulary=golden["vocab_size"], precision=precision)
+    load_trained(network, str(folder / "official.pth"))
+    hidden = reference["mask"]
+    targets = np.eye(golden["vocab_size"], dtype=np.float32)[reference["tokens"][hidden]]
+    cell = Gradients(network)
+    (loss, logits), gradients = cell(
+        Tensor(targets),
+        Tensor(reference["images"]),
+        Tensor(hidden.astype(np.float32)),
+        Tensor(np.flatnonzero(hidden).astype(np.int32)),
+    )
+    agree(
+        "masked image modelling: logits", logits.asnumpy(), reference["logits_masked"], within=1e-4
+    )
+    agree("masked image modelling: loss", loss.asnumpy(), reference["loss"], within=1e-4)
+    compare("masked image modelling: gradients", cell, gradients, reference)
 
 
 @pytest.mark.parametrize(

@@ -2,48 +2,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import mindspore as ms
 import numpy as np
 import pytest
-from settings import make_config
+from networks import build
+from settings import TINY
 
 from beit_exp.inference.evaluate import batch_sums, evaluate
-from beit_exp.model.build import build_model
-from beit_exp.model.precision import Precision, build_precision
-from beit_exp.optim.update import build_optimizer
 from beit_exp.report.outcomes import Outcomes
-from beit_exp.train.loss_scale import LossScale
-from beit_exp.train.losses import Classification
-from beit_exp.train.step import Trainer
 
-TINY = (
-    "model.embed_dim=32",
-    "model.depth=2",
-    "model.num_heads=2",
-    "model.patch_size=16",
-    "model.head_init_scale=1.0",
-)
-O0 = build_precision("O0", half=ms.float32)
-
-
-def make_trainer(
-    *overrides: str,
-    precision: Precision = O0,
-    loss_scale: LossScale | None = None,
-    accumulate_steps: int = 1,
-    ema_decay: float | None = None,
-) -> Trainer:
-    cfg = make_config(*TINY, *overrides)
-    network = build_model(cfg.model, num_classes=10, precision=precision, seed=0)
-    return Trainer(
-        Classification(network),
-        build_optimizer(cfg.optimizer, network, depth=cfg.model.depth),
-        schedule=np.linspace(1e-3, 2e-3, 20),
-        loss_scale=loss_scale or LossScale(1.0, False, 1000),
-        clip_norm=cfg.optimizer.clip_global_norm_value,
-        accumulate_steps=accumulate_steps,
-        ema_decay=ema_decay,
-    )
+pytestmark = pytest.mark.usefixtures("compiled")
 
 
 def test_sums_are_those_of_the_definition() -> None:
@@ -68,8 +35,7 @@ def test_logits_that_are_not_numbers_are_never_right() -> None:
 
 @pytest.mark.parametrize("size", [7, 16, 50])
 def test_accuracy_does_not_depend_on_the_batch_size(size: int) -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
-    network = make_trainer().objective.network
+    network = build(*TINY, "model.head_init_scale=1.0")
     rng = np.random.default_rng(0)
     images, labels = rng.standard_normal((50, 3, 32, 32), np.float32), rng.integers(0, 10, 50)
 
@@ -97,8 +63,7 @@ def test_accuracy_does_not_depend_on_the_batch_size(size: int) -> None:
 
 
 def test_outcomes_of_several_ranks_stand_in_the_order_of_the_set(tmp_path: Path) -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
-    network, rng = make_trainer().objective.network, np.random.default_rng(0)
+    network, rng = build(*TINY, "model.head_init_scale=1.0"), np.random.default_rng(0)
     images, labels = rng.standard_normal((7, 3, 32, 32), np.float32), rng.integers(0, 10, 7)
     sent: list[list[np.ndarray]] = []
 

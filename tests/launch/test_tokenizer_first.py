@@ -1,26 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from settings import TINY, make_config
+from settings import pretraining
 
-from beit_exp.config.schema import Config
 from beit_exp.errors import UserError
 from beit_exp.launch.tokenizer_first import tokenizer_run
-
-SMALL_TOKENIZER = ("tokenizer.vocabulary=16", "tokenizer.hidden=8", "tokenizer.decoder_input=8")
-
-
-def pretraining(data, *more: str) -> Config:
-    return make_config(
-        "experiment=pretrain_digits",
-        *TINY,
-        *SMALL_TOKENIZER,
-        "model.patch_size=8",
-        "mask.num_mask_patches=7",
-        "mask.min_mask_patches_per_block=2",
-        f"dataset.data_url={data}",
-        *more,
-    )
 
 
 def test_the_tokenizers_run_has_the_runs_settings_but_for_its_own(few_digits, tmp_path) -> None:

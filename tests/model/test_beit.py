@@ -1,19 +1,8 @@
 from __future__ import annotations
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor
-from settings import make_config
-
-from beit_exp.model.build import build_model
-from beit_exp.model.precision import Precision, build_precision
-
-O0 = build_precision("O0", half=ms.float32)
-
-
-def build(*overrides: str, precision: Precision = O0, seed: int = 0, num_classes: int = 10):
-    cfg = make_config(*overrides)
-    return build_model(cfg.model, num_classes=num_classes, precision=precision, seed=seed)
+from networks import build
 
 
 def test_a_dropped_branch_leaves_the_image_as_it_was() -> None:

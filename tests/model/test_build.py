@@ -1,31 +1,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
-import mindspore as ms
 import numpy as np
 import pytest
-from settings import GOLDEN, TINY, make_config
+from networks import O0, build
+from settings import GOLDEN, pretraining
 
-from beit_exp.config.schema import Config
-from beit_exp.data.build import Shard, TrainStream
-from beit_exp.data.sources import training_images
-from beit_exp.data.views import train_masks, train_views
-from beit_exp.model.build import build_masked_model, build_model, drop_path_keep
-from beit_exp.model.precision import Precision, build_precision
-from beit_exp.model.visual_tokenizer import (
-    VisualTokenizer,
-    build_tokenizer,
-)
+from beit_exp.model.build import build_masked_model, drop_path_keep
 from beit_exp.weights.names import to_official
 
-O0 = build_precision("O0", half=ms.float32)
 PUBLISHED = json.loads((GOLDEN / "published_sizes.json").read_text())
-
-
-def build(*overrides: str, precision: Precision = O0, seed: int = 0, num_classes: int = 10):
-    cfg = make_config(*overrides)
-    return build_model(cfg.model, num_classes=num_classes, precision=precision, seed=seed)
 
 
 def arrays_of(network) -> dict[str, np.ndarray]:
@@ -105,39 +91,9 @@ def test_drop_path_of_zero_costs_nothing() -> None:
     assert drop_path_keep(0.0, depth=3, seed=7, micro_step=2, slots=np.arange(8)) is None
 
 
-SMALL_TOKENIZER = ("tokenizer.vocabulary=16", "tokenizer.hidden=8", "tokenizer.decoder_input=8")
-
-
-def pretraining(data, *more: str) -> Config:
-    return make_config(
-        "experiment=pretrain_digits",
-        *TINY,
-        *SMALL_TOKENIZER,
-        "model.patch_size=8",
-        "mask.num_mask_patches=7",
-        "mask.min_mask_patches_per_block=2",
-        f"dataset.data_url={data}",
-        *more,
-    )
-
-
-def stream_of(cfg: Config, rank: int = 0, size: int = 1) -> TrainStream:
-    return TrainStream(training_images(cfg), cfg, Shard(rank, size))
-
-
-def masked_setup(few_digits, *more: str):
-    cfg = pretraining(few_digits, *more)
-    stream = stream_of(cfg)
-    tokenizer: VisualTokenizer = build_tokenizer(cfg.tokenizer, has_decoder=True, seed=0)
-    precision = build_precision("O0", half=ms.float32)
-    network = build_masked_model(cfg.model, vocabulary=16, precision=precision, seed=0)
-    views = next(train_views(stream, cfg, first=0, last=1))
-    hidden = next(train_masks(stream, cfg, first=0, last=1))
-    return cfg, tokenizer, network, views, hidden
-
-
-def test_initial_weights_are_cut_off_at_one_deviation(few_digits) -> None:
-    _, _, network, _, _ = masked_setup(few_digits, "model.embed_dim=64")
+def test_initial_weights_are_cut_off_at_one_deviation() -> None:
+    cfg = pretraining(Path("digits"), "model.embed_dim=64").model
+    network = build_masked_model(cfg, vocabulary=16, precision=O0, seed=0)
     arrays = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
     for name in (
         "patch_embed.proj.weight",

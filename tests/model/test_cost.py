@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import mindspore as ms
 import pytest
+from networks import build
 from settings import make_config
 
-from beit_exp.model.build import build_model
 from beit_exp.model.cost import forward_flops, parameter_count
-from beit_exp.model.precision import Precision, build_precision
 
 PUBLISHED = {  # billions of multiply-adds of one image, as timm 1.0 counts them
     "beit_base_patch16_224": 17.58,
@@ -22,14 +20,6 @@ def test_the_work_of_an_image_is_the_published(name: str) -> None:
     assert forward_flops(cfg.model, num_classes=1000) / 2e9 == pytest.approx(
         PUBLISHED[name], rel=0.005
     )
-
-
-O0 = build_precision("O0", half=ms.float32)
-
-
-def build(*overrides: str, precision: Precision = O0, seed: int = 0, num_classes: int = 10):
-    cfg = make_config(*overrides)
-    return build_model(cfg.model, num_classes=num_classes, precision=precision, seed=seed)
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,9 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
-from settings import make_config
+from networks import build
 
-from beit_exp.model.build import build_model
 from beit_exp.model.precision import Precision, build_precision
-
-O0 = build_precision("O0", half=ms.float32)
-
-
-def build(*overrides: str, precision: Precision = O0, seed: int = 0, num_classes: int = 10):
-    cfg = make_config(*overrides)
-    return build_model(cfg.model, num_classes=num_classes, precision=precision, seed=seed)
 
 
 @pytest.mark.parametrize("level", ["O1", "O2", "O3"])

@@ -2,25 +2,16 @@ from __future__ import annotations
 
 import json
 
-import mindspore as ms
 import numpy as np
 import pytest
 from agreement import agree
 from mindspore import Tensor
 from settings import GOLDEN
 
-from beit_exp.model.visual_tokenizer import (
-    DalleDecoder,
-    DalleEncoder,
-    map_pixels,
-    our_name,
-)
+from beit_exp.model.visual_tokenizer import DalleDecoder, DalleEncoder, map_pixels, our_name
 from beit_exp.weights.torch_file import read_torch_file
 
-
-@pytest.fixture(autouse=True)
-def _compiled() -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
+pytestmark = pytest.mark.usefixtures("compiled")
 
 
 def convolved(x_CHW: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -69,14 +60,10 @@ def test_the_decoder_is_the_papers() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
-MIM = GOLDEN / "mim"
-GOLDEN_CONFIG = json.loads((MIM / "config.json").read_text())
-
-
 def test_visual_tokens_are_those_of_dalles_encoder() -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
-    golden = GOLDEN_CONFIG["encoder"]
-    reference = np.load(MIM / "reference.npz")
+    folder = GOLDEN / "mim"
+    golden = json.loads((folder / "config.json").read_text())["encoder"]
+    reference = np.load(folder / "reference.npz")
     encoder = DalleEncoder(
         hidden=golden["n_hid"],
         blocks_per_group=golden["n_blk_per_group"],
@@ -84,7 +71,7 @@ def test_visual_tokens_are_those_of_dalles_encoder() -> None:
     )
     arrays = {
         our_name(name): array
-        for name, array in read_torch_file(MIM / "dalle_encoder_state_dict.pth").items()
+        for name, array in read_torch_file(folder / "dalle_encoder_state_dict.pth").items()
     }
     parameters = {parameter.name: parameter for parameter in encoder.get_parameters()}
     assert parameters.keys() == arrays.keys()

@@ -3,55 +3,15 @@ from __future__ import annotations
 import base64
 import csv
 import io
-import json
 import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from settings import make_config
 
-from beit_exp.config.mapping import save_config
 from beit_exp.report.__main__ import main
 from beit_exp.report.page import as_html, as_markdown, as_text, duration, table
 from beit_exp.report.runs import read_place
-
-
-def write_run(folder: Path, *overrides: str, top1: tuple[float, ...], is_done: bool = True) -> None:
-    """A run directory as a run leaves it, with an evaluation an epoch."""
-    save_config(make_config(*overrides), folder / "config.yaml")
-    records = []
-    for epoch, value in enumerate(top1, start=1):
-        record = {"step": 10 * epoch, "epoch": float(epoch), "time": 1000.0 + 60 * epoch}
-        records.append({**record, "train/loss": 1 / epoch, "time/images_per_s": 100.0 * epoch})
-        records.append({**record, "val/top1": value, "val/top5": 90.0, "val/loss": 2 - value / 100})
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    if is_done:
-        (folder / "metrics.json").write_text("{}")
-    Image.new("RGB", (300, 200)).save(
-        (folder / "plots" / "schedule.png").open("wb")
-    ) if top1 else None
-
-
-@pytest.fixture
-def swept(tmp_path: Path) -> Path:
-    """Three finished jobs, one still at work, one that never started."""
-    for decay, top1 in ((0.65, (50.0, 70.0)), (0.75, (60.0, 80.0, 75.0)), (0.85, (40.0,))):
-        folder = tmp_path / "sweep" / f"optimizer.layer_decay={decay}"
-        (folder / "plots").mkdir(parents=True)
-        write_run(
-            folder,
-            f"optimizer.layer_decay={decay}",
-            "tracking.run_name=x",
-            top1=top1,
-            is_done=decay != 0.85,
-        )
-    refused = tmp_path / "sweep" / "optimizer.layer_decay=2"
-    refused.mkdir()
-    (refused / "failed.json").write_text(
-        json.dumps({"exit_status": 2, "message": "1 setting is wrong:\n  x"})
-    )
-    return tmp_path / "sweep"
 
 
 def test_table_says_what_differs_and_ranks_by_the_best_result(swept: Path) -> None:

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from settings import make_config
+from whole_runs import write_run
 
 from beit_exp.config.mapping import load_config, save_config
 from beit_exp.errors import UserError
@@ -13,43 +12,6 @@ from beit_exp.report.__main__ import main
 from beit_exp.report.page import table
 from beit_exp.report.runs import Run, differing_keys, ranked, read_directory, read_place, read_value
 from beit_exp.tracking.mlflow_sink import sync
-
-
-def write_run(folder: Path, *overrides: str, top1: tuple[float, ...], is_done: bool = True) -> None:
-    """A run directory as a run leaves it, with an evaluation an epoch."""
-    save_config(make_config(*overrides), folder / "config.yaml")
-    records = []
-    for epoch, value in enumerate(top1, start=1):
-        record = {"step": 10 * epoch, "epoch": float(epoch), "time": 1000.0 + 60 * epoch}
-        records.append({**record, "train/loss": 1 / epoch, "time/images_per_s": 100.0 * epoch})
-        records.append({**record, "val/top1": value, "val/top5": 90.0, "val/loss": 2 - value / 100})
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    if is_done:
-        (folder / "metrics.json").write_text("{}")
-    Image.new("RGB", (300, 200)).save(
-        (folder / "plots" / "schedule.png").open("wb")
-    ) if top1 else None
-
-
-@pytest.fixture
-def swept(tmp_path: Path) -> Path:
-    """Three finished jobs, one still at work, one that never started."""
-    for decay, top1 in ((0.65, (50.0, 70.0)), (0.75, (60.0, 80.0, 75.0)), (0.85, (40.0,))):
-        folder = tmp_path / "sweep" / f"optimizer.layer_decay={decay}"
-        (folder / "plots").mkdir(parents=True)
-        write_run(
-            folder,
-            f"optimizer.layer_decay={decay}",
-            "tracking.run_name=x",
-            top1=top1,
-            is_done=decay != 0.85,
-        )
-    refused = tmp_path / "sweep" / "optimizer.layer_decay=2"
-    refused.mkdir()
-    (refused / "failed.json").write_text(
-        json.dumps({"exit_status": 2, "message": "1 setting is wrong:\n  x"})
-    )
-    return tmp_path / "sweep"
 
 
 def test_a_loss_ranks_downwards(tmp_path: Path) -> None:

@@ -2,68 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
-from whole_runs import (
-    Command,
-    children,
-    metrics_of,
-    same_weights,
-    small,
-    wait_for,
-    without_times,
-)
+from whole_runs import Command, children, metrics_of, small, wait_for
 
 from beit_exp.train.checkpoint import CheckpointFolder, load_checkpoint
 
 pytestmark = pytest.mark.slow
-
-
-def thorough(data: Path, *more: str, epochs: int = 12) -> tuple[str, ...]:
-    """Every kind of state at once: augmentation, drop path, averaged weights, a dynamic loss scale,
-    accumulation.
-    """
-    return small(
-        data,
-        "augment=finetune_mixup",
-        "model.drop_path_rate=0.2",
-        "train.ema_decay=0.9",
-        "train.batch_size=8",
-        "train.accumulate_steps=2",
-        "hardware.amp_level=O1",
-        "hardware.is_dynamic_loss_scale=true",
-        "hardware.loss_scale=1024",
-        "hardware.loss_scale_window=7",
-        *more,
-        epochs=epochs,
-    )
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory, few_digits: Path) -> Path:
-    command = Command(tmp_path_factory.mktemp("whole"))
-    done = command(*thorough(few_digits), "hydra.run.dir=run")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return command.folder / "run"
-
-
-def test_settings_that_break_the_law_of_a_resumed_run_must_be_named(
-    launch: Command, few_digits: Path
-) -> None:
-    assert launch(*small(few_digits), "hydra.run.dir=run").returncode == 0
-    refused = launch(*small(few_digits, epochs=3), "hydra.run.dir=run")
-    assert refused.returncode == 2 and "train.epochs: 2 there, 3 here" in refused.stderr
-    assert "allow_changes=[train.epochs]" in refused.stderr
-    allowed = launch(
-        *small(few_digits, "allow_changes=[train.epochs]", epochs=3), "hydra.run.dir=run"
-    )
-    assert allowed.returncode == 0, allowed.stdout + allowed.stderr
-    assert metrics_of(launch.folder / "run")["epoch"] == 3
 
 
 def test_a_full_disk_keeps_the_last_good_checkpoint(launch: Command, few_digits: Path) -> None:
@@ -84,26 +32,6 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(launch: Command, few_digits:
     )
     newest = CheckpointFolder(run_dir / "checkpoints", keep=1).newest_first()
     assert newest and load_checkpoint(newest[0]).state["trainer"]["step"] >= 5
-
-
-def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(
-    launch: Command, few_digits: Path, uninterrupted: Path
-) -> None:
-    run_dir = launch.folder / "run"
-    process = launch.start(*thorough(few_digits), "hydra.run.dir=run")
-    wait_for((run_dir / "checkpoints" / "step_00000020.safetensors").exists, process)
-    for pid in [process.pid, *children(process.pid)]:
-        os.kill(pid, signal.SIGKILL)
-    process.communicate()
-    newest = CheckpointFolder(run_dir / "checkpoints", keep=1).newest_first()[0]
-    content = bytearray(newest.read_bytes())
-    content[-1000] ^= 255
-    newest.write_bytes(content)
-    done = launch(*thorough(few_digits), "hydra.run.dir=run")
-    assert done.returncode == 0
-    assert f"{newest.name} is damaged" in done.stdout
-    assert same_weights(run_dir, uninterrupted)
-    assert without_times(run_dir) == without_times(uninterrupted)
 
 
 @pytest.mark.parametrize(
@@ -137,18 +65,6 @@ def test_diverged_training_stops_with_its_steps_and_its_last_good_checkpoint(
     assert "training has diverged" in done.stdout and message in done.stdout
     assert "The last good checkpoint is" in done.stdout
     assert [run.info.status for run in launch.runs()] == ["FAILED"]
-
-
-@pytest.fixture
-def damaged(few_digits: Path, tmp_path: Path) -> Path:
-    """A data set with an empty, a truncated and a foreign file among its training images."""
-    folder = tmp_path / "damaged"
-    shutil.copytree(few_digits, folder)
-    files = sorted((folder / "train" / "7").iterdir())
-    files[0].write_bytes(b"")
-    files[1].write_bytes(files[1].read_bytes()[:60])
-    files[2].write_bytes(b"<html>not found</html>")
-    return folder
 
 
 def test_bad_images_stop_a_run_or_are_replaced_and_counted(launch: Command, damaged: Path) -> None:

@@ -118,3 +118,23 @@ def test_a_worker_ends_and_saves_when_its_launcher_is_killed(
         CheckpointFolder(run_dir / "checkpoints", keep=1).load_newest().state["trainer"]["step"]
         == last
     )
+
+
+def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(
+    launch: Command, few_digits: Path, uninterrupted: Path
+) -> None:
+    run_dir = launch.folder / "run"
+    process = launch.start(*thorough(few_digits), "hydra.run.dir=run")
+    wait_for((run_dir / "checkpoints" / "step_00000020.safetensors").exists, process)
+    for pid in [process.pid, *children(process.pid)]:
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()
+    newest = CheckpointFolder(run_dir / "checkpoints", keep=1).newest_first()[0]
+    content = bytearray(newest.read_bytes())
+    content[-1000] ^= 255
+    newest.write_bytes(content)
+    done = launch(*thorough(few_digits), "hydra.run.dir=run")
+    assert done.returncode == 0
+    assert f"{newest.name} is damaged" in done.stdout
+    assert same_weights(run_dir, uninterrupted)
+    assert without_times(run_dir) == without_times(uninterrupted)

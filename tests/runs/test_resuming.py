@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from whole_runs import Command, same_weights, small, without_times
+from whole_runs import Command, metrics_of, same_weights, small, without_times
 
 from beit_exp.tracking.records import read_records
 
@@ -70,3 +70,18 @@ def stop_after(process, run_dir: Path, *, epochs: int, number: signal.Signals) -
 
 def read_epoch(run_dir: Path) -> float:
     return max((record["epoch"] for record in read_records(run_dir / "metrics.jsonl")), default=0)
+
+
+@pytest.mark.slow
+def test_settings_that_break_the_law_of_a_resumed_run_must_be_named(
+    launch: Command, few_digits: Path
+) -> None:
+    assert launch(*small(few_digits), "hydra.run.dir=run").returncode == 0
+    refused = launch(*small(few_digits, epochs=3), "hydra.run.dir=run")
+    assert refused.returncode == 2 and "train.epochs: 2 there, 3 here" in refused.stderr
+    assert "allow_changes=[train.epochs]" in refused.stderr
+    allowed = launch(
+        *small(few_digits, "allow_changes=[train.epochs]", epochs=3), "hydra.run.dir=run"
+    )
+    assert allowed.returncode == 0, allowed.stdout + allowed.stderr
+    assert metrics_of(launch.folder / "run")["epoch"] == 3

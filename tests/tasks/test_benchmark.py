@@ -13,11 +13,6 @@ from beit_exp.model.cost import forward_flops
 from beit_exp.tracking.records import read_records
 
 
-@pytest.fixture
-def launch(tmp_path: Path) -> Command:
-    return Command(tmp_path)
-
-
 @pytest.mark.slow
 def test_a_benchmark_measures_every_part_and_tells_the_store(
     few_digits: Path, launch: Command

@@ -1,27 +1,11 @@
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
-from whole_runs import (
-    Command,
-    metrics_of,
-)
+from whole_runs import Command, metrics_of
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def damaged(few_digits: Path, tmp_path: Path) -> Path:
-    """A data set with an empty, a truncated and a foreign file among its training images."""
-    folder = tmp_path / "damaged"
-    shutil.copytree(few_digits, folder)
-    files = sorted((folder / "train" / "7").iterdir())
-    files[0].write_bytes(b"")
-    files[1].write_bytes(files[1].read_bytes()[:60])
-    files[2].write_bytes(b"<html>not found</html>")
-    return folder
 
 
 def test_bad_images_are_found_by_a_scan(launch: Command, damaged: Path, few_digits: Path) -> None:

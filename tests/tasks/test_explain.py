@@ -42,7 +42,6 @@ def test_what_every_token_looks_at_is_where_the_map_is_brightest() -> None:
 
 @pytest.mark.parametrize("tables", ["model.rel_pos_bias=true", "model.rel_pos_bias=false"])
 def test_the_weights_are_the_networks_own(tables: str) -> None:
-    ms.set_context(mode=ms.PYNATIVE_MODE)
     cfg = make_config(*TINY, tables, "model.patch_size=8").model
     network = build_model(
         cfg, num_classes=10, precision=build_precision("O0", half=ms.float32), seed=0

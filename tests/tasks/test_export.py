@@ -3,19 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-from whole_runs import Command, metrics_of, small
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, few_digits: Path) -> tuple[Command, Path]:
-    """A finished run, and the command in its folder."""
-    command = Command(tmp_path_factory.mktemp("finished"))
-    done = command(
-        *small(few_digits, "optimizer.base_lr=3e-5", "scheduler.min_lr=1e-7", "hydra.run.dir=run")
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return command, command.folder / "run"
+from whole_runs import Command, metrics_of
 
 
 def test_exports_give_the_networks_logits_read_back(finished: tuple[Command, Path]) -> None:

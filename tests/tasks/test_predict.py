@@ -8,18 +8,7 @@ import numpy as np
 import pytest
 from agreement import agree
 from settings import GOLDEN
-from whole_runs import Command, metrics_of, small
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, few_digits: Path) -> tuple[Command, Path]:
-    """A finished run, and the command in its folder."""
-    command = Command(tmp_path_factory.mktemp("finished"))
-    done = command(
-        *small(few_digits, "optimizer.base_lr=3e-5", "scheduler.min_lr=1e-7", "hydra.run.dir=run")
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return command, command.folder / "run"
+from whole_runs import Command, metrics_of
 
 
 def test_prediction_lists_every_image_in_path_order(

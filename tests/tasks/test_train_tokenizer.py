@@ -1,45 +1,19 @@
 from __future__ import annotations
 
-import mindspore as ms
 import numpy as np
 import pytest
-from settings import TINY, make_config
+from settings import pretraining
 
-from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream
 from beit_exp.data.sources import training_images
 from beit_exp.data.views import train_views
 from beit_exp.launch.tokenizer_first import tokenizer_run
-from beit_exp.model.visual_tokenizer import (
-    build_tokenizer,
-)
+from beit_exp.model.visual_tokenizer import build_tokenizer
 from beit_exp.tasks.train_tokenizer import anneal, usage
 from beit_exp.train.build import build_trainer
 from beit_exp.train.losses import Autoencoding
 
-SMALL_TOKENIZER = ("tokenizer.vocabulary=16", "tokenizer.hidden=8", "tokenizer.decoder_input=8")
-
-
-@pytest.fixture(autouse=True)
-def _compiled() -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
-
-
-def pretraining(data, *more: str) -> Config:
-    return make_config(
-        "experiment=pretrain_digits",
-        *TINY,
-        *SMALL_TOKENIZER,
-        "model.patch_size=8",
-        "mask.num_mask_patches=7",
-        "mask.min_mask_patches_per_block=2",
-        f"dataset.data_url={data}",
-        *more,
-    )
-
-
-def stream_of(cfg: Config, rank: int = 0, size: int = 1) -> TrainStream:
-    return TrainStream(training_images(cfg), cfg, Shard(rank, size))
+pytestmark = pytest.mark.usefixtures("compiled")
 
 
 @pytest.mark.parametrize("straight_through", [True, False])
@@ -47,7 +21,7 @@ def test_a_tokenizer_learns_encoder_and_decoder(few_digits, straight_through: bo
     cfg = tokenizer_run(
         pretraining(few_digits, f"tokenizer.straight_through={straight_through}"), few_digits
     )
-    stream = stream_of(cfg)
+    stream = TrainStream(training_images(cfg), cfg, Shard(0, 1))
     tokenizer = build_tokenizer(cfg.tokenizer, has_decoder=True, seed=0)
     objective = Autoencoding(tokenizer, straight_through=straight_through, kl_weight=0.01)
     trainer = build_trainer(cfg, objective, steps_per_epoch=stream.steps_per_epoch, ranks=1)

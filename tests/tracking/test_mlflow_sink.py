@@ -1,36 +1,15 @@
 from __future__ import annotations
 
-import json
 import platform
 import threading
 import time
-from pathlib import Path
 
 import pytest
-from settings import make_config
 
-from beit_exp.config.mapping import save_config
 from beit_exp.tracking import mlflow_sink, mlflow_write
 from beit_exp.tracking.mlflow_sink import sync
-from beit_exp.tracking.mlflow_store import open_experiment
 from beit_exp.tracking.records import read_records
 from beit_exp.tracking.tracker import open_tracker
-
-
-@pytest.fixture
-def run(tmp_path: Path):
-    """A configuration and a run directory that log to a SQLite store."""
-    cfg = make_config(
-        f"tracking.uri=sqlite:///{tmp_path / 'store' / 'mlflow.db'}", "tracking.run_name=test"
-    )
-    run_dir = tmp_path / "run"
-    save_config(cfg, run_dir / "config.yaml")
-    return cfg, run_dir
-
-
-def stored_run(cfg, run_dir: Path):
-    client, _ = open_experiment(cfg.tracking.uri, cfg.tracking.experiment)
-    return client, client.get_run(json.loads((run_dir / "mlflow.json").read_text())["run_id"])
 
 
 def test_a_store_that_cannot_be_reached_costs_nothing_but_a_warning(run, caplog) -> None:
@@ -90,7 +69,7 @@ def test_a_store_that_comes_back_is_sent_what_it_missed_and_the_run_says_so(
             )
         )
     assert caplog.text.count(f"failed (ConnectionError: no {kind} now)") <= 3
-    client, stored = stored_run(cfg, run_dir)
+    client, stored = run.stored()
     assert [
         metric.step for metric in client.get_metric_history(stored.info.run_id, "train/loss")
     ] == [1, 2, 3, 4, 5]
@@ -117,7 +96,7 @@ def test_a_store_that_does_not_answer_keeps_nobody_waiting_and_holds_no_records_
     assert "did not answer in time; metrics.jsonl has it all" in caplog.text
     answers.set()
     tracker.sink.thread.join(60)
-    client, stored = stored_run(cfg, run_dir)
+    client, stored = run.stored()
     assert len(client.get_metric_history(stored.info.run_id, "train/loss")) == 5000
 
 
@@ -131,7 +110,7 @@ def test_what_a_store_missed_is_sent_once(run) -> None:
             tracker.log({"train/loss": 1.0 / step, "optim/lr": 0.1}, step=step, epoch=0)
     (run_dir / "metrics.json").write_text("{}")
     assert [sync(cfg, run_dir), sync(cfg, run_dir)] == [9, 0]  # loss, rate and epoch of three steps
-    client, stored = stored_run(cfg, run_dir)
+    client, stored = run.stored()
     assert stored.info.status == "FINISHED"
     assert [
         metric.value for metric in client.get_metric_history(stored.info.run_id, "train/loss")

@@ -1,33 +1,11 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
-from settings import make_config
 
-from beit_exp.config.mapping import save_config
 from beit_exp.config.schema import setting_names
 from beit_exp.errors import Interrupted
-from beit_exp.tracking.mlflow_store import open_experiment
 from beit_exp.tracking.records import read_records
 from beit_exp.tracking.tracker import open_tracker
-
-
-@pytest.fixture
-def run(tmp_path: Path):
-    """A configuration and a run directory that log to a SQLite store."""
-    cfg = make_config(
-        f"tracking.uri=sqlite:///{tmp_path / 'store' / 'mlflow.db'}", "tracking.run_name=test"
-    )
-    run_dir = tmp_path / "run"
-    save_config(cfg, run_dir / "config.yaml")
-    return cfg, run_dir
-
-
-def stored_run(cfg, run_dir: Path):
-    client, _ = open_experiment(cfg.tracking.uri, cfg.tracking.experiment)
-    return client, client.get_run(json.loads((run_dir / "mlflow.json").read_text())["run_id"])
 
 
 def test_a_run_holds_every_setting_every_metric_and_the_configuration(run) -> None:
@@ -37,7 +15,7 @@ def test_a_run_holds_every_setting_every_metric_and_the_configuration(run) -> No
             tracker.log(
                 {"train/loss": 1 / step, "optim/lr": step * 1e-5}, step=step, epoch=step / 3
             )
-    client, stored = stored_run(cfg, run_dir)
+    client, stored = run.stored()
     assert stored.info.status == "FINISHED"
     assert stored.data.params["optimizer.base_lr"] == "0.002"
     assert stored.data.params.keys() == set(setting_names()) - {
@@ -73,7 +51,7 @@ def test_status_is_true_to_what_happened(run, error, status: str) -> None:
             work()
     else:
         work()
-    assert stored_run(cfg, run_dir)[1].info.status == status
+    assert run.stored()[1].info.status == status
 
 
 def test_a_resumed_run_goes_on_in_the_same_mlflow_run_without_duplicates(run) -> None:
@@ -82,14 +60,14 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run_without_duplicates(run) ->
         for step in (1, 2, 3):
             tracker.log({"train/loss": float(step)}, step=step, epoch=0)
         raise Interrupted(15)
-    first = stored_run(cfg, run_dir)[1].info.run_id
+    first = run.stored()[1].info.run_id
     with open_tracker(cfg, run_dir) as tracker:
         tracker.rewind(2)
         for step in (3, 4):
             tracker.log({"train/loss": float(step)}, step=step, epoch=0)
             if step == 3:
                 tracker.log({"val/top1": 50.0}, step=step, epoch=0)
-    client, stored = stored_run(cfg, run_dir)
+    client, stored = run.stored()
     assert (stored.info.run_id, stored.info.status) == (first, "FINISHED")
     assert [metric.step for metric in client.get_metric_history(first, "train/loss")] == [
         1,
@@ -100,3 +78,13 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run_without_duplicates(run) ->
     # Not sent before the stop
     assert [metric.step for metric in client.get_metric_history(first, "val/top1")] == [3]
     assert [record["step"] for record in read_records(run_dir / "metrics.jsonl")] == [1, 2, 3, 3, 4]
+
+
+def test_a_run_is_tagged_with_code_and_versions(run) -> None:
+    cfg, run_dir = run
+    with open_tracker(cfg, run_dir):
+        pass
+    tags = run.stored()[1].data.tags
+    assert tags["numpy"].startswith("1.26") and tags["mindspore"].startswith("2.10")
+    assert len(tags.get("git.commit", "0" * 40)) == 40
+    assert {"host", "python"} <= tags.keys()

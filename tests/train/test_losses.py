@@ -1,23 +1,14 @@
 from __future__ import annotations
 
-import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
-from settings import make_config
+from settings import SMALL_TOKENIZER, make_config
 
-from beit_exp.model.visual_tokenizer import (
-    build_tokenizer,
-    map_pixels,
-)
+from beit_exp.model.visual_tokenizer import build_tokenizer, map_pixels
 from beit_exp.train.losses import Autoencoding, Reconstruction, reconstruction
 
-SMALL_TOKENIZER = ("tokenizer.vocabulary=16", "tokenizer.hidden=8", "tokenizer.decoder_input=8")
-
-
-@pytest.fixture(autouse=True)
-def _compiled() -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
+pytestmark = pytest.mark.usefixtures("compiled")
 
 
 def test_the_likelihood_of_pixels_is_a_density() -> None:

@@ -4,15 +4,17 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
+from networks import O0, build
 from settings import make_config
 
 from beit_exp.data.mixup import soft_targets
-from beit_exp.model.build import build_model
 from beit_exp.model.precision import Precision, build_precision
 from beit_exp.optim.update import build_optimizer
 from beit_exp.train.loss_scale import LossScale
 from beit_exp.train.losses import Classification
 from beit_exp.train.step import Trainer
+
+pytestmark = pytest.mark.usefixtures("compiled")
 
 TINY = (
     "model.embed_dim=32",
@@ -21,7 +23,6 @@ TINY = (
     "model.patch_size=16",
     "model.head_init_scale=1.0",
 )
-O0 = build_precision("O0", half=ms.float32)
 
 
 def make_trainer(
@@ -32,7 +33,7 @@ def make_trainer(
     ema_decay: float | None = None,
 ) -> Trainer:
     cfg = make_config(*TINY, *overrides)
-    network = build_model(cfg.model, num_classes=10, precision=precision, seed=0)
+    network = build(*TINY, *overrides, precision=precision)
     return Trainer(
         Classification(network),
         build_optimizer(cfg.optimizer, network, depth=cfg.model.depth),
@@ -74,7 +75,6 @@ def weights_of(trainer: Trainer) -> dict[str, np.ndarray]:
 
 
 def test_accumulated_micro_batches_equal_the_large_batch() -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
     images, targets = batch(8)
     whole, parts = make_trainer(), make_trainer(accumulate_steps=2)
     for _ in range(3):
@@ -87,7 +87,6 @@ def test_accumulated_micro_batches_equal_the_large_batch() -> None:
 
 
 def test_loss_scale_changes_no_result() -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
     images, targets = batch()
     trainer = make_trainer()
 
@@ -112,7 +111,6 @@ def test_loss_scale_changes_no_result() -> None:
 
 
 def test_an_overflow_changes_nothing_but_the_scale() -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
     half = build_precision("O1", half=ms.float16)
     trainer = make_trainer(precision=half, loss_scale=LossScale(2.0**40, True, 1000), ema_decay=0.9)
     before = weights_of(trainer)
@@ -127,7 +125,6 @@ def test_an_overflow_changes_nothing_but_the_scale() -> None:
 
 
 def test_a_dynamic_scale_finds_a_value_that_trains_in_half_precision() -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
     half = build_precision("O1", half=ms.float16)
     trainer = make_trainer(precision=half, loss_scale=LossScale(2.0**26, True, 1000))
     results = [trainer([(*batch(), None)]) for _ in range(20)]
@@ -139,7 +136,6 @@ def test_a_dynamic_scale_finds_a_value_that_trains_in_half_precision() -> None:
 
 
 def test_averaged_weights_follow_their_formula_and_leave_the_network_as_it_was() -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
     trainer = make_trainer(ema_decay=0.9)
     average = weights_of(trainer)
     for seed in range(3):
@@ -160,7 +156,6 @@ def test_averaged_weights_follow_their_formula_and_leave_the_network_as_it_was()
 
 
 def test_clipping_bounds_the_update_and_the_logged_norm_is_the_one_before() -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
     trainer = make_trainer(
         "optimizer=momentum", "optimizer.momentum=0.0", "optimizer.weight_decay=0.0"
     )
@@ -178,7 +173,6 @@ def test_clipping_bounds_the_update_and_the_logged_norm_is_the_one_before() -> N
 
 
 def test_drop_path_enters_the_step() -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
     images, targets = batch()
     dropped = np.zeros((2, 2, 8), np.float32)
     trainer = make_trainer()
@@ -189,7 +183,6 @@ def test_drop_path_enters_the_step() -> None:
 
 
 def test_two_trainings_from_one_seed_are_equal() -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
     runs = []
     for _ in range(2):
         trainer = make_trainer()

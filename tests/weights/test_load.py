@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 from safetensors.numpy import save_file
-from settings import GOLDEN, make_config
+from settings import GOLDEN, OFFICIAL, make_config
 
 from beit_exp.errors import UserError
 from beit_exp.model.build import build_model
@@ -17,7 +17,6 @@ from beit_exp.train.checkpoint import save_checkpoint
 from beit_exp.weights.load import load_pretrained, load_trained, read_weights
 from beit_exp.weights.torch_file import read_torch_file
 
-OFFICIAL = GOLDEN / "model" / "rel_pos" / "official.pth"
 SHARED = GOLDEN / "model" / "shared_rel_pos" / "official.pth"
 TABLE = "relative_position_bias_table"
 SMALL = ("model.embed_dim=48", "model.depth=3", "model.num_heads=3", "model.abs_pos_emb=false")
@@ -37,11 +36,6 @@ def value(network, name: str) -> np.ndarray:
 def save(arrays: dict[str, np.ndarray], path: Path) -> str:
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
     return str(path)
-
-
-@pytest.fixture(scope="module")
-def official() -> dict[str, np.ndarray]:
-    return read_torch_file(OFFICIAL)
 
 
 def hugging_face_names(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

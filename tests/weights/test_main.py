@@ -3,19 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from safetensors.numpy import load_file
-from settings import GOLDEN
+from settings import OFFICIAL
 
 from beit_exp.weights.__main__ import main
-from beit_exp.weights.torch_file import read_torch_file
-
-OFFICIAL = GOLDEN / "model" / "rel_pos" / "official.pth"
-
-
-@pytest.fixture(scope="module")
-def official() -> dict[str, np.ndarray]:
-    return read_torch_file(OFFICIAL)
 
 
 def test_conversion_there_and_back_changes_nothing(

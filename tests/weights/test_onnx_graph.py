@@ -14,6 +14,8 @@ from beit_exp.model.build import build_model
 from beit_exp.model.precision import build_precision
 from beit_exp.weights.onnx_graph import build_onnx
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
 VARIANTS = {
     "per-block tables": (
         "model.rel_pos_bias=true",
@@ -33,7 +35,6 @@ VARIANTS = {
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_onnx_graph_has_the_networks_logits_at_any_batch(variant: str) -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
     cfg = make_config(*TINY, *VARIANTS[variant]).model
     network = build_model(
         cfg, num_classes=10, precision=build_precision("O0", half=ms.float32), seed=0

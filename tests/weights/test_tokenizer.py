@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 
-import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
@@ -12,12 +11,9 @@ from beit_exp.errors import UserError
 from beit_exp.weights.tokenizer import load_tokenizer, read_tokenizer
 from beit_exp.weights.torch_file import read_torch_file
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
 DALLE = GOLDEN / "mim" / "dalle_encoder_state_dict.pth"
-
-
-@pytest.fixture(autouse=True)
-def _compiled() -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
 
 
 def test_dalles_state_dict_loads_with_and_without_a_prefix(monkeypatch) -> None:

@@ -8,18 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from settings import GOLDEN
+from settings import OFFICIAL
 
 from beit_exp.errors import UserError
 from beit_exp.weights.load import read_weights
-from beit_exp.weights.torch_file import read_torch_file
-
-OFFICIAL = GOLDEN / "model" / "rel_pos" / "official.pth"
-
-
-@pytest.fixture(scope="module")
-def official() -> dict[str, np.ndarray]:
-    return read_torch_file(OFFICIAL)
 
 
 def test_official_file_is_read_without_torch(official: dict[str, np.ndarray]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import mindspore as ms
 import numpy as np
+import pytest
 from mindspore import Tensor
 from settings import make_config
 
@@ -11,9 +12,10 @@ from beit_exp.model.precision import build_precision
 from beit_exp.train.losses import Classification
 from beit_exp.train.step import GradientCell
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
 
 def test_both_kinds_of_kernels_train_alike_and_rounding_stays_near(monkeypatch) -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
     cfg = make_config(
         "model.embed_dim=64", "model.depth=2", "model.num_heads=2", "model.head_init_scale=1.0"
     ).model

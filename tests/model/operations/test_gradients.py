@@ -5,29 +5,19 @@ import numpy as np
 import pytest
 from agreement import agree
 from mindspore import Tensor, nn, ops
+from networks import KERNELS, kernels_of
 
 from beit_exp.model.operations import onednn_kernels
 from beit_exp.model.operations.gradients import Normalisation, WeightedSum
-from beit_exp.model.operations.mindspore_kernels import Kernels
 from beit_exp.model.operations.rows import Ones, Rows
 
-KERNELS = ["mindspore", "float32", "rounded"] if onednn_kernels.is_available() else ["mindspore"]
 NORMS = [Normalisation(Rows(Ones(has_open_batch=False)))]
 NORMS += [onednn_kernels.NativeNormalisation()] if onednn_kernels.is_available() else []
-
-
-def kernels_of(name: str) -> Kernels:
-    return (
-        Kernels()
-        if name == "mindspore"
-        else onednn_kernels.NativeKernels(rounds_products=name == "rounded")
-    )
 
 
 @pytest.mark.parametrize("shape", [(1, 8), (33, 48), (1576, 768)])
 @pytest.mark.parametrize("normalise", NORMS)
 def test_layer_norm_and_its_gradients_are_exact(normalise: nn.Cell, shape: tuple[int, int]) -> None:
-    ms.set_context(mode=ms.PYNATIVE_MODE)
     rng = np.random.default_rng(0)
     x, gradient = (rng.normal(0.5, 2.0, shape).astype(np.float32) for _ in range(2))
     weight, bias = (rng.standard_normal(shape[1], np.float32) for _ in range(2))
@@ -68,7 +58,6 @@ def test_layer_norm_and_its_gradients_are_exact(normalise: nn.Cell, shape: tuple
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("name", KERNELS)
 def test_attention_and_its_gradients_are_exact(name: str, batch: int) -> None:
-    ms.set_context(mode=ms.PYNATIVE_MODE)
     heads, tokens, width = 2, 50, 16
     rng = np.random.default_rng(0)
     q, k, v, gradient = (

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import mindspore as ms
 import numpy as np
 import pytest
 from agreement import agree
 from mindspore import Tensor, ops
+from networks import KERNELS, kernels_of
 from scipy.special import ndtr
 
 from beit_exp.model.operations import onednn_kernels
-from beit_exp.model.operations.mindspore_kernels import Kernels
 
-KERNELS = ["mindspore", "float32", "rounded"] if onednn_kernels.is_available() else ["mindspore"]
 SHAPES = [(1, 3, 1), (17, 64, 33), (200, 300, 1000), (1100, 300, 200)]  # rows, width, columns
 BATCHES = [(3, 2), (2, 12)]
-
-
-def kernels_of(name: str) -> Kernels:
-    return (
-        Kernels()
-        if name == "mindspore"
-        else onednn_kernels.NativeKernels(rounds_products=name == "rounded")
-    )
 
 
 def rounded(array: np.ndarray) -> np.ndarray:
@@ -111,7 +101,6 @@ def test_products_of_batches_are_those_of_their_matrices(name: str, batch: tuple
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_gelu_and_its_slope_are_exact(name: str) -> None:
-    ms.set_context(mode=ms.PYNATIVE_MODE)
     kernels = kernels_of(name)
     x = np.linspace(-9, 9, 100_001, dtype=np.float32)
     exact = x * ndtr(x.astype(np.float64))

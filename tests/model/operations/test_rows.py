@@ -1,27 +1,19 @@
 from __future__ import annotations
 
-import mindspore as ms
 import numpy as np
+import pytest
 from mindspore import Tensor
-from settings import make_config
+from networks import build
 
-from beit_exp.model.build import build_model
 from beit_exp.model.operations.heads import MergeHeads, SplitHeads
 from beit_exp.model.operations.rows import Rows, Transposition
-from beit_exp.model.precision import Precision, build_precision
 from beit_exp.train.losses import Classification
 from beit_exp.train.step import GradientCell
 
-O0 = build_precision("O0", half=ms.float32)
-
-
-def build(*overrides: str, precision: Precision = O0, seed: int = 0, num_classes: int = 10):
-    cfg = make_config(*overrides)
-    return build_model(cfg.model, num_classes=num_classes, precision=precision, seed=seed)
+pytestmark = pytest.mark.usefixtures("compiled")
 
 
 def test_sums_spreads_and_heads_by_products_give_the_numbers_of_the_operators() -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
     rng = np.random.default_rng(0)
     images = Tensor(rng.standard_normal((2, 3, 32, 32), np.float32))
     keep = Tensor(np.array([[[1, 0], [2, 1]]] * 2, np.float32))
