@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -10,12 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from agreement import AGREEMENT
+from once import made_once
 from PIL import Image
 from whole_runs import Command
 
 from beit_exp.data.digits import write_digits
+from beit_exp.tracking.mlflow_store import open_store
 
 os.environ.setdefault("GLOG_v", "3")
+
+
+def pytest_collection_finish() -> None:
+    """MindSpore collects garbage whenever it compiles: it need not look at what was imported."""
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -28,24 +36,56 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The digits data set, written once."""
-    folder = tmp_path_factory.mktemp("data") / "digits"
-    write_digits(folder)
-    return folder
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this session, one for all processes of `pytest -n`."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")
-def few_digits(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def digits(shared: Path) -> Path:
+    """The digits data set, written once."""
+    write_digits(shared / "digits")
+    return shared / "digits"
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits: Path, shared: Path) -> Path:
     """A data set of 80 training and 50 validation digits, for runs of seconds."""
-    folder = tmp_path_factory.mktemp("few")
-    for split, each in (("train", 8), ("val", 5)):
-        for label in range(10):
-            target = folder / split / str(label)
-            target.mkdir(parents=True)
-            for path in sorted((digits / split / str(label)).iterdir())[:each]:
-                (target / path.name).write_bytes(path.read_bytes())
-    return folder
+
+    def choose(folder: Path) -> None:
+        for split, each in (("train", 8), ("val", 5)):
+            for label in range(10):
+                target = folder / split / str(label)
+                target.mkdir(parents=True)
+                for path in sorted((digits / split / str(label)).iterdir())[:each]:
+                    (target / path.name).write_bytes(path.read_bytes())
+
+    return made_once(shared / "few", choose)
+
+
+@pytest.fixture(scope="session")
+def empty_store(shared: Path) -> Path:
+    """A SQLite store with MLflow's tables, which take two seconds to make."""
+
+    def make(folder: Path) -> None:
+        open_store(f"sqlite:///{folder / 'mlflow.db'}").search_experiments(max_results=1)
+
+    return made_once(shared / "store", make) / "mlflow.db"
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path) -> str:
+    """The address of an empty store of this test's own, in its folder."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture
+def silent_store(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a store that nobody answers at, and that is given up at once."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    return "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,12 @@ TINY = (
     "scheduler.warmup_length=1",
 )
 
-SMALL_TOKENIZER = ("tokenizer.vocabulary=16", "tokenizer.hidden=8", "tokenizer.decoder_input=8")
+SMALL_TOKENIZER = (
+    "tokenizer.vocabulary=16",
+    "tokenizer.hidden=8",
+    "tokenizer.decoder_input=8",
+    "tokenizer.blocks_per_group=1",
+)
 
 
 def compose(*overrides: str) -> dict[str, Any]:

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+import pytest
 from settings import make_config
 
-from beit_exp.config.mapping import differences, flatten, load_config, save_config
+from beit_exp.config.mapping import (
+    WrongSettingsError,
+    differences,
+    flatten,
+    load_config,
+    save_config,
+)
 from beit_exp.config.schema import setting_names
 
 
@@ -19,3 +26,14 @@ def test_differences_name_the_full_key_and_both_values() -> None:
 
 def test_flattened_configuration_has_every_key() -> None:
     assert list(flatten(make_config())) == list(setting_names())
+
+
+def test_all_wrong_settings_are_reported_at_once() -> None:
+    with pytest.raises(WrongSettingsError) as caught:
+        make_config("train.epochs=0", "model.image_size=33", "optimizer.eps=x", "seed=-1")
+    assert [problem.split(" ")[0] for problem in caught.value.problems] == [
+        "model.image_size",
+        "optimizer.eps",
+        "seed",
+        "train.epochs",
+    ]

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from settings import compose, make_config
+from settings import compose
 
-from beit_exp.config.mapping import WrongSettingsError, build_config
+from beit_exp.config.mapping import build_config
 from beit_exp.errors import UserError
 
 WRONG = {  # overrides -> what the message must say
@@ -12,38 +12,14 @@ WRONG = {  # overrides -> what the message must say
     ("optimizer.base_lr=fast",): "optimizer.base_lr = 'fast': must be a number > 0",
     ("optimizer.beta=[0.9]",): "optimizer.beta = [0.9]: must be a list of 2",
     ("optimizer.beta=[0.9,1.0]",): "optimizer.beta.1 = 1.0: must be a number > 0 and < 1",
-    ("optimizer.name=adam",): "one of adamw, adam_weight_decay, momentum. Did you mean adamw?",
     (
         "optimizer.clip_global_norm_value=0",
     ): "optimizer.clip_global_norm_value = 0: must be a number > 0 or null",
     ("train.batch_size=2.5",): "train.batch_size = 2.5: must be a whole number > 0",
     ("train.shuffle=1",): "train.shuffle = 1: must be true or false",
-    (
-        "model.image_size=33",
-    ): "model.image_size = 33: must be a multiple of model.patch_size (here model.patch_size = 8)",
-    ("model.embed_dim=130",): "model.embed_dim = 130: must be a multiple of model.num_heads",
-    ("model.shared_rel_pos_bias=true",): "one of the two may be true",
     ("model.drop_path_rate=1.0",): "model.drop_path_rate = 1.0: must be a number >= 0 and < 1",
     ("dataset=image_folder",): "dataset.data_url is not set: it must be text",
-    ("dataset.num_classes=11",): "dataset.num_classes = 11: must be 10 for dataset.name=digits",
-    ("augment.mix_up=0.8", "train.batch_size=63"): "train.batch_size = 63: must be even",
-    ("augment.cutmix_minmax=[0.2,0.8]",): "needs augment.cutmix > 0",
-    (
-        "augment.crop_scale=[0.5,0.1]",
-    ): "augment.crop_scale = [0.5, 0.1]: must be two shares of the area, rising",
     ("augment.auto_augment=rand-m9-x3",): "'x3' is not understood; allowed: rand-m<0..10>",
-    (
-        "scheduler.warmup_length=40",
-    ): "scheduler.warmup_length = 40: plus scheduler.cooldown_epochs must be less",
-    ("scheduler.min_lr=1",): "scheduler.min_lr = 1: must be at most optimizer.base_lr",
-    (
-        "scheduler=multistep",
-        "scheduler.milestones=[]",
-    ): "scheduler.milestones = []: must rise, and hold at least one",
-    ("hardware.is_dynamic_loss_scale=true",): "must be false at hardware.amp_level=O0",
-    ("task=evaluate",): "checkpoint = None: must name a run directory or a weights file",
-    ("images=somewhere",): "images = 'somewhere': belongs to task=predict",
-    ("+model.dpeth=3",): "model.dpeth: there is no such setting. Did you mean model.depth?",
 }
 
 
@@ -52,20 +28,3 @@ def test_wrong_setting_is_named_with_what_is_allowed(overrides: tuple[str, ...])
     with pytest.raises(UserError) as caught:
         build_config(compose(*overrides))
     assert WRONG[overrides] in str(caught.value)
-
-
-def test_all_wrong_settings_are_reported_at_once() -> None:
-    with pytest.raises(WrongSettingsError) as caught:
-        make_config("train.epochs=0", "model.image_size=33", "optimizer.eps=x", "seed=-1")
-    assert [problem.split(" ")[0] for problem in caught.value.problems] == [
-        "model.image_size",
-        "optimizer.eps",
-        "seed",
-        "train.epochs",
-    ]
-
-
-def test_a_law_over_settings_is_not_judged_while_one_of_them_is_invalid() -> None:
-    with pytest.raises(WrongSettingsError) as caught:
-        make_config("model.image_size=many")
-    assert len(caught.value.problems) == 1

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mindspore import nn
 from networks import build
 from settings import TINY
 
@@ -11,6 +12,12 @@ from beit_exp.inference.evaluate import batch_sums, evaluate
 from beit_exp.report.outcomes import Outcomes
 
 pytestmark = pytest.mark.usefixtures("compiled")
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Cell:
+    """One network, so that a size of batch is compiled once."""
+    return build(*TINY, "model.depth=1", "model.head_init_scale=1.0")
 
 
 def test_sums_are_those_of_the_definition() -> None:
@@ -34,8 +41,7 @@ def test_logits_that_are_not_numbers_are_never_right() -> None:
 
 
 @pytest.mark.parametrize("size", [7, 16, 50])
-def test_accuracy_does_not_depend_on_the_batch_size(size: int) -> None:
-    network = build(*TINY, "model.head_init_scale=1.0")
+def test_accuracy_does_not_depend_on_the_batch_size(size: int, network: nn.Cell) -> None:
     rng = np.random.default_rng(0)
     images, labels = rng.standard_normal((50, 3, 32, 32), np.float32), rng.integers(0, 10, 50)
 
@@ -62,8 +68,10 @@ def test_accuracy_does_not_depend_on_the_batch_size(size: int) -> None:
     assert found["loss"] == pytest.approx(whole["loss"], rel=1e-6)
 
 
-def test_outcomes_of_several_ranks_stand_in_the_order_of_the_set(tmp_path: Path) -> None:
-    network, rng = build(*TINY, "model.head_init_scale=1.0"), np.random.default_rng(0)
+def test_outcomes_of_several_ranks_stand_in_the_order_of_the_set(
+    network: nn.Cell, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
     images, labels = rng.standard_normal((7, 3, 32, 32), np.float32), rng.integers(0, 10, 7)
     sent: list[list[np.ndarray]] = []
 

@@ -3,10 +3,11 @@ from __future__ import annotations
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Parameter, Tensor
+from mindspore import Parameter, ParameterTuple, Tensor
 from settings import make_config
 
 from beit_exp.optim.update import Optimizer
+from beit_exp.train.step import UpdateCell
 
 
 def run_updates(
@@ -18,8 +19,9 @@ def run_updates(
     gradients = [rng.standard_normal((3, 4)).astype(np.float32) for _ in range(steps)]
     weight = Parameter(Tensor(start), name="head.weight")
     optimizer = Optimizer(make_config(*overrides).optimizer, [weight], depth=1)
+    update = UpdateCell(ParameterTuple([weight]), optimizer.update, ema_decay=None)
     for step, gradient in enumerate(gradients):
-        optimizer.update((Tensor(gradient),), Tensor(optimizer.rates(lr, updates_done=step)))
+        update(None, Tensor(optimizer.rates(lr, updates_done=step)), Tensor(gradient))
     return start.astype(np.float64), weight.asnumpy(), gradients
 
 

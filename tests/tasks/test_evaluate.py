@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,8 @@ def test_evaluation_gives_the_runs_last_accuracy_exactly(finished: tuple[Command
 
 
 def test_a_flat_validation_folder_with_labels_is_evaluated_as_class_folders_are(
-    finished: tuple[Command, Path], few_digits: Path, tmp_path: Path
+    finished: tuple[Command, Path], work: Callable[..., Path], few_digits: Path, tmp_path: Path
 ) -> None:
-    command, run_dir = finished
     (tmp_path / "val").mkdir()
     lines = []
     for path in sorted((few_digits / "val").rglob("*.png")):
@@ -32,18 +32,17 @@ def test_a_flat_validation_folder_with_labels_is_evaluated_as_class_folders_are(
         f"dataset.data_url={tmp_path}",
         f"dataset.val_labels={labels}",
     )
-    done = command("task=evaluate", f"checkpoint={run_dir}", *flat, "hydra.run.dir=flat")
-    assert done.returncode == 0, done.stdout + done.stderr
-    found, expected = metrics_of(command.folder / "flat"), metrics_of(run_dir)
+    run_dir = work("task=evaluate", f"checkpoint={finished[1]}", *flat)
+    found, expected = metrics_of(run_dir), metrics_of(finished[1])
     assert (found["val/top1"], found["val/top5"]) == (expected["val/top1"], expected["val/top5"])
     # Summed in another order
     assert found["val/loss"] == pytest.approx(expected["val/loss"], rel=1e-6)
-    with (command.folder / "flat" / "per_class.csv").open() as file:
+    with (run_dir / "per_class.csv").open() as file:
         classes = list(csv.DictReader(file))
     assert [row["class"] for row in classes] == [str(digit) for digit in range(10)]
     assert [row["images"] for row in classes] == ["5"] * 10
     assert np.mean([float(row["top1"]) for row in classes]) == pytest.approx(expected["val/top1"])
-    with (command.folder / "flat" / "confusion.csv").open() as file:
+    with (run_dir / "confusion.csv").open() as file:
         rows = list(csv.reader(file))
     assert sum(int(rows[number + 1][number + 1]) for number in range(10)) == round(
         expected["val/top1"] / 2

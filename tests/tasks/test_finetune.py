@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
@@ -68,15 +70,13 @@ def test_a_run_is_tracked_with_its_setting_and_its_metrics_by_step(
 
 
 def test_a_finished_run_started_again_changes_nothing(
-    finished: tuple[Command, Path], few_digits: Path
+    finished: tuple[Command, Path], work: Callable[..., Path], tmp_path: Path, few_digits: Path
 ) -> None:
-    command, run_dir = finished
-    before = without_times(run_dir)
-    done = command(
-        *small(few_digits, "optimizer.base_lr=3e-5", "scheduler.min_lr=1e-7", "hydra.run.dir=run")
-    )
-    assert done.returncode == 0
+    shutil.copytree(finished[0].folder, tmp_path, dirs_exist_ok=True)
+    before = without_times(tmp_path / "run")
+    run_dir = work(*small(few_digits, "optimizer.base_lr=3e-5", "scheduler.min_lr=1e-7"))
     assert without_times(run_dir) == before
+    assert metrics_of(run_dir) == metrics_of(finished[1])
 
 
 def test_other_settings_on_a_run_directory_are_refused_with_the_list(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +13,20 @@ from whole_runs import Command, metrics_of
 
 
 def test_prediction_lists_every_image_in_path_order(
-    finished: tuple[Command, Path], few_digits: Path
+    finished: tuple[Command, Path], work: Callable[..., Path], few_digits: Path
 ) -> None:
-    command, run_dir = finished
     images = few_digits / "val"
-    command("task=predict", f"checkpoint={run_dir}", f"images={images}", "hydra.run.dir=predicted")
-    with (command.folder / "predicted" / "predictions.csv").open() as file:
+    run_dir = work("task=predict", f"checkpoint={finished[1]}", f"images={images}")
+    with (run_dir / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
-    logits = np.load(command.folder / "predicted" / "logits.npy")
+    logits = np.load(run_dir / "logits.npy")
     assert [row["path"] for row in rows] == sorted(str(path) for path in images.rglob("*.png"))
     assert logits.shape == (50, 10)
     assert [row["class1"] for row in rows] == [str(best) for best in logits.argmax(axis=1)]
     probabilities = np.exp(logits[0]) / np.exp(logits[0]).sum()
     assert float(rows[0]["probability1"]) == pytest.approx(probabilities.max(), abs=1e-5)
     hits = np.mean([row["class1"] == Path(row["path"]).parent.name for row in rows])
-    assert 100 * hits == pytest.approx(metrics_of(run_dir)["val/top1"])
+    assert 100 * hits == pytest.approx(metrics_of(finished[1])["val/top1"])
 
 
 @pytest.mark.slow
@@ -63,10 +63,10 @@ def test_a_tar_of_images_is_predicted_as_its_folder(
 
 
 def test_official_weights_predict_timms_logits_on_image_files(
-    launch: Command, tmp_path: Path
+    work: Callable[..., Path],
 ) -> None:
     reference = np.load(GOLDEN / "model" / "rel_pos" / "reference.npz")
-    found = launch(
+    run_dir = work(
         "task=predict",
         f"checkpoint={GOLDEN / 'model' / 'rel_pos' / 'official.pth'}",
         f"images={GOLDEN / 'eval'}",
@@ -75,10 +75,8 @@ def test_official_weights_predict_timms_logits_on_image_files(
         "model.num_heads=3",
         "model.abs_pos_emb=false",
         "dataset.crop_pct=0.875",
-        "hydra.run.dir=run",
     )
-    assert found.returncode == 0, found.stdout
-    logits = np.load(tmp_path / "run" / "logits.npy")
+    logits = np.load(run_dir / "logits.npy")
     expected = np.load(GOLDEN / "predict_logits.npz")
     assert [path.name for path in sorted((GOLDEN / "eval").glob("*.jpg"))] == expected[
         "names"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from settings import pretraining
@@ -13,11 +15,11 @@ from beit_exp.tasks.train_tokenizer import anneal, usage
 from beit_exp.train.build import build_trainer
 from beit_exp.train.losses import Autoencoding
 
-pytestmark = pytest.mark.usefixtures("compiled")
-
 
 @pytest.mark.parametrize("straight_through", [True, False])
-def test_a_tokenizer_learns_encoder_and_decoder(few_digits, straight_through: bool) -> None:
+def test_a_tokenizer_learns_encoder_and_decoder(
+    few_digits: Path, straight_through: bool, compiled: None
+) -> None:
     cfg = tokenizer_run(
         pretraining(few_digits, f"tokenizer.straight_through={straight_through}"), few_digits
     )
@@ -29,7 +31,8 @@ def test_a_tokenizer_learns_encoder_and_decoder(few_digits, straight_through: bo
         parameter.name: parameter.asnumpy().copy() for parameter in tokenizer.get_parameters()
     }
     images = next(train_views(stream, cfg, first=0, last=1)).tokenizer_images
-    noise = np.random.default_rng(0).gumbel(size=(16, 16, 4, 4)).astype(np.float32)
+    images = images[:4, :, :16, :16]
+    noise = np.random.default_rng(0).gumbel(size=(4, 16, 2, 2)).astype(np.float32)
     losses = [trainer([(images, noise, np.float32(1.0))]).loss for _ in range(20)]
     assert losses[-1] < losses[1] - 0.1
     unchanged = [

@@ -28,8 +28,7 @@ class Tracked(NamedTuple):
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Tracked:
-    uri = f"sqlite:///{tmp_path / 'store' / 'mlflow.db'}"
-    cfg = make_config(f"tracking.uri={uri}", "tracking.run_name=test")
+def run(store: str, tmp_path: Path) -> Tracked:
+    cfg = make_config(f"tracking.uri={store}", "tracking.run_name=test")
     save_config(cfg, tmp_path / "run" / "config.yaml")
     return Tracked(cfg, tmp_path / "run")

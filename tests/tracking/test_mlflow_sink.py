@@ -12,9 +12,11 @@ from beit_exp.tracking.records import read_records
 from beit_exp.tracking.tracker import open_tracker
 
 
-def test_a_store_that_cannot_be_reached_costs_nothing_but_a_warning(run, caplog) -> None:
+def test_a_store_that_cannot_be_reached_costs_nothing_but_a_warning(
+    run, silent_store: str, caplog
+) -> None:
     cfg, run_dir = run
-    tracking_cfg = cfg.tracking.model_copy(update={"uri": "http://127.0.0.1:9"})
+    tracking_cfg = cfg.tracking.model_copy(update={"uri": silent_store})
     with open_tracker(cfg.model_copy(update={"tracking": tracking_cfg}), run_dir) as tracker:
         tracker.log({"train/loss": 1.0}, step=1, epoch=0)
     assert read_records(run_dir / "metrics.jsonl")[0]["train/loss"] == 1.0
@@ -100,10 +102,10 @@ def test_a_store_that_does_not_answer_keeps_nobody_waiting_and_holds_no_records_
     assert len(client.get_metric_history(stored.info.run_id, "train/loss")) == 5000
 
 
-def test_what_a_store_missed_is_sent_once(run) -> None:
+def test_what_a_store_missed_is_sent_once(run, silent_store: str) -> None:
     cfg, run_dir = run
     gone = cfg.model_copy(
-        update={"tracking": cfg.tracking.model_copy(update={"uri": "http://127.0.0.1:9"})}
+        update={"tracking": cfg.tracking.model_copy(update={"uri": silent_store})}
     )
     with open_tracker(gone, run_dir) as tracker:
         for step in (1, 2, 3):

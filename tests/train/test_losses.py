@@ -8,8 +8,6 @@ from settings import SMALL_TOKENIZER, make_config
 from beit_exp.model.visual_tokenizer import build_tokenizer, map_pixels
 from beit_exp.train.losses import Autoencoding, Reconstruction, reconstruction
 
-pytestmark = pytest.mark.usefixtures("compiled")
-
 
 def test_the_likelihood_of_pixels_is_a_density() -> None:
     x = np.linspace(1e-4, 1 - 1e-4, 40001, dtype=np.float32)

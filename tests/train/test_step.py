@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 from networks import O0, build
-from settings import make_config
+from settings import TINY, make_config
 
 from beit_exp.data.mixup import soft_targets
 from beit_exp.model.precision import Precision, build_precision
@@ -16,13 +16,8 @@ from beit_exp.train.step import Trainer
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
-TINY = (
-    "model.embed_dim=32",
-    "model.depth=2",
-    "model.num_heads=2",
-    "model.patch_size=16",
-    "model.head_init_scale=1.0",
-)
+ONE_BLOCK = (*TINY, "model.depth=1", "model.head_init_scale=1.0")
+HALF = build_precision("O1", half=ms.float16)
 
 
 def make_trainer(
@@ -32,8 +27,8 @@ def make_trainer(
     accumulate_steps: int = 1,
     ema_decay: float | None = None,
 ) -> Trainer:
-    cfg = make_config(*TINY, *overrides)
-    network = build(*TINY, *overrides, precision=precision)
+    cfg = make_config(*ONE_BLOCK, *overrides)
+    network = build(*ONE_BLOCK, *overrides, precision=precision)
     return Trainer(
         Classification(network),
         build_optimizer(cfg.optimizer, network, depth=cfg.model.depth),
@@ -43,6 +38,18 @@ def make_trainer(
         accumulate_steps=accumulate_steps,
         ema_decay=ema_decay,
     )
+
+
+@pytest.fixture(scope="module")
+def plain() -> Trainer:
+    """A trainer that is compiled once; each test begins with it `anew`."""
+    return make_trainer(ema_decay=0.9)
+
+
+@pytest.fixture(scope="module")
+def half() -> Trainer:
+    """The same in half precision."""
+    return make_trainer(precision=HALF, ema_decay=0.9)
 
 
 def anew(trainer: Trainer, **attributes: object) -> Trainer:
@@ -74,9 +81,9 @@ def weights_of(trainer: Trainer) -> dict[str, np.ndarray]:
     }
 
 
-def test_accumulated_micro_batches_equal_the_large_batch() -> None:
+def test_accumulated_micro_batches_equal_the_large_batch(plain: Trainer) -> None:
     images, targets = batch(8)
-    whole, parts = make_trainer(), make_trainer(accumulate_steps=2)
+    whole, parts = anew(plain), make_trainer(accumulate_steps=2)
     for _ in range(3):
         one = whole([(images, targets, None)])
         two = parts([(images[:4], targets[:4], None), (images[4:], targets[4:], None)])
@@ -86,12 +93,11 @@ def test_accumulated_micro_batches_equal_the_large_batch() -> None:
         np.testing.assert_allclose(weights_of(parts)[name], value, atol=2e-5, err_msg=name)
 
 
-def test_loss_scale_changes_no_result() -> None:
+def test_loss_scale_changes_no_result(plain: Trainer) -> None:
     images, targets = batch()
-    trainer = make_trainer()
 
     def train(scale: LossScale) -> tuple[list[float], list[float], dict[str, np.ndarray]]:
-        anew(trainer, loss_scale=scale)
+        trainer = anew(plain, loss_scale=scale)
         results = [trainer([(images, targets, None)]) for _ in range(2)]
         return (
             [result.loss for result in results],
@@ -110,9 +116,8 @@ def test_loss_scale_changes_no_result() -> None:
             np.testing.assert_allclose(scaled[2][name], value, atol=1e-6, err_msg=name)
 
 
-def test_an_overflow_changes_nothing_but_the_scale() -> None:
-    half = build_precision("O1", half=ms.float16)
-    trainer = make_trainer(precision=half, loss_scale=LossScale(2.0**40, True, 1000), ema_decay=0.9)
+def test_an_overflow_changes_nothing_but_the_scale(half: Trainer) -> None:
+    trainer = anew(half, loss_scale=LossScale(2.0**40, True, 1000))
     before = weights_of(trainer)
     moments = [moment.asnumpy().copy() for moment in trainer.optimizer.update.state()]
     result = trainer([(*batch(), None)])
@@ -124,9 +129,8 @@ def test_an_overflow_changes_nothing_but_the_scale() -> None:
     assert all((new.asnumpy() == old).all() for new, old in zip(state, moments, strict=True))
 
 
-def test_a_dynamic_scale_finds_a_value_that_trains_in_half_precision() -> None:
-    half = build_precision("O1", half=ms.float16)
-    trainer = make_trainer(precision=half, loss_scale=LossScale(2.0**26, True, 1000))
+def test_a_dynamic_scale_finds_a_value_that_trains_in_half_precision(half: Trainer) -> None:
+    trainer = anew(half, loss_scale=LossScale(2.0**26, True, 1000))
     results = [trainer([(*batch(), None)]) for _ in range(20)]
     assert 0 < trainer.skipped_steps < 20
     used = [result.lr for result in results if result.finite]
@@ -135,8 +139,10 @@ def test_a_dynamic_scale_finds_a_value_that_trains_in_half_precision() -> None:
     assert results[-1].loss < results[0].loss
 
 
-def test_averaged_weights_follow_their_formula_and_leave_the_network_as_it_was() -> None:
-    trainer = make_trainer(ema_decay=0.9)
+def test_averaged_weights_follow_their_formula_and_leave_the_network_as_it_was(
+    plain: Trainer,
+) -> None:
+    trainer = anew(plain)
     average = weights_of(trainer)
     for seed in range(3):
         trainer([(*batch(seed=seed), None)])
@@ -172,19 +178,18 @@ def test_clipping_bounds_the_update_and_the_logged_norm_is_the_one_before() -> N
     assert moved[1] == pytest.approx(1e-3 * 0.01, rel=1e-2)
 
 
-def test_drop_path_enters_the_step() -> None:
+def test_drop_path_enters_the_step(plain: Trainer) -> None:
     images, targets = batch()
-    dropped = np.zeros((2, 2, 8), np.float32)
-    trainer = make_trainer()
+    dropped = np.zeros((1, 2, 8), np.float32)
     keeps = (None, np.ones_like(dropped), dropped)
-    results = [anew(trainer)([(images, targets, keep)]).loss for keep in keeps]
+    results = [anew(plain)([(images, targets, keep)]).loss for keep in keeps]
     assert results[0] == pytest.approx(results[1], abs=1e-5)
     assert results[0] != pytest.approx(results[2], abs=1e-5)
 
 
-def test_two_trainings_from_one_seed_are_equal() -> None:
-    runs = []
-    for _ in range(2):
-        trainer = make_trainer()
-        runs.append([trainer([(*batch(seed=seed), None)]).loss for seed in range(4)])
-    assert runs[0] == runs[1]
+def test_two_trainings_from_one_seed_are_equal(plain: Trainer) -> None:
+    first, second = (
+        [trainer([(*batch(seed=seed), None)]).loss for seed in range(4)]
+        for trainer in (anew(plain), make_trainer())
+    )
+    assert first == second
