@@ -1,54 +1,29 @@
-"""Shared pieces of the tests: composed configurations, small image folders, and the command as a
-user calls it.
-"""
+"""Fixtures of all tests: small image folders, a picture, and the command as a user calls it."""
 
 from __future__ import annotations
 
+import gc
 import os
-import subprocess
+import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
-import hydra
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
+from agreement import AGREEMENT
+from once import made_once
 from PIL import Image
+from whole_runs import Command
 
-from beit_exp.config.mapping import build_config
-from beit_exp.config.schema import Config
 from beit_exp.data.digits import write_digits
+from beit_exp.tracking.mlflow_store import open_store
 
 os.environ.setdefault("GLOG_v", "3")
-ROOT = Path(__file__).resolve().parent.parent
-GOLDEN = ROOT / "tests" / "golden"
 
 
-def compose(*overrides: str) -> dict[str, Any]:
-    """The plain values that launch.py would check."""
-    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
-
-
-def make_config(*overrides: str) -> Config:
-    return build_config(compose(*overrides))
-
-
-AGREEMENT: dict[str, tuple[float, float]] = {}  # part -> largest difference, what is allowed
-
-
-def agree(
-    part: str, found: np.ndarray, expected: np.ndarray, *, within: float, relative: bool = False
-) -> None:
-    """Assert that two arrays agree, and keep the largest difference for the table at the end of the
-    session.
-    """
-    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
-    assert found.shape == expected.shape, part
-    difference = float(np.abs(found - expected).max() / (np.abs(expected).max() if relative else 1))
-    AGREEMENT[part] = (max(difference, AGREEMENT.get(part, (0.0, 0.0))[0]), within)
-    assert difference <= within, f"{part}: differs by {difference:.2g}, allowed {within:g}"
+def pytest_collection_finish() -> None:
+    """MindSpore collects garbage whenever it compiles: it need not look at what was imported."""
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -61,24 +36,56 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The digits data set, written once."""
-    folder = tmp_path_factory.mktemp("data") / "digits"
-    write_digits(folder)
-    return folder
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this session, one for all processes of `pytest -n`."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")
-def few_digits(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def digits(shared: Path) -> Path:
+    """The digits data set, written once."""
+    write_digits(shared / "digits")
+    return shared / "digits"
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits: Path, shared: Path) -> Path:
     """A data set of 80 training and 50 validation digits, for runs of seconds."""
-    folder = tmp_path_factory.mktemp("few")
-    for split, each in (("train", 8), ("val", 5)):
-        for label in range(10):
-            target = folder / split / str(label)
-            target.mkdir(parents=True)
-            for path in sorted((digits / split / str(label)).iterdir())[:each]:
-                (target / path.name).write_bytes(path.read_bytes())
-    return folder
+
+    def choose(folder: Path) -> None:
+        for split, each in (("train", 8), ("val", 5)):
+            for label in range(10):
+                target = folder / split / str(label)
+                target.mkdir(parents=True)
+                for path in sorted((digits / split / str(label)).iterdir())[:each]:
+                    (target / path.name).write_bytes(path.read_bytes())
+
+    return made_once(shared / "few", choose)
+
+
+@pytest.fixture(scope="session")
+def empty_store(shared: Path) -> Path:
+    """A SQLite store with MLflow's tables, which take two seconds to make."""
+
+    def make(folder: Path) -> None:
+        open_store(f"sqlite:///{folder / 'mlflow.db'}").search_experiments(max_results=1)
+
+    return made_once(shared / "store", make) / "mlflow.db"
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path) -> str:
+    """The address of an empty store of this test's own, in its folder."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture
+def silent_store(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a store that nobody answers at, and that is given up at once."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    return "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="session")
@@ -90,63 +97,33 @@ def photo() -> Image.Image:
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-TINY = (
-    "model.embed_dim=32",
-    "model.depth=2",
-    "model.num_heads=2",
-    "model.patch_size=16",
-    "train.batch_size=16",
-    "train.log_every_steps=1",
-    "scheduler.warmup_length=1",
-)
-
-
-class Command:
-    """`python launch.py ...` in a folder of its own, as a user would type it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        environment = {
-            name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"
-        }
-        return subprocess.Popen(
-            [sys.executable, str(ROOT / "launch.py"), *arguments],
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-
-    def __call__(self, *arguments: str, timeout_s: float = 180) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments)
-        try:
-            out, err = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-    def client(self):
-        from mlflow import MlflowClient
-
-        return MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
-
-    def runs(self):
-        """Every tracked run, the oldest first."""
-        client = self.client()
-        experiment = client.get_experiment_by_name("beit")
-        return list(
-            reversed(
-                client.search_runs(
-                    [experiment.experiment_id], order_by=["attributes.start_time DESC"]
-                )
-            )
-        )
-
-
 @pytest.fixture
 def launch(tmp_path: Path) -> Command:
     return Command(tmp_path)
+
+
+@pytest.fixture
+def damaged(few_digits: Path, tmp_path: Path) -> Path:
+    """A data set with an empty, a truncated and a foreign file among its training images."""
+    folder = tmp_path / "damaged"
+    shutil.copytree(few_digits, folder)
+    files = sorted((folder / "train" / "7").iterdir())
+    files[0].write_bytes(b"")
+    files[1].write_bytes(files[1].read_bytes()[:60])
+    files[2].write_bytes(b"<html>not found</html>")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _eager() -> None:
+    """MindSpore's default mode at the start of each test, whatever the one before chose."""
+    if mindspore := sys.modules.get("mindspore"):
+        mindspore.set_context(mode=mindspore.PYNATIVE_MODE)
+
+
+@pytest.fixture
+def compiled(_eager: None) -> None:
+    """Networks are compiled to graphs, as in a run."""
+    import mindspore
+
+    mindspore.set_context(mode=mindspore.GRAPH_MODE)

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,9 +11,31 @@ import pytest
 from beit_exp import doctor
 
 
-def test_a_sound_machine_needs_nothing(few_digits: Path, tmp_path: Path, capsys) -> None:
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    assert doctor.main(["--data", str(few_digits), "--uri", uri, "--runs", str(tmp_path)]) == 0
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code of the checks runs in this process, which has the libraries loaded."""
+
+    def run(code: str) -> subprocess.CompletedProcess[str]:
+        shown = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(shown):
+                exec(code, {})
+        except Exception as error:
+            return subprocess.CompletedProcess([], 1, "", str(error))
+        return subprocess.CompletedProcess([], 0, shown.getvalue(), "")
+
+    monkeypatch.setattr(doctor, "_python", run)
+
+
+def test_code_of_a_check_runs_in_a_process_of_its_own() -> None:
+    done = doctor._python("import os, sys; print(os.getppid()); sys.exit('broken')")
+    assert (done.returncode, done.stdout, done.stderr) == (1, f"{os.getpid()}\n", "broken\n")
+
+
+def test_a_sound_machine_needs_nothing(
+    here: None, store: str, few_digits: Path, tmp_path: Path, capsys
+) -> None:
+    assert doctor.main(["--data", str(few_digits), "--uri", store, "--runs", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "fix" not in out
     assert out.count("ok") >= 9
@@ -29,8 +55,9 @@ def test_another_mindspore_is_named(monkeypatch) -> None:
     assert "pip install" in doctor.check_mindspore().fix
 
 
-def test_a_store_that_does_not_answer_is_named() -> None:
-    assert "start the server" in doctor.check_store("http://127.0.0.1:9").fix
+def test_a_store_that_does_not_answer_is_named(here: None, silent_store: str) -> None:
+    found = doctor.check_store(silent_store)
+    assert "start the server" in found.fix and "Connection refused" in found.seen
 
 
 @pytest.mark.parametrize("folders", [(), ("train/a", "train/b"), ("train/a", "train/b", "val/a")])

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import GOLDEN, ROOT, TINY, Command, compose
-from whole_runs import metrics_of
+from settings import GOLDEN, ROOT, TINY, compose
+from whole_runs import Command, metrics_of
 
 from beit_exp.config.mapping import build_config
 

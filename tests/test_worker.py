@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import make_config
+from settings import make_config
 
 from beit_exp import worker
 from beit_exp.config.mapping import save_config
@@ -13,11 +13,11 @@ from beit_exp.hardware.process import LAUNCHER
 
 
 @pytest.fixture
-def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run_dir(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run directory, in a process that was started as a worker is."""
     monkeypatch.setenv(LAUNCHER, str(os.getpid()))
     monkeypatch.setattr(worker, "set_up_logging", lambda *_, **__: None)  # pytest has its own
-    cfg = make_config(f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}")
+    cfg = make_config(f"tracking.uri={store}")
     save_config(cfg, tmp_path / "run" / "config.yaml")
     return tmp_path / "run"
 

@@ -1,4 +1,6 @@
-"""What the tests of whole runs share: small settings, what a run left, and its processes."""
+"""What the tests of whole runs share: the command, small settings, what a run left, and its
+processes.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,64 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from conftest import TINY
+from PIL import Image
+from safetensors.numpy import load_file
+from settings import ROOT, TINY, make_config
 
+from beit_exp.config.mapping import save_config
 from beit_exp.hardware.cluster import free_port
 from beit_exp.tracking.records import read_records
-from beit_exp.train.checkpoint import load_checkpoint
+
+
+class Command:
+    """`python launch.py ...` in a folder of its own, as a user would type it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        environment = {
+            name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"
+        }
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "launch.py"), *arguments],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def __call__(self, *arguments: str, timeout_s: float = 180) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments)
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def client(self):
+        from mlflow import MlflowClient
+
+        return MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+
+    def runs(self):
+        """Every tracked run, the oldest first."""
+        client = self.client()
+        experiment = client.get_experiment_by_name("beit")
+        return list(
+            reversed(
+                client.search_runs(
+                    [experiment.experiment_id], order_by=["attributes.start_time DESC"]
+                )
+            )
+        )
 
 
 def same_weights(first: Path, second: Path) -> bool:
     paths = [sorted((run_dir / "checkpoints").glob("step_*"))[-1] for run_dir in (first, second)]
-    one, other = (load_checkpoint(path).tensors for path in paths)
+    one, other = (load_file(path) for path in paths)
     return one.keys() == other.keys() and all((one[name] == other[name]).all() for name in one)
 
 
@@ -131,3 +181,19 @@ class TrackingServer:
         from mlflow import MlflowClient
 
         return MlflowClient(self.uri)
+
+
+def write_run(folder: Path, *overrides: str, top1: tuple[float, ...], is_done: bool = True) -> None:
+    """A run directory as a run leaves it, with an evaluation an epoch."""
+    save_config(make_config(*overrides), folder / "config.yaml")
+    records = []
+    for epoch, value in enumerate(top1, start=1):
+        record = {"step": 10 * epoch, "epoch": float(epoch), "time": 1000.0 + 60 * epoch}
+        records.append({**record, "train/loss": 1 / epoch, "time/images_per_s": 100.0 * epoch})
+        records.append({**record, "val/top1": value, "val/top5": 90.0, "val/loss": 2 - value / 100})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    if is_done:
+        (folder / "metrics.json").write_text("{}")
+    Image.new("RGB", (300, 200)).save(
+        (folder / "plots" / "schedule.png").open("wb")
+    ) if top1 else None

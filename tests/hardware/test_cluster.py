@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from settings import make_config
+
+from beit_exp.hardware import cluster
+
+
+def hardware_of(*overrides: str):
+    return make_config("hardware=ascend", *overrides).hardware
+
+
+def test_one_server_of_eight_cards_is_a_scheduler_and_eight_workers(monkeypatch) -> None:
+    monkeypatch.delenv("RANK_TABLE_FILE", raising=False)
+    found = cluster.environments(hardware_of("hardware=ascend_8p"), port=9000)
+    assert list(found) == ["scheduler", *map(str, range(8))]
+    assert found["scheduler"]["MS_ROLE"] == "MS_SCHED"
+    assert {environment["MS_WORKER_NUM"] for environment in found.values()} == {"8"}
+    assert [found[str(rank)]["MS_NODE_ID"] for rank in range(8)] == [str(rank) for rank in range(8)]
+
+
+def test_the_second_of_two_servers_goes_on_counting_and_meets_the_first(monkeypatch) -> None:
+    monkeypatch.delenv("RANK_TABLE_FILE", raising=False)
+    cfg = hardware_of(
+        "hardware=ascend_8p",
+        "hardware.node_num=2",
+        "hardware.node_rank=1",
+        "hardware.master_addr=10.0.0.1",
+        "hardware.master_port=8118",
+    )
+    found = cluster.environments(cfg, port=8118)
+    assert list(found) == [str(rank) for rank in range(8, 16)]
+    assert found["8"]["MS_SCHED_HOST"] == "10.0.0.1" and found["8"]["MS_SCHED_PORT"] == "8118"
+    assert {environment["MS_WORKER_NUM"] for environment in found.values()} == {"16"}
+
+
+def test_a_rank_table_in_the_environment_is_used_on_ascend(monkeypatch) -> None:
+    monkeypatch.setenv("RANK_TABLE_FILE", "/etc/hccl.json")
+    found = cluster.environments(hardware_of("hardware.device_num=2"), port=9000)
+    assert found == {
+        "0": {"BEIT_EXP_RANK": "0", "RANK_ID": "0", "RANK_SIZE": "2", "DEVICE_ID": "0"},
+        "1": {"BEIT_EXP_RANK": "1", "RANK_ID": "1", "RANK_SIZE": "2", "DEVICE_ID": "1"},
+    }

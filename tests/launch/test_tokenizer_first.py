@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+from settings import pretraining
+
+from beit_exp.errors import UserError
+from beit_exp.launch.tokenizer_first import tokenizer_run
+
+
+def test_the_tokenizers_run_has_the_runs_settings_but_for_its_own(few_digits, tmp_path) -> None:
+    cfg = pretraining(few_digits, "hardware.amp_level=O1", "optimizer.layer_decay=0.9", "seed=3")
+    run = tokenizer_run(cfg, tmp_path / "run")
+    assert (run.task, run.objective, run.hardware.amp_level) == (
+        "train_tokenizer",
+        "val/loss",
+        "O0",
+    )
+    assert (run.seed, run.dataset, run.tokenizer.vocabulary) == (3, cfg.dataset, 16)
+    assert run.optimizer.base_lr == cfg.tokenizer.training["optimizer"]["base_lr"]
+    assert run.tracking.run_name == "tokenizer run"
+
+
+def test_wrong_settings_of_the_tokenizers_run_are_named(few_digits, tmp_path) -> None:
+    cfg = pretraining(few_digits, "+tokenizer.training.optimizer.lrr=1")
+    with pytest.raises(
+        UserError, match=r"tokenizer\.training.*\n.*optimizer\.lrr: there is no such setting"
+    ):
+        tokenizer_run(cfg, tmp_path / "run")

@@ -1,0 +1,112 @@
+"""The kernels for a CPU, compiled or MindSpore's: the numbers of their definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from agreement import agree
+from mindspore import Tensor, ops
+from networks import KERNELS, kernels_of
+from scipy.special import ndtr
+
+from beit_exp.model.operations import onednn_kernels
+
+SHAPES = [(1, 3, 1), (17, 64, 33), (200, 300, 1000), (1100, 300, 200)]  # rows, width, columns
+BATCHES = [(3, 2), (2, 12)]
+
+
+def rounded(array: np.ndarray) -> np.ndarray:
+    """To the nearest bfloat16, of two as near to the even one."""
+    bits = np.ascontiguousarray(array).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16).view(np.float32)
+
+
+def operands(name: str, *shapes: tuple[int, ...]) -> tuple[list[Tensor], list[np.ndarray]]:
+    """Random matrices, and the same as these kernels are to see them."""
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape, np.float32) for shape in shapes]
+    is_rounded = name == "rounded" and onednn_kernels.has_bfloat16()
+    seen = [(rounded(array) if is_rounded else array).astype(np.float64) for array in arrays]
+    return [Tensor(array) for array in arrays], seen
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_products_of_matrices_are_exact_products_of_their_operands(
+    name: str, shape: tuple[int, int, int]
+) -> None:
+    rows, width, columns = shape
+    kernels = kernels_of(name)
+    bias = np.random.default_rng(1).standard_normal(columns, np.float32)
+
+    (left, right), (seen_left, seen_right) = operands(name, (rows, width), (width, columns))
+    plain = kernels.product(left, right).asnumpy()
+    agree(
+        "products of matrices, of the largest",
+        plain,
+        seen_left @ seen_right,
+        within=2e-6,
+        relative=True,
+    )
+
+    (left, right), (seen_left, seen_right) = operands(name, (rows, width), (columns, width))
+    transposed = kernels.product_with_transposed(left, right).asnumpy()
+    agree(
+        "products of matrices, of the largest",
+        transposed,
+        seen_left @ seen_right.T,
+        within=2e-6,
+        relative=True,
+    )
+    dense = kernels.dense(left, right, Tensor(bias)).asnumpy()
+    agree(
+        "products of matrices, of the largest",
+        dense,
+        seen_left @ seen_right.T + bias,
+        within=2e-6,
+        relative=True,
+    )
+
+    (left, right), (seen_left, seen_right) = operands(name, (width, rows), (width, columns))
+    of_transposed = kernels.product_of_transposed(left, right).asnumpy()
+    agree(
+        "products of matrices, of the largest",
+        of_transposed,
+        seen_left.T @ seen_right,
+        within=2e-6,
+        relative=True,
+    )
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("batch", BATCHES)
+def test_products_of_batches_are_those_of_their_matrices(name: str, batch: tuple[int, int]) -> None:
+    kernels = kernels_of(name)
+    (left, right), seen = operands(name, (*batch, 197, 64), (*batch, 64, 197))
+    agree(
+        "products of batches",
+        kernels.batch_product(left, right).asnumpy(),
+        seen[0] @ seen[1],
+        within=1e-4,
+    )
+
+    (left, right), seen = operands(name, (*batch, 197, 64), (*batch, 197, 64))
+    found = kernels.batch_product_with_transposed(left, right).asnumpy()
+    agree("products of batches", found, seen[0] @ seen[1].swapaxes(2, 3), within=1e-4)
+
+    (left, right), seen = operands(name, (*batch, 197, 197), (*batch, 197, 64))
+    found = kernels.batch_product_of_transposed(left, right).asnumpy()
+    agree("products of batches", found, seen[0].swapaxes(2, 3) @ seen[1], within=1e-4)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_gelu_and_its_slope_are_exact(name: str) -> None:
+    kernels = kernels_of(name)
+    x = np.linspace(-9, 9, 100_001, dtype=np.float32)
+    exact = x * ndtr(x.astype(np.float64))
+    slope = ndtr(x.astype(np.float64)) + x * np.exp(-(x.astype(np.float64) ** 2) / 2) / np.sqrt(
+        2 * np.pi
+    )
+    found, found_slope = ops.value_and_grad(lambda x: kernels.gelu(x)[0])(Tensor(x))
+    agree("GELU", found.asnumpy(), exact, within=2e-6)
+    agree("GELU's slope", found_slope.asnumpy(), slope, within=2e-6)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from settings import make_config
+from whole_runs import write_run
+
+from beit_exp.config.mapping import load_config, save_config
+from beit_exp.errors import UserError
+from beit_exp.report.__main__ import main
+from beit_exp.report.page import table
+from beit_exp.report.runs import Run, differing_keys, ranked, read_directory, read_place, read_value
+from beit_exp.tracking.mlflow_sink import sync
+
+
+def test_a_loss_ranks_downwards(tmp_path: Path) -> None:
+    for seed, top1 in ((1, (50.0, 70.0)), (2, (60.0, 80.0))):
+        (tmp_path / str(seed) / "plots").mkdir(parents=True)
+        write_run(tmp_path / str(seed), f"seed={seed}", "objective=val/loss", top1=top1)
+    first, second = ranked(read_place(tmp_path))
+    assert (first.settings["seed"], first.best, second.best) == (2, (1.2, 2.0), (1.3, 2.0))
+
+
+def test_settings_that_change_no_result_are_not_compared() -> None:
+    runs = [
+        Run(
+            str(n),
+            "finished",
+            {"seed": n, "tracking.run_name": n, "hardware.num_parallel_workers": n},
+            [],
+            {},
+            None,
+        )
+        for n in (1, 2)
+    ]
+    assert differing_keys(runs) == ["seed"]
+
+
+@pytest.mark.slow
+def test_report_from_a_store_equals_that_from_directories(
+    swept: Path, tmp_path: Path, capsys
+) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    for folder in sorted(swept.glob("*0.[67]5")):
+        cfg = load_config(folder / "config.yaml")
+        here = cfg.model_copy(
+            update={
+                "tracking": cfg.tracking.model_copy(update={"uri": uri, "run_name": folder.name})
+            }
+        )
+        save_config(here, folder / "config.yaml")
+        sync(here, folder)
+    (from_disk, *_), (from_store, *_) = ranked(read_place(swept)), ranked(read_stored(uri, "beit"))
+    assert (
+        from_store.settings["optimizer.layer_decay"] == 0.75 and from_store.best == from_disk.best
+    )
+    assert (from_store.name, from_store.status) == (from_disk.name, "finished")
+    assert from_store.pictures == from_disk.pictures and from_store.pictures.keys() == {"schedule"}
+    assert [record.get("train/loss") for record in from_store.records] == [1.0, 1 / 2, 1 / 3]
+    assert main(["--store", uri, str(from_store.run_id), "--output", str(tmp_path / "out")]) == 0
+    assert "80" in capsys.readouterr().out
+    assert main(["--store", uri, "nothing"]) == 2
+    assert "has no run and no experiment 'nothing'" in capsys.readouterr().err
+
+
+def read_stored(uri: str, name: str) -> list[Run]:
+    from beit_exp.report.runs import read_store
+
+    return read_store(uri, name)
+
+
+@pytest.mark.parametrize(
+    "value", [3e-05, None, True, [0.9, 0.999], "adamw", "rand-m9", 1.0, {"a": "b"}, ""]
+)
+def test_a_parameter_is_read_back_from_its_text(value: object) -> None:
+    assert read_value(str(value)) == value
+
+
+def test_a_place_without_a_run_is_named(tmp_path: Path, capsys) -> None:
+    assert main([str(tmp_path)]) == 2
+    assert (
+        f"{tmp_path} is neither a run directory (config.yaml is missing) nor"
+        in capsys.readouterr().err
+    )
+    with pytest.raises(UserError):
+        read_place(tmp_path / "nowhere")
+
+
+def test_a_run_that_has_just_begun_is_a_row(tmp_path: Path) -> None:
+    save_config(make_config(), tmp_path / "config.yaml")
+    run = read_directory(tmp_path)
+    assert (run.status, run.best, run.images_per_s, run.elapsed_s) == (
+        "unfinished",
+        None,
+        None,
+        None,
+    )
+    assert table([run])[1][0][-1] == "unfinished"

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from beit_exp.report.summary import summary
+
+
+def test_closing_summary_shows_the_last_and_the_best_result() -> None:
+    records = [{"time": 0.0, "time/images_per_s": 50.0}, {"time": 3725.0}]
+    metrics = {"val/top1": 97.5, "best/val/top1": 98.0, "best/epoch": 30.0}
+    text = summary(metrics, records, run_dir=Path("runs/a"), uri="sqlite:///x.db", following=())
+    assert text.splitlines()[0].split() == ["result", "last", "epoch", "30", "(best)"]
+    assert text.splitlines()[1].split() == ["val/top1", "97.5000", "98.0000"]
+    assert text.splitlines()[2].split() == ["time", "1:02:05", "50", "images/s"]
+    assert "python -m beit_exp.report runs/a" in text and "imagenet" not in text

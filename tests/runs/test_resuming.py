@@ -1,0 +1,87 @@
+"""A run that is stopped and resumed is the run that was never stopped."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from whole_runs import Command, metrics_of, same_weights, small, without_times
+
+from beit_exp.tracking.records import read_records
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_run_stopped_after_two_epochs_and_resumed_equals_one_never_stopped(
+    number: signal.Signals, launch: Command, few_digits: Path, tmp_path: Path
+) -> None:
+    settings = small(
+        few_digits,
+        "augment=finetune_mixup",
+        "model.drop_path_rate=0.2",
+        "train.ema_decay=0.9",
+        epochs=40,
+    )
+    whole = launch(*settings, "hydra.run.dir=whole")
+    assert whole.returncode == 0, whole.stdout
+    stop_after(
+        launch.start(*settings, "hydra.run.dir=halved"),
+        tmp_path / "halved",
+        epochs=2,
+        number=number,
+    )
+    if number == signal.SIGKILL:  # perhaps before the store was met
+        assert {run.info.status for run in launch.runs()} <= {"FINISHED", "RUNNING"}
+    else:
+        assert launch.runs()[-1].info.status == "KILLED"
+    assert not (tmp_path / "halved" / "metrics.json").exists()
+    assert launch(*settings, "hydra.run.dir=halved").returncode == 0
+    assert without_times(tmp_path / "halved") == without_times(tmp_path / "whole")
+    assert same_weights(tmp_path / "halved", tmp_path / "whole")
+    assert [run.info.status for run in launch.runs()] == ["FINISHED", "FINISHED"]
+
+
+def stop_after(process, run_dir: Path, *, epochs: int, number: signal.Signals) -> None:
+    """Send a signal to a command, and to its worker where the command cannot pass it on, once
+    epochs are done.
+    """
+    deadline = time.monotonic() + 120
+    while not (run_dir / "metrics.jsonl").exists() or read_epoch(run_dir) < epochs:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    workers = [
+        int(line)
+        for line in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ]
+    process.send_signal(number)
+    if number != signal.SIGTERM:
+        import os
+
+        os.kill(workers[0], number)
+    out, err = process.communicate(timeout=120)
+    # While a graph runs, MindSpore turns SIGINT into SIGTERM.
+    statuses = {-number} if number == signal.SIGKILL else {128 + number, 128 + signal.SIGTERM}
+    assert process.returncode in statuses, out + err
+    if number != signal.SIGKILL:
+        assert f"to go on: python -m beit_exp.worker {run_dir}" in out
+
+
+def read_epoch(run_dir: Path) -> float:
+    return max((record["epoch"] for record in read_records(run_dir / "metrics.jsonl")), default=0)
+
+
+@pytest.mark.slow
+def test_settings_that_break_the_law_of_a_resumed_run_must_be_named(
+    launch: Command, few_digits: Path
+) -> None:
+    assert launch(*small(few_digits), "hydra.run.dir=run").returncode == 0
+    refused = launch(*small(few_digits, epochs=3), "hydra.run.dir=run")
+    assert refused.returncode == 2 and "train.epochs: 2 there, 3 here" in refused.stderr
+    assert "allow_changes=[train.epochs]" in refused.stderr
+    allowed = launch(
+        *small(few_digits, "allow_changes=[train.epochs]", epochs=3), "hydra.run.dir=run"
+    )
+    assert allowed.returncode == 0, allowed.stdout + allowed.stderr
+    assert metrics_of(launch.folder / "run")["epoch"] == 3

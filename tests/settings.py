@@ -1,0 +1,56 @@
+"""Composed configurations, as the tests need them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import OmegaConf
+
+from beit_exp.config.mapping import build_config
+from beit_exp.config.schema import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"
+OFFICIAL = GOLDEN / "model" / "rel_pos" / "official.pth"  # weights of a small BEiT
+TINY = (
+    "model.embed_dim=32",
+    "model.depth=2",
+    "model.num_heads=2",
+    "model.patch_size=16",
+    "train.batch_size=16",
+    "train.log_every_steps=1",
+    "scheduler.warmup_length=1",
+)
+
+SMALL_TOKENIZER = (
+    "tokenizer.vocabulary=16",
+    "tokenizer.hidden=8",
+    "tokenizer.decoder_input=8",
+    "tokenizer.blocks_per_group=1",
+)
+
+
+def compose(*overrides: str) -> dict[str, Any]:
+    """The plain values that launch.py would check."""
+    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
+
+
+def make_config(*overrides: str) -> Config:
+    return build_config(compose(*overrides))
+
+
+def pretraining(data: Path, *more: str) -> Config:
+    """Pre-training of a tiny network on the digits in a folder."""
+    return make_config(
+        "experiment=pretrain_digits",
+        *TINY,
+        *SMALL_TOKENIZER,
+        "model.patch_size=8",
+        "mask.num_mask_patches=7",
+        "mask.min_mask_patches_per_block=2",
+        f"dataset.data_url={data}",
+        *more,
+    )

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from settings import TINY, make_config
+from whole_runs import Command
+
+from beit_exp.model.cost import forward_flops
+from beit_exp.tracking.records import read_records
+
+
+@pytest.mark.slow
+def test_a_benchmark_measures_every_part_and_tells_the_store(
+    few_digits: Path, launch: Command
+) -> None:
+    settings = (
+        "dataset=image_folder",
+        f"dataset.data_url={few_digits}",
+        "dataset.num_classes=10",
+        "hydra.run.dir=run",
+    )
+    done = launch(
+        *TINY,
+        *settings,
+        "task=benchmark",
+        "train.epochs=4",
+        "benchmark.repeats=3",
+        "benchmark.warm_up=1",
+    )
+    assert done.returncode == 0, done.stderr
+    run = launch.folder / "run"
+    report = json.loads((run / "benchmark.json").read_text())
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert report["metrics"] == metrics
+    assert {name: len(found) for name, found in report["seconds"].items()} == {
+        "step": 3,
+        "training": 3,
+        "training_wait": 3,
+        "inference": 3,
+        "train_data": 3,
+        "eval_data": 3,
+    }
+    step_s = statistics.median(report["seconds"]["step"])
+    assert metrics["benchmark/step_s"] == step_s
+    assert metrics["benchmark/step_images_per_s"] == pytest.approx(16 / step_s)
+    eval_s = statistics.median(report["seconds"]["eval_data"])
+    assert metrics["benchmark/eval_data_images_per_s"] == pytest.approx(50 / eval_s)
+    flops = 3 * forward_flops(make_config(*TINY).model, num_classes=10) * 16 / step_s
+    assert metrics["benchmark/step_gflops_per_s"] == pytest.approx(flops / 1e9)
+    peak = metrics["benchmark/product_peak_gflops_per_s"]
+    assert metrics["benchmark/step_percent_of_peak"] == pytest.approx(100 * flops / 1e9 / peak)
+    assert 0 <= metrics["benchmark/data_wait_percent"] <= 100
+    assert metrics["benchmark/compile_s"] > 0 < metrics["benchmark/peak_memory_gb"]
+    assert metrics["benchmark/start_to_first_step_s"] > metrics["benchmark/compile_s"]
+    (record,) = read_records(run / "metrics.jsonl")
+    assert np.isclose(record["benchmark/step_s"], step_s)
+    assert "benchmark/step_s" in done.stdout
+
+
+def test_a_benchmark_of_more_steps_than_the_run_has_is_refused(
+    few_digits: Path, work: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = ("dataset=image_folder", f"dataset.data_url={few_digits}", "dataset.num_classes=10")
+    many = ("task=benchmark", "train.epochs=2", "benchmark.repeats=100")
+    work(*TINY, *settings, *many, status=2)
+    assert (
+        "benchmark.repeats = 100: 206 training steps are taken, but train.epochs = 2" in caplog.text
+    )

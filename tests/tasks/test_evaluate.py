@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from whole_runs import Command, metrics_of
+
+
+def test_evaluation_gives_the_runs_last_accuracy_exactly(finished: tuple[Command, Path]) -> None:
+    command, run_dir = finished
+    done = command("task=evaluate", f"checkpoint={run_dir}", "hydra.run.dir=evaluated")
+    found, expected = metrics_of(command.folder / "evaluated"), metrics_of(run_dir)
+    assert found == {name: expected[name] for name in ("val/loss", "val/top1", "val/top5")}
+    assert str(expected["val/top1"]) in done.stdout
+
+
+def test_a_flat_validation_folder_with_labels_is_evaluated_as_class_folders_are(
+    finished: tuple[Command, Path], work: Callable[..., Path], few_digits: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "val").mkdir()
+    lines = []
+    for path in sorted((few_digits / "val").rglob("*.png")):
+        (tmp_path / "val" / path.name).write_bytes(path.read_bytes())
+        lines.append(f"{path.name} {path.parent.name}\n")
+    labels = tmp_path / "labels.txt"
+    labels.write_text("".join(sorted(lines)))
+    flat = (
+        "dataset.name=image_folder",
+        f"dataset.data_url={tmp_path}",
+        f"dataset.val_labels={labels}",
+    )
+    run_dir = work("task=evaluate", f"checkpoint={finished[1]}", *flat)
+    found, expected = metrics_of(run_dir), metrics_of(finished[1])
+    assert (found["val/top1"], found["val/top5"]) == (expected["val/top1"], expected["val/top5"])
+    # Summed in another order
+    assert found["val/loss"] == pytest.approx(expected["val/loss"], rel=1e-6)
+    with (run_dir / "per_class.csv").open() as file:
+        classes = list(csv.DictReader(file))
+    assert [row["class"] for row in classes] == [str(digit) for digit in range(10)]
+    assert [row["images"] for row in classes] == ["5"] * 10
+    assert np.mean([float(row["top1"]) for row in classes]) == pytest.approx(expected["val/top1"])
+    with (run_dir / "confusion.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert sum(int(rows[number + 1][number + 1]) for number in range(10)) == round(
+        expected["val/top1"] / 2
+    )

@@ -1,0 +1,89 @@
+"""Whole runs of the command on a small network and 130 digits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+from whole_runs import Command, metrics_of, small, without_times
+
+from beit_exp.config.mapping import load_config
+
+
+def test_a_run_leaves_everything_in_its_directory(finished: tuple[Command, Path]) -> None:
+    _, run_dir = finished
+    files = {str(path.relative_to(run_dir)) for path in run_dir.rglob("*") if path.is_file()}
+    assert files == {
+        "checkpoints/best.safetensors",
+        "checkpoints/step_00000005.safetensors",
+        "checkpoints/step_00000010.safetensors",
+        "config.yaml",
+        "facts.json",
+        "launch.log",
+        "metrics.json",
+        "metrics.jsonl",
+        "mlflow.json",
+        "plots/batch.png",
+        "plots/confusion.png",
+        "plots/curves.png",
+        "plots/mistakes.png",
+        "plots/schedule.png",
+        "val_outcomes.npz",
+    }
+    assert load_config(run_dir / "config.yaml").optimizer.base_lr == 3e-5
+    assert metrics_of(run_dir).keys() >= {
+        "val/top1",
+        "val/top5",
+        "val/loss",
+        "best/val/top1",
+        "best/epoch",
+        "step",
+    }
+    assert all(Image.open(path).size[0] > 200 for path in (run_dir / "plots").iterdir())
+
+
+def test_a_run_is_tracked_with_its_setting_and_its_metrics_by_step(
+    finished: tuple[Command, Path],
+) -> None:
+    command, run_dir = finished
+    run_id = json.loads((run_dir / "mlflow.json").read_text())["run_id"]
+    client = command.client()
+    run = client.get_run(run_id)
+    assert (run.info.status, run.data.params["optimizer.base_lr"]) == ("FINISHED", "3e-05")
+    for name, steps in (("train/loss", 10), ("optim/lr", 10), ("val/top1", 2)):
+        history = client.get_metric_history(run_id, name)
+        recorded = [
+            (record["step"], record[name]) for record in without_times(run_dir) if name in record
+        ]
+        assert [(metric.step, metric.value) for metric in history] == recorded
+        assert len(history) == steps
+    assert {artifact.path for artifact in client.list_artifacts(run_id, "plots")} == {
+        "plots/batch.png",
+        "plots/confusion.png",
+        "plots/curves.png",
+        "plots/mistakes.png",
+        "plots/schedule.png",
+    }
+
+
+def test_a_finished_run_started_again_changes_nothing(
+    finished: tuple[Command, Path], work: Callable[..., Path], tmp_path: Path, few_digits: Path
+) -> None:
+    shutil.copytree(finished[0].folder, tmp_path, dirs_exist_ok=True)
+    before = without_times(tmp_path / "run")
+    run_dir = work(*small(few_digits, "optimizer.base_lr=3e-5", "scheduler.min_lr=1e-7"))
+    assert without_times(run_dir) == before
+    assert metrics_of(run_dir) == metrics_of(finished[1])
+
+
+def test_other_settings_on_a_run_directory_are_refused_with_the_list(
+    finished: tuple[Command, Path],
+) -> None:
+    command, run_dir = finished
+    done = command("optimizer.base_lr=1e-3", "seed=1", f"hydra.run.dir={run_dir}")
+    assert done.returncode == 2
+    assert "optimizer.base_lr: 3e-05 there, 0.001 here" in done.stderr
+    assert "seed: 42 there, 1 here" in done.stderr

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from beit_exp.tracking import mlflow_store
+from beit_exp.tracking.mlflow_store import open_experiment, resolve_uri
+
+
+def test_a_fresh_sqlite_store_is_set_up_once_by_many_threads(tmp_path: Path) -> None:
+    uri, found = f"sqlite:///{tmp_path / 'mlflow.db'}", []
+    threads = [
+        threading.Thread(target=lambda: found.append(open_experiment(uri, "many")[1]))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4 and len(set(found)) == 1
+
+
+def test_a_set_up_that_is_cut_short_leaves_no_store_behind(tmp_path: Path, monkeypatch) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    make = mlflow_store.open_store
+
+    def killed(draft: str):
+        Path(draft.removeprefix("sqlite:///")).write_bytes(b"half of its tables")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mlflow_store, "open_store", killed)
+    with pytest.raises(KeyboardInterrupt):
+        open_experiment(uri, "beit")
+    assert [path.name for path in tmp_path.iterdir()] == [".mlflow.db.lock"]
+    monkeypatch.setattr(mlflow_store, "open_store", make)
+    assert open_experiment(uri, "beit")[1]
+
+
+def test_store_is_the_configured_one_then_the_environments_then_local(
+    monkeypatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert resolve_uri(None) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
+    assert resolve_uri(None) == "http://server:5000"
+    assert resolve_uri("sqlite:////x.db") == "sqlite:////x.db"

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import pytest
+
+from beit_exp.config.schema import setting_names
+from beit_exp.errors import Interrupted
+from beit_exp.tracking.records import read_records
+from beit_exp.tracking.tracker import open_tracker
+
+
+def test_a_run_holds_every_setting_every_metric_and_the_configuration(run) -> None:
+    cfg, run_dir = run
+    with open_tracker(cfg, run_dir) as tracker:
+        for step in (1, 2, 3):
+            tracker.log(
+                {"train/loss": 1 / step, "optim/lr": step * 1e-5}, step=step, epoch=step / 3
+            )
+    client, stored = run.stored()
+    assert stored.info.status == "FINISHED"
+    assert stored.data.params["optimizer.base_lr"] == "0.002"
+    assert stored.data.params.keys() == set(setting_names()) - {
+        "tracking.run_name",
+        "tracking.tags",
+    }
+    history = client.get_metric_history(stored.info.run_id, "train/loss")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    assert [artifact.path for artifact in client.list_artifacts(stored.info.run_id)] == [
+        "config.yaml"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (None, "FINISHED"),
+        (RuntimeError("x"), "FAILED"),
+        (Interrupted(15), "KILLED"),
+        (SystemExit(0), "FAILED"),
+    ],
+)
+def test_status_is_true_to_what_happened(run, error, status: str) -> None:
+    cfg, run_dir = run
+
+    def work() -> None:
+        with open_tracker(cfg, run_dir):
+            if error:
+                raise error
+
+    if error:
+        with pytest.raises(type(error)):
+            work()
+    else:
+        work()
+    assert run.stored()[1].info.status == status
+
+
+def test_a_resumed_run_goes_on_in_the_same_mlflow_run_without_duplicates(run) -> None:
+    cfg, run_dir = run
+    with pytest.raises(Interrupted), open_tracker(cfg, run_dir) as tracker:
+        for step in (1, 2, 3):
+            tracker.log({"train/loss": float(step)}, step=step, epoch=0)
+        raise Interrupted(15)
+    first = run.stored()[1].info.run_id
+    with open_tracker(cfg, run_dir) as tracker:
+        tracker.rewind(2)
+        for step in (3, 4):
+            tracker.log({"train/loss": float(step)}, step=step, epoch=0)
+            if step == 3:
+                tracker.log({"val/top1": 50.0}, step=step, epoch=0)
+    client, stored = run.stored()
+    assert (stored.info.run_id, stored.info.status) == (first, "FINISHED")
+    assert [metric.step for metric in client.get_metric_history(first, "train/loss")] == [
+        1,
+        2,
+        3,
+        4,
+    ]
+    # Not sent before the stop
+    assert [metric.step for metric in client.get_metric_history(first, "val/top1")] == [3]
+    assert [record["step"] for record in read_records(run_dir / "metrics.jsonl")] == [1, 2, 3, 3, 4]
+
+
+def test_a_run_is_tagged_with_code_and_versions(run) -> None:
+    cfg, run_dir = run
+    with open_tracker(cfg, run_dir):
+        pass
+    tags = run.stored()[1].data.tags
+    assert tags["numpy"].startswith("1.26") and tags["mindspore"].startswith("2.10")
+    assert len(tags.get("git.commit", "0" * 40)) == 40
+    assert {"host", "python"} <= tags.keys()
+
+
+def test_a_process_that_is_not_the_first_leaves_nothing(run) -> None:
+    cfg, run_dir = run
+    before = sorted(run_dir.rglob("*"))
+    with pytest.raises(Interrupted), open_tracker(cfg, run_dir, is_leader=False) as tracker:
+        tracker.log_facts(tags={"device": "x"})
+        tracker.log({"train/loss": 1.0}, step=1, epoch=0)
+        tracker.log_file(run_dir / "config.yaml")
+        tracker.upload(lambda *_: pytest.fail("sent to the store"))
+        tracker.rewind(0)
+        assert tracker.records == 0
+        raise Interrupted(15)
+    assert sorted(run_dir.rglob("*")) == before
+    assert not (run_dir.parent / "store").exists()

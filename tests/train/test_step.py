@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor
+from networks import O0, build
+from settings import TINY, make_config
+
+from beit_exp.data.mixup import soft_targets
+from beit_exp.model.precision import Precision, build_precision
+from beit_exp.optim.update import build_optimizer
+from beit_exp.train.loss_scale import LossScale
+from beit_exp.train.losses import Classification
+from beit_exp.train.step import Trainer
+
+pytestmark = pytest.mark.usefixtures("compiled")
+
+ONE_BLOCK = (*TINY, "model.depth=1", "model.head_init_scale=1.0")
+HALF = build_precision("O1", half=ms.float16)
+
+
+def make_trainer(
+    *overrides: str,
+    precision: Precision = O0,
+    loss_scale: LossScale | None = None,
+    accumulate_steps: int = 1,
+    ema_decay: float | None = None,
+) -> Trainer:
+    cfg = make_config(*ONE_BLOCK, *overrides)
+    network = build(*ONE_BLOCK, *overrides, precision=precision)
+    return Trainer(
+        Classification(network),
+        build_optimizer(cfg.optimizer, network, depth=cfg.model.depth),
+        schedule=np.linspace(1e-3, 2e-3, 20),
+        loss_scale=loss_scale or LossScale(1.0, False, 1000),
+        clip_norm=cfg.optimizer.clip_global_norm_value,
+        accumulate_steps=accumulate_steps,
+        ema_decay=ema_decay,
+    )
+
+
+@pytest.fixture(scope="module")
+def plain() -> Trainer:
+    """A trainer that is compiled once; each test begins with it `anew`."""
+    return make_trainer(ema_decay=0.9)
+
+
+@pytest.fixture(scope="module")
+def half() -> Trainer:
+    """The same in half precision."""
+    return make_trainer(precision=HALF, ema_decay=0.9)
+
+
+def anew(trainer: Trainer, **attributes: object) -> Trainer:
+    """The same trainer, compiled as it is, at its start again, and with other attributes."""
+    if not hasattr(trainer, "first_values"):
+        trainer.first_values = {
+            name: parameter.asnumpy().copy() for name, parameter in trainer.tensors().items()
+        }
+    for name, parameter in trainer.tensors().items():
+        parameter.set_data(Tensor(trainer.first_values[name]))
+    trainer.load_state(
+        {"step": 0, "updates_done": 0, "loss_scale": LossScale(1.0, False, 1000).state()}
+    )
+    for name, value in attributes.items():
+        setattr(trainer, name, value)
+    return trainer
+
+
+def batch(size: int = 8, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    targets = soft_targets(rng.integers(0, 10, size), num_classes=10, smoothing=0.1)
+    return rng.standard_normal((size, 3, 32, 32), np.float32), targets
+
+
+def weights_of(trainer: Trainer) -> dict[str, np.ndarray]:
+    return {
+        parameter.name: parameter.asnumpy().copy()
+        for parameter in trainer.objective.network.get_parameters()
+    }
+
+
+def test_accumulated_micro_batches_equal_the_large_batch(plain: Trainer) -> None:
+    images, targets = batch(8)
+    whole, parts = anew(plain), make_trainer(accumulate_steps=2)
+    for _ in range(3):
+        one = whole([(images, targets, None)])
+        two = parts([(images[:4], targets[:4], None), (images[4:], targets[4:], None)])
+        assert two.loss == pytest.approx(one.loss, abs=1e-5)
+        assert two.grad_norm == pytest.approx(one.grad_norm, rel=1e-4)
+    for name, value in weights_of(whole).items():
+        np.testing.assert_allclose(weights_of(parts)[name], value, atol=2e-5, err_msg=name)
+
+
+def test_loss_scale_changes_no_result(plain: Trainer) -> None:
+    images, targets = batch()
+
+    def train(scale: LossScale) -> tuple[list[float], list[float], dict[str, np.ndarray]]:
+        trainer = anew(plain, loss_scale=scale)
+        results = [trainer([(images, targets, None)]) for _ in range(2)]
+        return (
+            [result.loss for result in results],
+            [result.grad_norm for result in results],
+            weights_of(trainer),
+        )
+
+    losses, norms, weights = train(LossScale(1.0, False, 1000))
+    for scale in (1.0, 2.0**16):
+        scaled = train(LossScale(scale, True, 1000))
+        assert (scaled[0], scaled[1]) == (
+            pytest.approx(losses, rel=1e-5),
+            pytest.approx(norms, rel=1e-4),
+        )
+        for name, value in weights.items():
+            np.testing.assert_allclose(scaled[2][name], value, atol=1e-6, err_msg=name)
+
+
+def test_an_overflow_changes_nothing_but_the_scale(half: Trainer) -> None:
+    trainer = anew(half, loss_scale=LossScale(2.0**40, True, 1000))
+    before = weights_of(trainer)
+    moments = [moment.asnumpy().copy() for moment in trainer.optimizer.update.state()]
+    result = trainer([(*batch(), None)])
+    assert not result.finite
+    assert (trainer.step, trainer.updates_done, trainer.skipped_steps) == (1, 0, 1)
+    assert trainer.loss_scale.value == 2.0**39
+    assert all((value == before[name]).all() for name, value in weights_of(trainer).items())
+    state = trainer.optimizer.update.state()
+    assert all((new.asnumpy() == old).all() for new, old in zip(state, moments, strict=True))
+
+
+def test_a_dynamic_scale_finds_a_value_that_trains_in_half_precision(half: Trainer) -> None:
+    trainer = anew(half, loss_scale=LossScale(2.0**26, True, 1000))
+    results = [trainer([(*batch(), None)]) for _ in range(20)]
+    assert 0 < trainer.skipped_steps < 20
+    used = [result.lr for result in results if result.finite]
+    # A skipped step does not advance the schedule
+    np.testing.assert_allclose(used, trainer.schedule[: len(used)])
+    assert results[-1].loss < results[0].loss
+
+
+def test_averaged_weights_follow_their_formula_and_leave_the_network_as_it_was(
+    plain: Trainer,
+) -> None:
+    trainer = anew(plain)
+    average = weights_of(trainer)
+    for seed in range(3):
+        trainer([(*batch(seed=seed), None)])
+        average = {
+            name: 0.9 * average[name] + 0.1 * value for name, value in weights_of(trainer).items()
+        }
+    raw = weights_of(trainer)
+    images = Tensor(batch()[0])
+    trainer.objective.network.set_train(False)
+    raw_logits = trainer.objective.network(images).asnumpy()
+    with trainer.averaged_weights():
+        for name, value in weights_of(trainer).items():
+            np.testing.assert_allclose(value, average[name], atol=1e-6, err_msg=name)
+        assert np.abs(trainer.objective.network(images).asnumpy() - raw_logits).max() > 1e-6
+    assert all((value == raw[name]).all() for name, value in weights_of(trainer).items())
+    assert (trainer.objective.network(images).asnumpy() == raw_logits).all()
+
+
+def test_clipping_bounds_the_update_and_the_logged_norm_is_the_one_before() -> None:
+    trainer = make_trainer(
+        "optimizer=momentum", "optimizer.momentum=0.0", "optimizer.weight_decay=0.0"
+    )
+    start = weights_of(trainer)
+    norms, moved = [], []
+    for clip_norm in (None, 0.01):
+        norms.append(anew(trainer, clip_norm=clip_norm)([(*batch(), None)]).grad_norm)
+        changes = [
+            (value - start[name]).astype(np.float64) for name, value in weights_of(trainer).items()
+        ]
+        moved.append(np.sqrt(sum((change**2).sum() for change in changes)))
+    assert norms[0] == pytest.approx(norms[1])
+    assert moved[0] == pytest.approx(1e-3 * norms[0], rel=1e-3)
+    assert moved[1] == pytest.approx(1e-3 * 0.01, rel=1e-2)
+
+
+def test_drop_path_enters_the_step(plain: Trainer) -> None:
+    images, targets = batch()
+    dropped = np.zeros((1, 2, 8), np.float32)
+    keeps = (None, np.ones_like(dropped), dropped)
+    results = [anew(plain)([(images, targets, keep)]).loss for keep in keeps]
+    assert results[0] == pytest.approx(results[1], abs=1e-5)
+    assert results[0] != pytest.approx(results[2], abs=1e-5)
+
+
+def test_two_trainings_from_one_seed_are_equal(plain: Trainer) -> None:
+    first, second = (
+        [trainer([(*batch(seed=seed), None)]).loss for seed in range(4)]
+        for trainer in (anew(plain), make_trainer())
+    )
+    assert first == second
