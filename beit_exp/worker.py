@@ -22,7 +22,7 @@ from beit_exp.config.schema import Config, TaskName
 from beit_exp.errors import Interrupted, UserError
 from beit_exp.hardware import cluster
 from beit_exp.hardware.device import Runtime, device_name, start_device
-from beit_exp.hardware.process import LAUNCHER, worker_command, worker_environment
+from beit_exp.hardware.process import LAUNCHER, shell_status, worker_command, worker_environment
 from beit_exp.launch.tokenizer_first import train_tokenizer, trains_tokenizer_first
 from beit_exp.storage.files import write_atomically
 from beit_exp.tracking.tracker import Tracker, open_tracker
@@ -35,8 +35,9 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0: done; 1: an error of ours; 2: something the user can mend; 3: diverged; 128 +
-    n: signal n.
+    """Run the worker; returns its exit status.
+
+    0: done; 1: an error of ours; 2: something the user can mend; 3: diverged; 128 + n: signal n.
     """
     if len(arguments) != 1:
         print("usage: python -m beit_exp.worker RUN_DIR", file=sys.stderr)
@@ -75,7 +76,7 @@ def main(arguments: list[str]) -> int:
     except Interrupted as stop:
         if is_leader:
             logger.warning("stopped by a signal; to go on: python -m beit_exp.worker %s", run_dir)
-        return 128 + stop.signal_number
+        return shell_status(-stop.signal_number)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             logger.error(
@@ -154,16 +155,17 @@ def stop_with_parent() -> None:
 
 
 def lock_log(run_dir: Path) -> TextIO:
-    """Be alone in a run directory, as long as the returned file is open: two workers would ruin
-    each other's files.
+    """Be alone in a run directory, as long as the returned file is open.
+
+    Two workers would ruin each other's files, so a second one gets a `UserError`.
     """
     log = (run_dir / cluster.log_name()).open("a")
     try:
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(
-            f"another process is at work in {run_dir}: wait for its end, or choose another "
-            "hydra.run.dir"
+            f"another process is at work in {run_dir}: "
+            "wait for its end, or choose another hydra.run.dir"
         ) from None
     return log
 
@@ -176,8 +178,9 @@ class Screen(logging.Handler):
 
 
 def set_up_logging(run_dir: Path, *, is_leader: bool) -> None:
-    """Plain lines to the terminal and, with times, to launch.log; of the other ranks, errors alone
-    to the terminal.
+    """Plain lines to the terminal and, with times, to launch.log.
+
+    Of the ranks but the first, errors alone reach the terminal.
     """
     screen = Screen(logging.NOTSET if is_leader else logging.ERROR)
     screen.setFormatter(logging.Formatter("%(message)s"))

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,16 +32,23 @@ def settings_read() -> set[str]:
     return found
 
 
+@cache
+def fields_of_classes() -> dict[str, dict[str, str]]:
+    """Class -> annotated field -> the class of that, for those that hold settings."""
+    found: dict[str, dict[str, str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and node.name not in SECTIONS:
+                fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
+                typed = {ast.unparse(part.target): ast.unparse(part.annotation) for part in fields}
+                found[node.name] = {name: kind for name, kind in typed.items() if kind in SECTIONS}
+    return {name: fields for name, fields in found.items() if fields}
+
+
 def reads_in(scope: ast.FunctionDef | ast.ClassDef) -> Iterator[str]:
-    """Follow `cfg.train.epochs` from arguments annotated with a section, and from `self.cfg`."""
-    types: dict[str, str] = {}
-    for node in ast.walk(scope):
-        if (
-            isinstance(node, ast.arg)
-            and isinstance(node.annotation, ast.Name)
-            and node.annotation.id in SECTIONS
-        ):
-            types[node.arg] = node.annotation.id
+    """Follow `cfg.train.epochs` from what is annotated with a section, or with what holds one."""
+    holders = fields_of_classes()
+    types: dict[str, str] = dict(holders.get(scope.name, {}))
 
     def type_of(node: ast.expr) -> str | None:
         if isinstance(node, ast.Name):
@@ -49,15 +57,29 @@ def reads_in(scope: ast.FunctionDef | ast.ClassDef) -> Iterator[str]:
             if isinstance(node.value, ast.Name) and node.value.id == "self":
                 return types.get(node.attr)
             owner = type_of(node.value)
+            if owner in holders:
+                return holders[owner].get(node.attr)
             if owner is not None and node.attr in SECTIONS[owner].model_fields:
                 kind = SECTIONS[owner].model_fields[node.attr].annotation
                 return kind.__name__ if getattr(kind, "__name__", "") in SECTIONS else None
         return None
 
     for node in ast.walk(scope):
+        if isinstance(node, ast.arg) and isinstance(node.annotation, ast.Name):
+            kind = node.annotation.id
+            types |= {node.arg: kind} if kind in SECTIONS or kind in holders else {}
+    for node in ast.walk(scope):  # `cfg = session.cfg`, alone or beside others
+        if isinstance(node, ast.Assign):
+            target, value = node.targets[0], node.value
+            is_several = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+            pairs = zip(target.elts, value.elts, strict=True) if is_several else [(target, value)]
+            for name, held in pairs:
+                if isinstance(name, ast.Name) and (kind := type_of(held)) is not None:
+                    types[name.id] = kind
+    for node in ast.walk(scope):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             owner = type_of(node.value)
-            if owner is not None:
+            if owner in SECTIONS:
                 yield f"{owner}.{node.attr}"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
-from settings import GOLDEN, ROOT, make_config
+from settings import GOLDEN, ROOT
 from whole_runs import Command
 
 from beit_exp import command
@@ -271,13 +271,3 @@ def test_help_and_composition_need_neither_device_nor_store(launch: Command) -> 
 def test_launching_from_another_folder_finds_the_configuration(launch: Command) -> None:
     assert launch.folder != ROOT and os.path.isabs(launch.folder)
     assert launch("--cfg", "job").returncode == 0
-
-
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "50.0"])
-@pytest.mark.parametrize(("objective", "worst"), [("val/top1", 0.0), ("val/loss", 1e6)])
-def test_a_search_is_given_a_finite_number(
-    tmp_path: Path, value: str, objective: str, worst: float
-) -> None:
-    (tmp_path / "metrics.json").write_text(f'{{"{objective}": {value}}}')
-    found = command.objective(make_config(f"objective={objective}"), tmp_path)
-    assert found == (50.0 if value == "50.0" else worst)

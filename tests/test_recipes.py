@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from settings import ROOT, compose, make_config
 
 from beit_exp.config.mapping import flatten
-from beit_exp.config.schema import Config, Section
+from beit_exp.config.schema import Config, Section, setting_names
 from beit_exp.model.cost import FLOAT16, FLOAT32, training_bytes
 from beit_exp.optim.groups import lr_scale
 from beit_exp.optim.schedule import build_schedule
@@ -180,6 +181,31 @@ def test_values_have_one_home() -> None:
     assert set(compose()) == set(Config.model_fields)
     for section in Config.__subclasses__() + Section.__subclasses__():
         assert all(field.is_required() for field in section.model_fields.values())
+
+
+BASE = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "config.yaml"))
+
+
+def test_every_setting_stands_in_the_first_file() -> None:
+    placed = {
+        f"{key}.{leaf}" if isinstance(value, dict) else key
+        for key, value in BASE.items()
+        if key not in ("defaults", "hydra")
+        for leaf in (value if isinstance(value, dict) else [key])
+    }
+    assert placed == set(setting_names())
+
+
+@pytest.mark.parametrize(
+    ("group", "option"), [pair for pair in OPTIONS if pair[0] not in ("experiment", "sweep")]
+)
+def test_an_option_says_what_differs_from_the_first_file_and_nothing_else(
+    group: str, option: str
+) -> None:
+    said = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / group / f"{option}.yaml"))
+    said.pop("defaults", None)
+    assert said and said.keys() <= BASE[group].keys()
+    assert [key for key, value in said.items() if value == BASE[group][key]] == []
 
 
 @pytest.mark.parametrize("epochs", [2, 3])

@@ -15,8 +15,9 @@ GRAMMAR = (
 
 @dataclass(frozen=True)
 class Policy:
-    """`rand-m9-mstd0.5-inc1`: magnitude 9 ± 0.5, two operations, severities that increase with
-    magnitude.
+    """What a policy string says.
+
+    `rand-m9-mstd0.5-inc1`: magnitude 9 ± 0.5, two operations, severities that grow with magnitude.
     """
 
     magnitude: float
@@ -27,7 +28,7 @@ class Policy:
 
 
 def parse_policy(text: str) -> Policy:
-    """Read a policy string; `ValueError` names the part that is wrong."""
+    """Read a policy string; a `ValueError` names the part that is wrong."""
     head, *parts = text.split("-")
     values: dict[str, float] = {}
     for part in parts:

@@ -1,18 +1,21 @@
-"""What to say about a wrong setting: its value, what is allowed, and the spelling that may have
-been meant.
+"""What to say about a wrong setting.
+
+Its value, what is allowed, and the spelling that may have been meant.
 """
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import Any
 
 Schema = dict[str, Any]
 
 
 def nearest(word: str, choices: list[str]) -> str:
-    """` Did you mean x?` for a misspelt word, or nothing: its name in any group, then its group,
-    then all.
+    """` Did you mean x?` for a misspelt word, or nothing.
+
+    Sought are first its last part in any group, then its own group, then whole names.
     """
     section, _, leaf = word.rpartition(".")
     by_leaf = {choice.rsplit(".", 1)[-1]: choice for choice in choices}
@@ -37,28 +40,45 @@ def unknown_key(key: str, known: list[str]) -> str:
     return f"{key}: there is no such setting." + nearest(key, known)
 
 
-def describe(detail: Any, schema: Schema, known: list[str]) -> tuple[str, str]:
-    """(full key, complaint without the key) of one error that pydantic found; `schema` is the
-    settings' JSON schema.
+def wrong_value(key: str, value: Any, law: str) -> str:
+    """The complaint about a value: `law` says in words what it must be."""
+    return f"{key} = {value!r}: {law}"
+
+
+def wrong_option(group: str, value: str, options: list[str]) -> str:
+    """The complaint about a choice for a group of settings that no file makes."""
+    listed = ", ".join(options)
+    return wrong_value(group, value, f"must be one of {listed}.") + nearest(value, options)
+
+
+def broken_rule(keys: Sequence[str], values: Sequence[Any], law: str) -> str:
+    """The complaint about values that do not go together, at the first of their keys."""
+    others = [f"{key} = {value!r}" for key, value in zip(keys[1:], values[1:], strict=True)]
+    here = f" (here {', '.join(others)})" if others else ""
+    return wrong_value(keys[0], values[0], f"{law}{here}")
+
+
+def describe(key: str, detail: Any, schema: Schema, known: list[str]) -> str:
+    """The complaint about one error that pydantic found at a key.
+
+    `schema` is the settings' JSON schema, `known` every group's and every setting's name.
     """
-    key = ".".join(str(part) for part in detail["loc"])
     value = detail["input"]
     match detail["type"]:
         case "extra_forbidden":
-            return key, unknown_key(key, known).removeprefix(key)
+            return unknown_key(key, known)
         case "missing":
-            return key, "is not set: it must be " + allowed(key, schema)
+            return f"{key} is not set: it must be {allowed(key, schema)}"
         case "value_error":
-            return key, f"= {value!r}: {detail['ctx']['error']}"
+            return wrong_value(key, value, str(detail["ctx"]["error"]))
         case "literal_error":
             choices = [
                 choice.strip("' ")
                 for choice in detail["ctx"]["expected"].replace(" or ", ",").split(",")
             ]
-            return key, f"= {value!r}: must be {allowed(key, schema)}." + nearest(
-                str(value), choices
-            )
-    return key, f"= {value!r}: must be {allowed(key, schema)}"
+            hint = nearest(str(value), choices)
+            return wrong_value(key, value, f"must be {allowed(key, schema)}.{hint}")
+    return wrong_value(key, value, f"must be {allowed(key, schema)}")
 
 
 def allowed(key: str, schema: Schema) -> str:

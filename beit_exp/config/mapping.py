@@ -25,48 +25,43 @@ class WrongSettingsError(UserError):
 
 
 def build_config(raw: dict[str, Any]) -> Config:
-    """The checked configuration; `UserError` lists every wrong setting with its value and what is
-    allowed.
+    """The checked configuration.
+
+    `WrongSettingsError` lists every wrong setting with its value and what is allowed.
     """
     raw = _without_missing(raw)
-    problems: dict[str, str] = {}
+    problems: dict[str, str] = {}  # key -> complaint
     config = None
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
+        schema, known = Config.model_json_schema(), known_names()
         for detail in error.errors():
-            key, problem = complaints.describe(detail, Config.model_json_schema(), known_names())
-            problems.setdefault(key, problem)
+            key = ".".join(str(part) for part in detail["loc"])
+            problems.setdefault(key, complaints.describe(key, detail, schema, known))
     for rule in RULES:
         if any(_within(bad, key) for bad in problems for key in rule.keys):
             continue
         values = [_lookup(raw, key) for key in rule.keys]
         if not rule.holds(*values):
-            others = ", ".join(
-                f"{key} = {value!r}" for key, value in zip(rule.keys[1:], values[1:], strict=True)
-            )
-            problems[rule.keys[0]] = f"= {values[0]!r}: {rule.allowed}" + (
-                f" (here {others})" if others else ""
-            )
+            problems[rule.keys[0]] = complaints.broken_rule(rule.keys, values, rule.allowed)
     if problems or config is None:
-        raise WrongSettingsError(
-            [f"{key} {problem}".replace(" :", ":") for key, problem in problems.items()]
-        )
+        raise WrongSettingsError(list(problems.values()))
     return config
 
 
 def save_config(config: Config, path: Path) -> None:
-    """Write every setting, resolved, as YAML."""
+    """Write every setting, resolved, as YAML; a reader sees the old file or the new one."""
     write_atomically(path, yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
 
 
 def load_config(path: Path) -> Config:
-    """Read what `save` wrote."""
+    """Read what `save_config` wrote; `UserError` if it cannot be read or is wrong."""
     return build_config(read_mapping(path))
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The YAML mapping in a file."""
+    """The YAML mapping in a file; `UserError` if there is none."""
     try:
         raw = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
@@ -104,7 +99,8 @@ def _lookup(values: dict[str, Any], key: str) -> Any:
 
 
 def _within(bad: str, key: str) -> bool:
-    """Whether a problem at `bad` leaves no valid value at `key`: the same setting, its group, or an
-    item of it.
+    """Whether a problem at `bad` leaves no valid value at `key`.
+
+    It does at the same setting, at its group, and at an item of it.
     """
     return bad == key or key.startswith(bad + ".") or bad.startswith(key + ".")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import get_args
+
+from beit_exp.config.schema import TaskName
+from beit_exp.config.traits import dataset_traits, task_traits
 
 
 @dataclass(frozen=True)
@@ -15,13 +19,11 @@ class Rule:
     allowed: str
 
 
-TRAINING = ("finetune", "pretrain", "train_tokenizer")
-WITH_CHECKPOINT = ("evaluate", "predict", "explain", "export")
-WITHOUT_LABELS = ("pretrain", "train_tokenizer")
+# The metrics that each task measures, of those that can be compared
 OBJECTIVES = {
-    "finetune": ("val/top1", "val/top5", "val/loss", "best/val/top1"),
-    "pretrain": ("val/loss", "val/masked_accuracy"),
-    "train_tokenizer": ("val/loss",),
+    name: task_traits(name).objectives
+    for name in get_args(TaskName)
+    if task_traits(name).objectives
 }
 
 RULES = (
@@ -42,7 +44,7 @@ RULES = (
     ),
     Rule(
         ("dataset.num_classes", "dataset.name"),
-        lambda classes, name: name != "digits" or classes == 10,
+        lambda classes, name: dataset_traits(name).num_classes in (None, classes),
         "must be 10 for dataset.name=digits",
     ),
     Rule(
@@ -96,10 +98,9 @@ RULES = (
     ),
     Rule(
         ("checkpoint", "task"),
-        lambda checkpoint, task: (checkpoint is not None) == (task in WITH_CHECKPOINT),
+        lambda checkpoint, task: (checkpoint is not None) == task_traits(task).needs_checkpoint,
         "must name a run directory or a weights file for task=evaluate, predict, explain or "
-        "export, and be null for "
-        "any other (task=finetune starts from model.pretrained)",
+        "export, and be null for any other (task=finetune starts from model.pretrained)",
     ),
     Rule(
         ("hardware.node_rank", "hardware.node_num"),
@@ -113,14 +114,14 @@ RULES = (
     ),
     Rule(
         ("hardware.device_num", "task"),
-        lambda devices, task: devices == 1 or task in (*TRAINING, "evaluate", "benchmark"),
+        lambda devices, task: devices == 1 or task_traits(task).allows_devices,
         "must be 1 but for tasks that train, task=evaluate and task=benchmark",
     ),
     Rule(
         ("train.recompute", "hardware.device_target"),
         lambda recompute, target: not recompute or target == "ascend",
-        "must be false but for hardware.device_target=ascend: MindSpore recomputes at once on a "
-        "CPU",
+        "must be false but for hardware.device_target=ascend: "
+        "MindSpore recomputes at once on a CPU",
     ),
     Rule(
         ("train.recompute", "task"),
@@ -129,14 +130,14 @@ RULES = (
     ),
     Rule(
         ("train.freeze", "task"),
-        lambda freeze, task: freeze is None or task not in WITHOUT_LABELS,
+        lambda freeze, task: freeze is None or task_traits(task).uses_labels,
         "must be null for task=pretrain and task=train_tokenizer",
     ),
     Rule(
         ("scheduler.warmup_steps", "scheduler.warmup_length"),
         lambda steps, epochs: steps is None or epochs == 0,
-        "must be null unless scheduler.warmup_length is 0: the warm-up is given in steps or in "
-        "epochs",
+        "must be null unless scheduler.warmup_length is 0: "
+        "the warm-up is given in steps or in epochs",
     ),
     Rule(
         ("augment.color_jitter", "augment.auto_augment"),
@@ -146,9 +147,9 @@ RULES = (
     *(
         Rule(
             (key, "task"),
-            lambda value, task: not value or task not in WITHOUT_LABELS,
-            f"must be {off} for task=pretrain and task=train_tokenizer, which show the network "
-            "what the tokenizer sees",
+            lambda value, task: not value or task_traits(task).uses_labels,
+            f"must be {off} for task=pretrain and task=train_tokenizer, "
+            "which show the network what the tokenizer sees",
         )
         for key, off in (
             ("augment.auto_augment", "null"),
@@ -165,7 +166,7 @@ RULES = (
     ),
     Rule(
         ("model.pretrained", "task"),
-        lambda pretrained, task: pretrained is None or task not in WITHOUT_LABELS,
+        lambda pretrained, task: pretrained is None or task_traits(task).uses_labels,
         "must be null for task=pretrain and task=train_tokenizer, which start from nothing",
     ),
     Rule(
@@ -191,15 +192,14 @@ RULES = (
     Rule(
         ("tokenizer.weights", "tokenizer.training", "task"),
         lambda weights, training, task: task != "pretrain" or weights is not None or bool(training),
-        "must name the weights of a tokenizer for task=pretrain (README: Pre-training), unless "
-        "tokenizer.training says "
-        "how to train one first",
+        "must name the weights of a tokenizer for task=pretrain (README: Pre-training), "
+        "unless tokenizer.training says how to train one first",
     ),
     Rule(
         ("tokenizer.weights", "hardware.node_num", "task"),
         lambda weights, nodes, task: task != "pretrain" or weights is not None or nodes == 1,
-        "must be given for task=pretrain on several nodes: train the tokenizer first, by "
-        "task=train_tokenizer",
+        "must be given for task=pretrain on several nodes: "
+        "train the tokenizer first, by task=train_tokenizer",
     ),
     Rule(
         ("tokenizer.temperature",),
@@ -223,23 +223,23 @@ RULES = (
     ),
     Rule(
         ("dataset.val_labels", "dataset.name"),
-        lambda labels, name: labels is None or name != "digits",
+        lambda labels, name: labels is None or not dataset_traits(name).has_own_labels,
         "must be null for dataset.name=digits",
     ),
     Rule(
         ("evaluation.flip", "task"),
-        lambda flip, task: not flip or task in ("evaluate", "predict"),
+        lambda flip, task: not flip or task_traits(task).allows_flip,
         "must be false but for task=evaluate and task=predict",
     ),
     Rule(
         ("export.formats", "hardware.device_target", "task"),
         lambda formats, target, task: task != "export" or "air" not in formats or target != "cpu",
-        "must not hold air for hardware.device_target=cpu: MindSpore writes it on an Ascend card "
-        "alone",
+        "must not hold air for hardware.device_target=cpu: "
+        "MindSpore writes it on an Ascend card alone",
     ),
     Rule(
         ("images", "task"),
-        lambda images, task: images is None or task in ("predict", "explain"),
+        lambda images, task: images is None or task_traits(task).allows_images,
         "belongs to task=predict and task=explain",
     ),
 )

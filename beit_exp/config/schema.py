@@ -1,8 +1,7 @@
-"""Every setting with its type and range. The values live in `conf/*.yaml`; here are no defaults, so
-each has one home.
+"""Every setting with its type and range.
 
-`Config` is built once by `from_mapping`, which reports all that is wrong at once, and is never
-changed afterwards.
+The values live in `conf/*.yaml`; here are no defaults, so each has one home. `Config` is built once
+by `mapping.build_config`, which reports all that is wrong at once, and is never changed afterwards.
 """
 
 from __future__ import annotations
@@ -48,13 +47,19 @@ TaskName = Literal[
     "check_data",
     "benchmark",
 ]
+DatasetName = Literal["imagenet", "image_folder", "digits"]
+Filter = Literal["bilinear", "bicubic"]
+DrawnFilter = Literal["bilinear", "bicubic", "random"]
+TokenizerFilter = Literal["bilinear", "bicubic", "lanczos"]
+DeviceTarget = Literal["auto", "cpu", "ascend"]
+ErasingMode = Literal["pixel", "rand", "const"]
+MixupMode = Literal["batch", "pair", "elem"]
+BadImages = Literal["stop", "replace"]
 SettingNames = Annotated[list[str], AfterValidator(_checked_keys)]
 
 
 class Section(BaseModel):
-    """One group of settings: no unknown keys, no silent conversions, no changes after
-    construction.
-    """
+    """One group of settings: no unknown keys, no silent conversions, no changes once built."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -78,34 +83,34 @@ class ModelConfig(Section):
 
 
 class DatasetConfig(Section):
-    name: Literal["imagenet", "image_folder", "digits"]
+    name: DatasetName
     data_url: Text
     num_classes: Annotated[int, Field(ge=2)]
     val_labels: Text | None
     crop_pct: ShareAboveZero
-    interpolation: Literal["bilinear", "bicubic"]
+    interpolation: Filter
     images_per_class: PositiveInt | None
     mean: Triple
     std: Annotated[list[PositiveFloat], Field(min_length=3, max_length=3)]
-    bad_images: Literal["stop", "replace"]
+    bad_images: BadImages
 
 
 class AugmentConfig(Section):
     auto_augment: PolicyText | None
-    interpolation: Literal["bilinear", "bicubic", "random"]
+    interpolation: DrawnFilter
     crop_scale: Interval | None
     crop_ratio: Interval
     hflip: Probability
     color_jitter: NonNegativeFloat
     re_prob: Probability
-    re_mode: Literal["pixel", "rand", "const"]
+    re_mode: ErasingMode
     re_count: PositiveInt
     mix_up: NonNegativeFloat
     cutmix: NonNegativeFloat
     cutmix_minmax: Interval | None
     mixup_prob: Probability
     switch_prob: Probability
-    mixup_mode: Literal["batch", "pair", "elem"]
+    mixup_mode: MixupMode
     label_smoothing: BelowOne
 
 
@@ -133,7 +138,7 @@ class SchedulerConfig(Section):
 
 
 class HardwareConfig(Section):
-    device_target: Literal["auto", "cpu", "ascend"]
+    device_target: DeviceTarget
     amp_level: Literal["O0", "O1", "O2", "O3"]
     is_dynamic_loss_scale: bool
     loss_scale: Annotated[float, Field(ge=1)]
@@ -187,7 +192,7 @@ class TokenizerConfig(Section):
     hidden: PositiveInt
     blocks_per_group: PositiveInt
     decoder_input: PositiveInt
-    interpolation: Literal["bilinear", "bicubic", "lanczos"]
+    interpolation: TokenizerFilter
     straight_through: bool
     temperature: Interval
     kl_weight: NonNegativeFloat

@@ -1,7 +1,7 @@
-"""Images in tar files, read where they lie: one file instead of a million, for network file systems
-and object stores.
+"""Images in tar files, read where they lie.
 
-A member is called as if the tar were a folder: `/data/train.tar/cat/1.jpg`.
+One file instead of a million is kinder to network file systems and object stores. A member is
+called as if the tar were a folder: `/data/train.tar/cat/1.jpg`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Index(NamedTuple):
     sizes: np.ndarray
 
     def place(self, name: str) -> tuple[int, int]:
-        """(offset, size) of a member in bytes."""
+        """(offset, size) of a member in bytes; `FileNotFoundError` if there is none."""
         number = bisect.bisect_left(self.names, name)
         if number == len(self.names) or self.names[number] != name:
             raise FileNotFoundError(name)
@@ -38,11 +38,12 @@ class Index(NamedTuple):
 
 
 def is_member(path: str) -> bool:
+    """Whether a path leads into a tar."""
     return INSIDE in path and not os.path.exists(path)
 
 
 def read(path: str) -> bytes:
-    """The bytes of a member; any number of threads may read at once."""
+    """The bytes of a member, `OSError` if they are cut short; many threads may read at once."""
     archive, name = _split(path)
     offset, size = index(archive).place(name)
     content = os.pread(_descriptor(archive), size, offset)
@@ -52,6 +53,7 @@ def read(path: str) -> bytes:
 
 
 def size_of(path: str) -> int:
+    """The size of a member in bytes."""
     archive, name = _split(path)
     return index(archive).place(name)[1]
 
@@ -70,7 +72,7 @@ def folders_in(archive: Path) -> list[str]:
 
 @cache
 def index(archive: str) -> Index:
-    """Read once in a process: a pass over the tar's headers."""
+    """Read once in a process: a pass over the tar's headers; `UserError` if it is none."""
     try:
         with tarfile.open(archive, "r:") as tar:
             files = (member for member in tar if member.isreg())

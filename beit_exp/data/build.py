@@ -1,5 +1,6 @@
-"""From settings to batches: a training stream that can start anywhere, and an evaluation that skips
-nobody.
+"""From settings to batches.
+
+A training stream that can start anywhere, and an evaluation that skips nobody.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import TypeVar
 
 import numpy as np
 from PIL import Image
+from typing_extensions import assert_never
 
-from beit_exp.config.schema import Config
+from beit_exp.config.schema import BadImages, Config
 from beit_exp.data.mixup import mix_batch
 from beit_exp.data.sources import ImageList
 from beit_exp.data.transforms import load_image, make_eval_transform, make_train_transform
@@ -37,11 +39,11 @@ class Shard:
 
 
 class TrainStream:
-    """All training samples of a run in the order of training; place p is the same image, drawn the
-    same, always.
+    """All training samples of a run in the order of training.
 
-    A global batch is `batch_size` images on each process; an epoch is a whole number of optimizer
-    steps, so the images left over at its end wait for another epoch's order.
+    Place p is the same image, drawn the same, always. A global batch is `batch_size` images on each
+    process; an epoch is a whole number of optimizer steps, so the images left over at its end wait
+    for another epoch's order.
     """
 
     def __init__(self, images: ImageList, cfg: Config, shard: Shard) -> None:
@@ -53,15 +55,15 @@ class TrainStream:
         self.global_batch = cfg.train.batch_size * shard.size
         self.steps_per_epoch = len(images) // (self.global_batch * cfg.train.accumulate_steps)
         self.batches_per_epoch = self.steps_per_epoch * cfg.train.accumulate_steps
-        self.replaces_bad = cfg.dataset.bad_images == "replace"
+        self.replaces_bad = _replaces(cfg.dataset.bad_images)
         self.bad_images: set[str] = set()
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
         if self.steps_per_epoch == 0:
             raise UserError(
-                f"train.batch_size = {cfg.train.batch_size}: the {len(images)} training images "
-                "make no full step of "
-                f"{self.global_batch * cfg.train.accumulate_steps} images (batch_size x devices "
-                "x accumulate_steps)"
+                f"train.batch_size = {cfg.train.batch_size}: "
+                f"the {len(images)} training images make no full step of "
+                f"{self.global_batch * cfg.train.accumulate_steps} images "
+                "(batch_size x devices x accumulate_steps)"
             )
 
     @property
@@ -85,8 +87,9 @@ class TrainStream:
     def draw(
         self, batch_number: int, place: int
     ) -> tuple[Image.Image, np.int32, np.random.Generator]:
-        """Image, label and generator at a place of this process's share of a batch, counted from
-        the run's start.
+        """Image, label and generator at a place of this process's share of a batch.
+
+        Batches are counted from the run's start.
         """
         epoch, batch_in_epoch = divmod(batch_number, self.batches_per_epoch)
         slot = self.shard.rank * self.batch_size + place
@@ -96,8 +99,10 @@ class TrainStream:
         return image, self.images.labels[index], rng
 
     def load(self, index: int) -> tuple[Image.Image, int]:
-        """An image and its number: the next readable one's in path order, if bad images are to be
-        replaced.
+        """An image and its number.
+
+        If bad images are to be replaced, it is that of the next one in path order that can be read;
+        else such an image raises `UserError`.
         """
         for step in range(len(self.images)):
             path = self.images.paths[(index + step) % len(self.images)]
@@ -112,9 +117,20 @@ class TrainStream:
         raise UserError("none of the training images can be read")
 
 
+def _replaces(choice: BadImages) -> bool:
+    match choice:
+        case "replace":
+            return True
+        case "stop":
+            return False
+        case _:
+            assert_never(choice)
+
+
 def train_batches(stream: TrainStream, cfg: Config, *, first: int, last: int) -> Iterator[Batch]:
-    """Batches number `first` to `last` - 1 of the run: images and (B, K) soft targets, mixed as
-    configured.
+    """Batches number `first` to `last` - 1 of the run, mixed as configured.
+
+    A batch is (B, 3, S, S) float32 images and (B, K) float32 soft targets.
     """
 
     transform = make_train_transform(cfg.augment, cfg.dataset, image_size=cfg.model.image_size)
@@ -134,8 +150,9 @@ def train_batches(stream: TrainStream, cfg: Config, *, first: int, last: int) ->
 
 
 def eval_batches(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Batch]:
-    """Every `size`-th image from `rank` on, each once: images and (B,) labels; the last batch may
-    be smaller.
+    """Every `size`-th image from `rank` on, each once; the last batch may be smaller.
+
+    A batch is (B, 3, S, S) float32 images and (B,) int32 labels.
     """
     transform = make_eval_transform(cfg.dataset, image_size=cfg.model.image_size)
     mine = np.arange(shard.rank, len(images), shard.size)
@@ -153,11 +170,11 @@ def eval_batches(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Batch
 
 
 def make_ahead(make: Callable[[int], T], numbers: range, *, workers: int) -> Iterator[T]:
-    """make(number) for each number, in order, made by at most `workers` threads and never more than
-    the cores.
+    """make(number) for each number, in order, made by at most `workers` threads.
 
-    Threads suffice: Pillow and NumPy let go of the interpreter lock while they work on pixels. One
-    batch more than there are threads is in the making, so a waiting device takes the next at once.
+    There are never more of them than cores. Threads suffice: Pillow and NumPy let go of the
+    interpreter lock while they work on pixels. One batch more than there are threads is in the
+    making, so a waiting device takes the next at once.
     """
     threads = min(workers, len(own_cores()))
     with ThreadPoolExecutor(threads, thread_name_prefix="data") as pool:

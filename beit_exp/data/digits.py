@@ -1,5 +1,4 @@
-"""The 1,797 handwritten digits that scikit-learn ships, as PNG class folders: real images without a
-download.
+"""The 1,797 handwritten digits that scikit-learn ships: real images without a download.
 
 Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
 """
@@ -18,8 +17,9 @@ VALIDATION_EVERY = 5  # every fifth digit is held out: 360 of 1,797
 
 
 def write_digits(folder: Path) -> None:
-    """Write `train/<digit>/*.png` and `val/<digit>/*.png` (8 x 8, grey), once: the folder appears
-    complete.
+    """Write `train/<digit>/*.png` and `val/<digit>/*.png` (8 x 8, grey), if they are not there.
+
+    The folder appears complete or not at all, whoever else writes it.
     """
     if (folder / "val").is_dir():
         return

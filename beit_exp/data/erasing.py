@@ -7,6 +7,9 @@ data/random_erasing.py.
 from __future__ import annotations
 
 import numpy as np
+from typing_extensions import assert_never
+
+from beit_exp.config.schema import ErasingMode
 
 MIN_AREA, MAX_AREA = 0.02, 1 / 3
 MIN_ASPECT = 0.3
@@ -14,13 +17,18 @@ TRIES = 10
 
 
 def random_erasing(
-    image_CHW: np.ndarray, *, rng: np.random.Generator, probability: float, mode: str, count: int
+    image_CHW: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    probability: float,
+    mode: ErasingMode,
+    count: int,
 ) -> np.ndarray:
-    """With `probability`, overwrite `count` boxes that share 2 to 33 % of the area; changes
-    `image_CHW` itself.
+    """With `probability`, overwrite `count` boxes that share 2 to 33 % of the area.
 
-    `pixel` fills with N(0, 1) per element, `rand` with N(0, 1) per channel, `const` with 0: all
-    three in the units of the normalised image, so erasing comes after normalisation.
+    Changes `image_CHW` itself. `pixel` fills with N(0, 1) per element, `rand` with N(0, 1) per
+    channel, `const` with 0: all three in the units of the normalised image, so erasing comes after
+    normalisation.
     """
     if rng.random() > probability:
         return image_CHW
@@ -30,19 +38,25 @@ def random_erasing(
         if box is None:
             continue
         top, left, box_height, box_width = box
-        shape = {"pixel": (channels, box_height, box_width), "rand": (channels, 1, 1), "const": ()}[
-            mode
-        ]
-        value = np.float32(0) if mode == "const" else rng.standard_normal(shape, dtype=np.float32)
-        image_CHW[:, top : top + box_height, left : left + box_width] = value
+        box_CHW = image_CHW[:, top : top + box_height, left : left + box_width]
+        match mode:
+            case "pixel":
+                box_CHW[:] = rng.standard_normal((channels, box_height, box_width), np.float32)
+            case "rand":
+                box_CHW[:] = rng.standard_normal((channels, 1, 1), np.float32)
+            case "const":
+                box_CHW[:] = 0
+            case _:
+                assert_never(mode)
     return image_CHW
 
 
 def draw_box(
     height: int, width: int, *, rng: np.random.Generator, count: int
 ) -> tuple[int, int, int, int] | None:
-    """(top, left, height, width) of a box smaller than the image both ways, or None if ten draws
-    give none.
+    """(top, left, height, width) of a box smaller than the image both ways.
+
+    None if ten draws give none.
     """
     limit = np.log(1 / MIN_ASPECT)
     for _ in range(TRIES):

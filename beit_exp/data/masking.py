@@ -1,8 +1,7 @@
 """Which patches masked image modelling hides: blocks, until about as many as asked for are hidden.
-NumPy only.
 
-Sources: Bao et al., BEiT (arXiv 2106.08254), algorithm 1; unilm/beit masking_generator.py; beit2
-for the exact count.
+NumPy only. Sources: Bao et al., BEiT (arXiv 2106.08254), algorithm 1; unilm/beit
+masking_generator.py; beit2 for the exact count.
 """
 
 from __future__ import annotations
@@ -16,11 +15,10 @@ MIN_ASPECT = 0.3
 def block_mask(
     grid: int, *, count: int, min_block: int, is_exact: bool, rng: np.random.Generator
 ) -> np.ndarray:
-    """(G, G) bool, true where a patch is hidden: at most `count` of them, in blocks of `min_block`
-    patches or more.
+    """(G, G) bool, true where a patch is hidden: at most `count` of them.
 
-    With `is_exact` single patches fill up what the blocks left (BEiT v2); without, a mask may hold
-    some fewer (v1).
+    They lie in blocks of `min_block` patches or more. With `is_exact` single patches fill up what
+    the blocks left (BEiT v2); without, a mask may hold some fewer (v1).
     """
     mask = np.zeros((grid, grid), dtype=bool)
     while (missing := count - int(mask.sum())) > 0:
@@ -32,8 +30,9 @@ def block_mask(
 
 
 def add_block(mask: np.ndarray, *, min_block: int, most: int, rng: np.random.Generator) -> bool:
-    """Hide one more block, which hides between 1 and `most` new patches; false if ten draws give
-    none.
+    """Hide one more block, which hides between 1 and `most` new patches.
+
+    Returns false if ten draws give none.
     """
     height, width = mask.shape
     limit = np.log(1 / MIN_ASPECT)

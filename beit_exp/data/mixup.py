@@ -7,6 +7,7 @@ data/mixup.py. Label smoothing happens here and nowhere else, so it cannot be ap
 from __future__ import annotations
 
 import numpy as np
+from typing_extensions import assert_never
 
 from beit_exp.config.schema import AugmentConfig
 
@@ -40,15 +41,23 @@ def mix_batch(
     size = len(images)
     if size % 2:
         raise ValueError(f"mixup needs an even batch, got {size} images")
-    if cfg.mixup_mode == "batch":
-        lam, box = draw_mix(cfg, images.shape[2:], rng=rng)
-        mixed = cutmix(images, box) if box else mixup(images, lam)
-        return mixed, mix_targets(targets, np.full(size, lam, dtype=np.float32))
+    groups: list[tuple[int, ...]]  # places that share a mix
+    match cfg.mixup_mode:
+        case "batch":
+            lam, box = draw_mix(cfg, images.shape[2:], rng=rng)
+            mixed = cutmix(images, box) if box else mixup(images, lam)
+            return mixed, mix_targets(targets, np.full(size, lam, dtype=np.float32))
+        case "elem":
+            groups = [(index,) for index in range(size)]
+        case "pair":
+            groups = [(index, size - 1 - index) for index in range(size // 2)]
+        case _:
+            assert_never(cfg.mixup_mode)
     mixed = images.copy()
     lams = np.ones(size, dtype=np.float32)
-    for index in range(size if cfg.mixup_mode == "elem" else size // 2):
+    for places in groups:
         lam, box = draw_mix(cfg, images.shape[2:], rng=rng)
-        for place in (index,) if cfg.mixup_mode == "elem" else (index, size - 1 - index):
+        for place in places:
             pair = np.stack([images[place], images[size - 1 - place]])
             mixed[place] = (cutmix(pair, box) if box else mixup(pair, lam))[0]
             lams[place] = lam
@@ -58,8 +67,9 @@ def mix_batch(
 def draw_mix(
     cfg: AugmentConfig, size: tuple[int, ...], *, rng: np.random.Generator
 ) -> tuple[float, Box | None]:
-    """The share of the image itself, and the box of a cutmix; (1, None) with probability 1 -
-    `mixup_prob`.
+    """The share of the image itself, and the box of a cutmix if it is one.
+
+    (1, None) with probability 1 - `mixup_prob`.
     """
     if rng.random() >= cfg.mixup_prob:
         return 1.0, None

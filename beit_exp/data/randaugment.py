@@ -129,8 +129,9 @@ ENHANCERS: dict[str, Callable[[Image.Image], ImageEnhance._Enhance]] = {
 
 
 def posterize(image: Image.Image, bits: int) -> Image.Image:
-    """Keep the highest `bits` of each channel; 0 bits, black, is refused by newer Pillows' own
-    function.
+    """Keep the highest `bits` of each channel.
+
+    At 0 bits it is black, which newer Pillows' own function refuses.
     """
     mask = 256 - (1 << (8 - bits))
     return image.point([value & mask for value in range(256)] * 3)

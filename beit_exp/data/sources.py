@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import assert_never
 
 from beit_exp.config.schema import Config, DatasetConfig
 from beit_exp.data import archives
@@ -38,24 +39,34 @@ class ImageList:
 
 
 def check_folders(cfg: DatasetConfig) -> None:
-    """Refuse a data folder that cannot be right, without listing every file."""
-    if cfg.name == "digits" or is_remote(cfg.data_url):
+    """Raise `UserError` for a data folder that cannot be right, without listing it all."""
+    if is_remote(cfg.data_url):
         return
-    root = Path(cfg.data_url)
-    # A tar is read by the run itself
-    if not any(place_of(cfg, root, split).is_file() for split in _needed(cfg)):
-        _check_classes(cfg, root)
+    match cfg.name:
+        case "digits":
+            pass  # the run writes them
+        case "imagenet" | "image_folder":
+            root = Path(cfg.data_url)
+            # A tar is read by the run itself
+            if not any(place_of(cfg, root, split).is_file() for split in _needed(cfg)):
+                _check_classes(cfg, root)
+        case _:
+            assert_never(cfg.name)
 
 
 def open_split(cfg: DatasetConfig, split: str) -> ImageList:
-    """The images of `train` or `val`; digits are written first, and remote data copied, if they are
-    not there.
+    """The images of `train` or `val`; `UserError` if they cannot be right.
+
+    Digits are written first, and remote data copied, if they are not there.
     """
     root = Path(local_copy(cfg.data_url))
-    if cfg.name == "digits":
-        write_digits(root)
-    else:
-        _check_classes(cfg, root)
+    match cfg.name:
+        case "digits":
+            write_digits(root)
+        case "imagenet" | "image_folder":
+            _check_classes(cfg, root)
+        case _:
+            assert_never(cfg.name)
     place = place_of(cfg, root, split)
     if split == "val" and cfg.val_labels is not None:
         return list_labelled(
@@ -65,25 +76,26 @@ def open_split(cfg: DatasetConfig, split: str) -> ImageList:
 
 
 def place_of(cfg: DatasetConfig, root: Path, split: str) -> Path:
-    """The folder of a split, or its tar."""
+    """The folder of a split, or its tar; `UserError` unless there is one of the two."""
     folder, archive = root / split, root / f"{split}{ENDING}"
     if folder.is_dir() and archive.is_file():
         raise UserError(
-            f"dataset.data_url = {cfg.data_url!r}: both {folder} and {archive} are there; remove "
-            "one"
+            f"dataset.data_url = {cfg.data_url!r}: "
+            f"both {folder} and {archive} are there; remove one"
         )
     if not folder.is_dir() and not archive.is_file():
         raise UserError(
-            f"dataset.data_url = {cfg.data_url!r}: the folder {folder} is missing. It must hold "
-            "train/<class>/* and val/<class>/* with one folder per class, or the same as tars. "
-            f"{QUICKSTART_HINT}"
+            f"dataset.data_url = {cfg.data_url!r}: the folder {folder} is missing. "
+            "It must hold train/<class>/* and val/<class>/* with one folder per class, "
+            f"or the same as tars. {QUICKSTART_HINT}"
         )
     return folder if folder.is_dir() else archive
 
 
 def training_images(cfg: Config) -> ImageList:
-    """The images to train on: all of `train`, or as many of each class as
-    `dataset.images_per_class` says.
+    """The images to train on: all of `train`, or `dataset.images_per_class` of each class.
+
+    Those are drawn by the seed; `UserError` if a class holds fewer.
     """
     images, count = open_split(cfg.dataset, "train"), cfg.dataset.images_per_class
     if count is None:
@@ -114,8 +126,8 @@ def _check_classes(cfg: DatasetConfig, root: Path) -> None:
     for split, found in names.items():
         if len(found) != cfg.num_classes:
             raise UserError(
-                f"dataset.num_classes = {cfg.num_classes}: {places[split]} holds {len(found)} "
-                "class folders"
+                f"dataset.num_classes = {cfg.num_classes}: "
+                f"{places[split]} holds {len(found)} class folders"
             )
     if unlike := set(names["train"]) ^ set(names["val"]):
         raise UserError(
@@ -125,7 +137,10 @@ def _check_classes(cfg: DatasetConfig, root: Path) -> None:
 
 
 def list_classes(folder: Path) -> ImageList:
-    """Every image below `folder/<class>/`, sorted by class and path; the folder may be a tar."""
+    """Every image below `folder/<class>/`, sorted by class and path.
+
+    The folder may be a tar. `UserError` names a class without images.
+    """
     classes = _class_folders(folder)
     paths: list[str] = []
     labels: list[int] = []
@@ -150,7 +165,8 @@ def list_labelled(folder: Path, labels: Path, num_classes: int, classes: list[st
     """Every image of a flat folder, sorted by path, with its class from lines `<image> <class>`.
 
     A class is a name or, counted from 0, a number. Without `classes` the names of the lines,
-    sorted, are the classes.
+    sorted, are the classes. `UserError` if an image has no class, or another number of classes is
+    found.
     """
     lines = [line.replace(",", " ").split() for line in labels.read_text().splitlines()]
     pairs = [(Path(words[0]).name, words[1]) for words in lines if len(words) >= 2]
@@ -162,8 +178,8 @@ def list_labelled(folder: Path, labels: Path, num_classes: int, classes: list[st
     paths = list_images(folder)
     if unnamed := [path for path in paths if Path(path).name not in class_of]:
         raise UserError(
-            f"dataset.val_labels: {labels} names no class for {unnamed[0]} ({len(unnamed)} such "
-            "images)"
+            f"dataset.val_labels: {labels} names no class for {unnamed[0]} "
+            f"({len(unnamed)} such images)"
         )
     found = [class_of[Path(path).name] for path in paths]
     are_numbers = all(name.isdecimal() for name in found) and not set(found) <= set(classes)
@@ -184,8 +200,9 @@ def list_labelled(folder: Path, labels: Path, num_classes: int, classes: list[st
 
 
 def describe(images: ImageList, *, name: str, source: str, context: str) -> dict[str, Any]:
-    """What tells two data sets apart: numbers of images and classes, and a digest of file names and
-    sizes.
+    """What tells two data sets apart: numbers of images and classes, and a digest.
+
+    The digest is of file names and sizes.
     """
     start = len(os.path.commonpath(images.paths))
     digest = hashlib.sha256()
@@ -237,6 +254,7 @@ def list_images(folder: Path) -> list[str]:
 
 
 def is_image(name: str) -> bool:
+    """Whether a file's name is that of an image, and not hidden."""
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 

@@ -1,8 +1,7 @@
-"""From an image file to a normalised array: the training and the evaluation transform, on Pillow
-images.
+"""From an image file to a normalised array: the training and the evaluation transform.
 
-The evaluation transform and the random resized crop follow torchvision, on which the published
-results rest.
+They work on Pillow images. The evaluation transform and the random resized crop follow torchvision,
+on which the published results rest.
 """
 
 from __future__ import annotations
@@ -14,27 +13,30 @@ from typing import BinaryIO, Protocol
 import numpy as np
 from numba import njit
 from PIL import Image, ImageEnhance
+from typing_extensions import assert_never
 
 from beit_exp.config.augment_policy import parse_policy
-from beit_exp.config.schema import AugmentConfig, DatasetConfig
+from beit_exp.config.schema import (
+    AugmentConfig,
+    DatasetConfig,
+    DrawnFilter,
+    Filter,
+    TokenizerFilter,
+)
 from beit_exp.data import archives
 from beit_exp.data.erasing import random_erasing
 from beit_exp.data.randaugment import rand_augment
 from beit_exp.data.resample import resize
 from beit_exp.errors import UserError
 
-RESAMPLING = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 UNIT = ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])  # mean and std that leave pixels in [0, 1]
 CROP_TRIES = 10
 
 
 def load_image(file: str | Path | BinaryIO) -> Image.Image:
-    """Decode a file, or a member of a tar, of any colour mode to RGB; `UserError` names what is no
-    image.
+    """Decode a file, or a member of a tar, of any colour mode to RGB.
+
+    `UserError` names what is no image.
     """
     try:
         content = (
@@ -55,22 +57,24 @@ def load_image(file: str | Path | BinaryIO) -> Image.Image:
 
 
 class EvalTransform(Protocol):
+    """Image -> (3, S, S) float32, in `out` if given."""
+
     def __call__(self, image: Image.Image, out: np.ndarray | None = None) -> np.ndarray: ...
 
 
 class TrainTransform(Protocol):
+    """Image and generator -> (3, S, S) float32, in `out` if given."""
+
     def __call__(
         self, image: Image.Image, rng: np.random.Generator, out: np.ndarray | None = None
     ) -> np.ndarray: ...
 
 
 def make_eval_transform(cfg: DatasetConfig, *, image_size: int) -> EvalTransform:
-    """Image -> (3, S, S) float32, in `out` if given: short side to S / crop_pct, centre crop,
-    normalisation.
-    """
+    """The evaluation's transform: short side to S / crop_pct, centre crop, normalisation."""
 
     def transform(image: Image.Image, out: np.ndarray | None = None) -> np.ndarray:
-        resample = RESAMPLING[cfg.interpolation]
+        resample = resampling(cfg.interpolation)
         return normalise(
             center_crop(image, image_size, cfg.crop_pct, resample), cfg.mean, cfg.std, out
         )
@@ -81,7 +85,7 @@ def make_eval_transform(cfg: DatasetConfig, *, image_size: int) -> EvalTransform
 def make_train_transform(
     cfg: AugmentConfig, dataset: DatasetConfig, *, image_size: int
 ) -> TrainTransform:
-    """(image, generator) -> (3, S, S) float32, in `out` if given.
+    """The training's transform, drawn anew for every image.
 
     Crop, flip, colour jitter, RandAugment, normalisation, erasing, in that order.
     """
@@ -94,7 +98,7 @@ def make_train_transform(
         resample = draw_resampling(cfg.interpolation, rng=rng)
         if cfg.crop_scale is None:
             image = center_crop(
-                image, image_size, dataset.crop_pct, RESAMPLING[dataset.interpolation]
+                image, image_size, dataset.crop_pct, resampling(dataset.interpolation)
             )
         else:
             box = draw_crop(image.width, image.height, cfg.crop_scale, cfg.crop_ratio, rng=rng)
@@ -115,6 +119,8 @@ def make_train_transform(
 
 
 class ViewsTransform(Protocol):
+    """Image and generator, if any -> `view` (3, S, S) and `tokenizer_view` (3, T, T)."""
+
     def __call__(
         self,
         image: Image.Image,
@@ -130,15 +136,15 @@ def make_views_transform(
     *,
     image_size: int,
     tokenizer_size: int,
-    interpolation: str,
+    interpolation: TokenizerFilter,
 ) -> ViewsTransform:
-    """(image, generator) -> two views of one crop: (3, S, S) normalised, and (3, T, T) in [0, 1]
-    for a tokenizer.
+    """The pre-training's transform: one crop, (3, S, S) normalised and (3, T, T) in [0, 1].
 
-    Colour jitter of the whole image, flip, crop, in that order; without a generator the
-    evaluation's crop alone. Source: unilm/beit datasets.py, `DataAugmentationForBEiT`.
+    The second is for a tokenizer. Colour jitter of the whole image, flip, crop, in that order;
+    without a generator the evaluation's crop alone. Source: unilm/beit datasets.py,
+    `DataAugmentationForBEiT`.
     """
-    own, other = RESAMPLING[dataset.interpolation], RESAMPLING[interpolation]
+    own, other = resampling(dataset.interpolation), resampling(interpolation)
 
     def transform(
         image: Image.Image,
@@ -167,16 +173,32 @@ def make_views_transform(
     return transform
 
 
-def draw_resampling(interpolation: str, *, rng: np.random.Generator) -> Image.Resampling:
+def resampling(name: Filter | TokenizerFilter) -> Image.Resampling:
+    """Pillow's filter of a name."""
+    match name:
+        case "bilinear":
+            return Image.Resampling.BILINEAR
+        case "bicubic":
+            return Image.Resampling.BICUBIC
+        case "lanczos":
+            return Image.Resampling.LANCZOS
+        case _:
+            assert_never(name)
+
+
+def draw_resampling(interpolation: DrawnFilter, *, rng: np.random.Generator) -> Image.Resampling:
     """The filter that a setting names; `random` draws one of two."""
-    return RESAMPLING[
-        interpolation if interpolation != "random" else str(rng.choice(["bilinear", "bicubic"]))
-    ]
+    match interpolation:
+        case "random":
+            return (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)[rng.choice(2)]
+        case "bilinear" | "bicubic":
+            return resampling(interpolation)
+        case _:
+            assert_never(interpolation)
 
 
 def color_jitter(image: Image.Image, strength: float, *, rng: np.random.Generator) -> Image.Image:
-    """Brightness, contrast and saturation, in random order, each times a factor within 1 ±
-    strength.
+    """Brightness, contrast and saturation, in random order, each times 1 ± up to `strength`.
 
     Source: torchvision, `ColorJitter(strength, strength, strength)`.
     """
@@ -206,8 +228,9 @@ def center_crop(
 def draw_crop(
     width: int, height: int, scale: list[float], ratio: list[float], *, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of a random resized crop; a centre crop if ten draws
-    do not fit.
+    """(left, top, right, bottom) of a random resized crop, in pixels.
+
+    A centre crop if ten draws do not fit. Source: torchvision, `RandomResizedCrop`.
     """
     low, high = np.log(ratio)
     for _ in range(CROP_TRIES):
@@ -230,9 +253,9 @@ def draw_crop(
 def normalise(
     image: Image.Image, mean: list[float], std: list[float], out: np.ndarray | None = None
 ) -> np.ndarray:
-    """(S, S) RGB -> (3, S, S) float32:
+    """(S, S) RGB -> (3, S, S) float32, in `out` if given.
 
-    (pixel / 255 - mean) / std per channel; in `out` if given.
+    That is (pixel / 255 - mean) / std, per channel.
     """
     scale = 1 / (255 * np.array(std, dtype=np.float32))
     offset = np.array(mean, dtype=np.float32) / np.array(std, dtype=np.float32)

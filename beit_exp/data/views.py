@@ -73,8 +73,9 @@ def eval_views(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Views]:
 
 
 def eval_masks(images: ImageList, cfg: Config, shard: Shard) -> Iterator[np.ndarray]:
-    """(B, G, G) bool for each batch of `eval_views`; an image has the same mask at every
-    evaluation.
+    """(B, G, G) bool for each batch of `eval_views`.
+
+    An image has the same mask at every evaluation.
     """
     index = 0
     while len(numbers := _eval_numbers(images, cfg, shard, index)):

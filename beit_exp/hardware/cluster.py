@@ -1,8 +1,7 @@
-"""Several processes as one run: a worker per device, MindSpore's scheduler beside them, and an end
-for all at once.
+"""Several processes as one run: a worker per device, and an end for all at once.
 
-The processes find each other through MindSpore's dynamic cluster, which needs no rank table. Where
-the environment names a RANK_TABLE_FILE, that is used instead.
+The processes find each other through MindSpore's dynamic cluster, which needs a scheduler beside
+them and no rank table. Where the environment names a RANK_TABLE_FILE, that is used instead.
 """
 
 from __future__ import annotations
@@ -10,18 +9,20 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-from beit_exp.config.schema import HardwareConfig
+from typing_extensions import assert_never
+
+from beit_exp.config.schema import DeviceTarget, HardwareConfig
 from beit_exp.errors import UserError
-from beit_exp.hardware.process import SCHEDULER, STOPPED, forwarding_signals
+from beit_exp.hardware.process import STOPPED, Process, forwarding_signals, shell_status, start
 
 logger = logging.getLogger(__name__)
 
 RANK = "BEIT_EXP_RANK"  # tells a process that it is one of several, and which
+SCHEDULER = "scheduler"  # the rank of MindSpore's own, which works on no device
 POLL_S = 0.2
 GRACE_S = 10.0  # for the others after one has failed
 # For the others after one has stopped at a signal: the first rank may be writing a checkpoint
@@ -34,12 +35,13 @@ def world_size(cfg: HardwareConfig) -> int:
 
 
 def own_rank() -> int:
-    """This process's number among the run's workers; 0 for a single one."""
+    """This process's number among the run's workers; 0 if alone, -1 for the scheduler."""
     name = os.environ.get(RANK, "0")
     return -1 if name == SCHEDULER else int(name)
 
 
 def is_scheduler() -> bool:
+    """Whether this process is MindSpore's scheduler."""
     return os.environ.get(RANK) == SCHEDULER
 
 
@@ -49,17 +51,18 @@ def is_member() -> bool:
 
 
 def run(cfg: HardwareConfig, command: list[str]) -> int:
-    """Start this node's processes, wait, and return the exit status: 0, or that of the first that
-    failed.
+    """Start this node's processes and wait; returns 0, or the exit status of the first that failed.
 
     When one fails, the others are stopped, for they would wait for it for ever.
     """
     port = cfg.master_port or free_port()
-    processes: dict[str, subprocess.Popen[bytes]] = {}
+    processes: dict[str, Process] = {}
     try:
-        with forwarding_signals(processes):
-            for name, environment in environments(cfg, port=port).items():
-                processes[name] = subprocess.Popen(command, env={**os.environ, **environment})
+        with forwarding_signals() as workers:
+            for rank, environment in environments(cfg, port=port).items():
+                processes[rank] = start(command, {**os.environ, **environment})
+                if rank != SCHEDULER:  # the workers meet through it, so it outlives them
+                    workers.append(processes[rank])
             return _wait(processes)
     finally:
         for process in processes.values():
@@ -72,7 +75,7 @@ def environments(cfg: HardwareConfig, *, port: int) -> dict[str, dict[str, str]]
     first = cfg.node_rank * cfg.device_num
     ranks = [str(rank) for rank in range(first, first + cfg.device_num)]
     size = str(world_size(cfg))
-    if "RANK_TABLE_FILE" in os.environ and cfg.device_target != "cpu":
+    if _has_rank_table(cfg.device_target):
         return {
             rank: {
                 RANK: rank,
@@ -93,8 +96,21 @@ def environments(cfg: HardwareConfig, *, port: int) -> dict[str, dict[str, str]]
     }
 
 
+def _has_rank_table(target: DeviceTarget) -> bool:
+    match target:
+        case "cpu":
+            return False
+        case "ascend" | "auto":
+            return "RANK_TABLE_FILE" in os.environ
+        case _:
+            assert_never(target)
+
+
 def join() -> None:
-    """Meet the other processes; for the scheduler, wait until they have left."""
+    """Meet the other processes; for the scheduler, wait until they have left.
+
+    `UserError` if they do not find each other.
+    """
     from mindspore.communication import init
 
     try:
@@ -112,33 +128,40 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _wait(processes: dict[str, subprocess.Popen[bytes]]) -> int:
-    workers = {name: process for name, process in processes.items() if name != SCHEDULER}
-    while True:
-        codes = {name: process.poll() for name, process in workers.items()}
-        failed = {name: code for name, code in codes.items() if code}
-        if failed:
-            break
-        if all(code == 0 for code in codes.values()):
-            return 0
+def _wait(processes: dict[str, Process]) -> int:
+    """Until every worker is done, or one has failed and the others had time to end."""
+    workers = {rank: process for rank, process in processes.items() if rank != SCHEDULER}
+    failed = _first_failed(workers)
+    if failed is None:
+        return 0
+    status = shell_status(workers[failed].returncode)
+    deadline = time.monotonic() + (SAVING_S if status in STOPPED else GRACE_S)
+    while time.monotonic() < deadline and any(worker.poll() is None for worker in workers.values()):
         time.sleep(POLL_S)
-    name, code = next(iter(failed.items()))
-    code = 128 - code if code < 0 else code
-    deadline = time.monotonic() + (SAVING_S if code in STOPPED else GRACE_S)
-    while time.monotonic() < deadline and any(
-        process.poll() is None for process in workers.values()
-    ):
-        time.sleep(POLL_S)
-    if code not in STOPPED:
+    if status not in STOPPED:
         how = (
-            f"was killed by signal {code - 128}" if code > 128 else f"ended with exit status {code}"
+            f"was killed by signal {status - 128}"
+            if status > 128
+            else f"ended with exit status {status}"
         )
         print(
-            f"rank {name} of {len(workers)} on this node {how}; the other ranks were stopped. "
+            f"rank {failed} of {len(workers)} on this node {how}; the other ranks were stopped. "
             "What went wrong stands above or in launch.log; to go on, run the same again",
             file=sys.stderr,
         )
-    return code
+    return status
+
+
+def _first_failed(workers: dict[str, Process]) -> str | None:
+    """The rank of a worker that has failed, as soon as there is one; None if all do well."""
+    while True:
+        codes = {rank: worker.poll() for rank, worker in workers.items()}
+        failed = [rank for rank, code in codes.items() if code]
+        if failed:
+            return failed[0]
+        if all(code == 0 for code in codes.values()):
+            return None
+        time.sleep(POLL_S)
 
 
 def log_name() -> Path:

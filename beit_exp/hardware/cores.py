@@ -12,7 +12,7 @@ CARDS = "ASCEND_RT_VISIBLE_DEVICES"
 
 
 def own_cores() -> list[int]:
-    """Fewer than the machine has where a launcher or a scheduler shares it out."""
+    """The cores of this process, by number: fewer than the machine has where it is shared out."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
@@ -20,8 +20,7 @@ def own_cores() -> list[int]:
 
 @contextmanager
 def share_of_machine(folder: Path, *, jobs: int, device_num: int) -> Iterator[None]:
-    """One of `jobs` jobs that run at once: its own cores and cards, for this process and what it
-    starts.
+    """One of `jobs` jobs that run at once: its own cores and cards, for it and what it starts.
 
     The jobs agree by locks in a folder they share. `jobs` counts as joblib does: -1 is as many as
     there are cores.
@@ -51,8 +50,9 @@ def share_of_machine(folder: Path, *, jobs: int, device_num: int) -> Iterator[No
 
 
 def _take_slot(folder: Path, jobs: int, stack: ExitStack) -> int:
-    """A number below `jobs` that no other running job holds; the lock ends with `stack`, or with
-    the process.
+    """A number below `jobs` that no other running job holds.
+
+    The lock ends with `stack`, or with the process.
     """
     for slot in range(jobs):
         lock = stack.enter_context((folder / f".slot{slot}").open("w"))

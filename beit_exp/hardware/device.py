@@ -1,4 +1,4 @@
-"""The device: how a worker process is started, and what it sets up before anything runs."""
+"""The device: what a worker process sets up before anything runs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import assert_never
 
-from beit_exp.config.schema import HardwareConfig
+from beit_exp.config.schema import DeviceTarget, HardwareConfig
 from beit_exp.errors import UserError
 from beit_exp.hardware import cluster
 from beit_exp.hardware.cores import own_cores
@@ -36,16 +37,14 @@ class Runtime:
 
 
 def start_device(cfg: HardwareConfig, *, seed: int) -> Runtime:
-    """Choose the device and compile whole graphs on it.
+    """Choose the device and compile whole graphs on it; `UserError` if it is not there.
 
     Once per process: MindSpore's context is global.
     """
     _check_numpy()
     import mindspore as ms
 
-    target = {"cpu": "CPU", "ascend": "Ascend", "auto": "CPU"}[cfg.device_target]
-    if cfg.device_target == "auto" and _has_ascend():
-        target = "Ascend"
+    target = _mindspore_target(cfg.device_target)
     local_rank = cluster.own_rank() % cfg.device_num
     try:
         if target == "Ascend" and cluster.is_member():
@@ -54,10 +53,9 @@ def start_device(cfg: HardwareConfig, *, seed: int) -> Runtime:
             ms.set_device(target)
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"hardware.device_target = {cfg.device_target!r}: MindSpore {ms.__version__} finds "
-            "no such device here. "
-            "hardware=cpu runs anywhere; hardware=ascend needs CANN and an Ascend card "
-            f"({_first_line(error)})"
+            f"hardware.device_target = {cfg.device_target!r}: "
+            f"MindSpore {ms.__version__} finds no such device here. hardware=cpu runs anywhere; "
+            f"hardware=ascend needs CANN and an Ascend card ({_first_line(error)})"
         ) from error
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(seed)
@@ -70,7 +68,7 @@ def start_device(cfg: HardwareConfig, *, seed: int) -> Runtime:
 
 
 def device_name(runtime: Runtime) -> str:
-    """What the device calls itself, for the tags of a run."""
+    """What the device calls itself, for the tags of a run: `8 x Ascend910`."""
     if runtime.device_target == "Ascend":
         from mindspore import hal
 
@@ -82,6 +80,18 @@ def device_name(runtime: Runtime) -> str:
         platform.machine(),
     )
     return f"{len(own_cores())} cores of {name}"
+
+
+def _mindspore_target(name: DeviceTarget) -> str:
+    match name:
+        case "cpu":
+            return "CPU"
+        case "ascend":
+            return "Ascend"
+        case "auto":
+            return "Ascend" if _has_ascend() else "CPU"
+        case _:
+            assert_never(name)
 
 
 def _gather(row: np.ndarray) -> np.ndarray:
@@ -102,9 +112,9 @@ def _has_ascend() -> bool:
 def _check_numpy() -> None:
     if int(np.__version__.split(".")[0]) >= 2:
         raise UserError(
-            f"NumPy {np.__version__} is installed, but MindSpore 2.10 is built for NumPy 1.x and "
-            "computes wrongly "
-            "or fails with it. Install a matching one: pip install 'numpy>=1.26.4,<2'"
+            f"NumPy {np.__version__} is installed, but MindSpore 2.10 is built for NumPy 1.x "
+            "and computes wrongly or fails with it. "
+            "Install a matching one: pip install 'numpy>=1.26.4,<2'"
         )
 
 

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 LOG_LEVEL = "GLOG_v"
 LAUNCHER = "BEIT_EXP_LAUNCHER"  # the process whose end ends the worker
+
+Process = subprocess.Popen[bytes]
 
 
 def worker_command(run_dir: Path) -> list[str]:
@@ -21,9 +22,7 @@ def worker_command(run_dir: Path) -> list[str]:
 
 
 def worker_environment() -> dict[str, str]:
-    """Environment of a worker: what libraries read when they load, and where it finds
-    this package.
-    """
+    """What a worker's libraries read when they load, and where it finds this package."""
     environment = {**os.environ, **library_environment()}
     environment[LAUNCHER] = str(os.getpid())
     root = str(Path(__file__).resolve().parents[2])
@@ -45,21 +44,26 @@ def library_environment() -> dict[str, str]:
     }
 
 
-SCHEDULER = "scheduler"
-STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # by the user, who may go on
+def start(command: list[str], environment: Mapping[str, str]) -> Process:
+    """Start a process of a run; whoever starts one waits for its end."""
+    return subprocess.Popen(command, env=environment)
+
+
+def shell_status(returncode: int) -> int:
+    """An exit status as a shell tells it: 128 + n where Python says -n, ended by signal n."""
+    return 128 - returncode if returncode < 0 else returncode
+
+
+# By the user, who may go on
+STOPPED = (shell_status(-signal.SIGINT), shell_status(-signal.SIGTERM))
 
 
 @contextmanager
-def forwarding_signals(processes: dict[str, subprocess.Popen[bytes]]) -> Iterator[None]:
-    """SIGTERM and SIGINT reach every worker, which agree on the step to stop at."""
-
-    def forward(number: int, _: Any) -> None:
-        for name, process in processes.items():
-            if name != SCHEDULER:
-                process.send_signal(signal.SIGTERM)
-
+def handling_signals(handle: Callable[[int], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM go to `handle` inside the block, by their number."""
     previous = {
-        number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, lambda number, _: handle(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
         yield
@@ -68,29 +72,38 @@ def forwarding_signals(processes: dict[str, subprocess.Popen[bytes]]) -> Iterato
             signal.signal(number, handler)
 
 
+@contextmanager
+def forwarding_signals() -> Iterator[list[Process]]:
+    """SIGINT and SIGTERM reach every worker that is put in the list, as SIGTERM.
+
+    The workers agree on the step to stop at.
+    """
+    workers: list[Process] = []
+
+    def forward(_: int) -> None:
+        for worker in workers:
+            worker.send_signal(signal.SIGTERM)
+
+    with handling_signals(forward):
+        yield workers
+
+
 def run_worker(run_dir: Path) -> int:
     """Run the worker to its end and pass on signals: the worker saves, this process only waits.
 
     Returns the worker's exit status; a signal to this process ends it too, and with it a whole
     sweep.
     """
-    process = subprocess.Popen(worker_command(run_dir), env=worker_environment())
-    interrupts = []
+    worker = start(worker_command(run_dir), worker_environment())
+    interrupts: list[int] = []
 
-    def pass_on(number: int, _: Any) -> None:
+    def pass_on(number: int) -> None:
         interrupts.append(number)
         if number == signal.SIGTERM or len(interrupts) > 2:  # Ctrl-C reaches the worker by itself
-            process.send_signal(number)
+            worker.send_signal(number)
 
-    previous = {
-        number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        code = process.wait()
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    code = 128 - code if code < 0 else code
-    if interrupts and code in STOPPED:
-        sys.exit(code)
-    return code
+    with handling_signals(pass_on):
+        status = shell_status(worker.wait())
+    if interrupts and status in STOPPED:
+        sys.exit(status)
+    return status

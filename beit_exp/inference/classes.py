@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+
+from beit_exp.inference.softmax import softmax
 
 TOP = 5
 
 
+class Ranking(NamedTuple):
+    """The likeliest classes of an image, and their probabilities, from the first on."""
+
+    classes: list[str]
+    probabilities: list[float]
+
+
+def rank_classes(logits_BK: np.ndarray, classes: list[str]) -> list[Ranking]:
+    """Of each image the five likeliest of K classes; of equal ones the first comes first."""
+    rankings = []
+    for row in softmax(logits_BK):
+        best = np.argsort(-row, kind="stable")[:TOP]
+        rankings.append(
+            Ranking([classes[index] for index in best], [float(row[index]) for index in best])
+        )
+    return rankings
+
+
 def columns(num_classes: int) -> list[str]:
-    """Names of what `rank_classes` gives for an image."""
+    """Headings of a table of rankings: the classes, then the probabilities."""
     ranks = range(1, min(TOP, num_classes) + 1)
     return [*(f"class{rank}" for rank in ranks), *(f"probability{rank}" for rank in ranks)]
-
-
-def rank_classes(logits: np.ndarray, classes: list[str]) -> list[list[str | float]]:
-    """For each image of (B, K) logits the five likeliest classes and then their probabilities."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    probabilities = shifted / shifted.sum(axis=1, keepdims=True)
-    found: list[list[str | float]] = []
-    for row in probabilities:
-        best = np.argsort(-row, kind="stable")[: min(TOP, len(row))]
-        found.append([*(classes[index] for index in best), *(float(row[index]) for index in best)])
-    return found

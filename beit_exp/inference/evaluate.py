@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from mindspore import Tensor, nn
 
+from beit_exp.inference.softmax import cross_entropy, softmax
 from beit_exp.report.outcomes import Outcomes
 
 
@@ -17,10 +18,10 @@ def predict_batches(
     batch_size: int,
     flip: bool = False,
 ) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-    """(n, K) logits and (n,) labels of each batch; a smaller last batch is filled up, so that
-    nothing recompiles.
+    """(n, K) float32 logits and (n,) labels of each batch of n normalised images (n, 3, S, S).
 
-    With `flip` the logits are the mean of those of an image and of its mirror image.
+    A smaller last batch is filled up to `batch_size`, so that nothing recompiles. With `flip` the
+    logits are the mean of those of an image and of its mirror image.
     """
     network.set_train(False)
     for images, labels in batches:
@@ -33,6 +34,18 @@ def predict_batches(
         yield logits[: len(images)], labels
 
 
+def predict_all(
+    network: nn.Cell,
+    batches: Iterable[tuple[np.ndarray, np.ndarray]],
+    *,
+    batch_size: int,
+    flip: bool = False,
+) -> np.ndarray:
+    """(N, K) float32 logits of the images of all batches, in their order."""
+    found = predict_batches(network, batches, batch_size=batch_size, flip=flip)
+    return np.concatenate([logits for logits, _ in found])
+
+
 def evaluate(
     network: nn.Cell,
     batches: Iterable[tuple[np.ndarray, np.ndarray]],
@@ -42,11 +55,11 @@ def evaluate(
     check_stop: Callable[[], None],
     flip: bool = False,
 ) -> tuple[dict[str, float], Outcomes]:
-    """`loss` (cross-entropy without smoothing), `top1` and `top5` (percent) over every image of all
-    ranks' batches.
+    """Metrics and outcomes over every image of all ranks' batches.
 
-    `gather` brings the ranks' rows together (`Runtime.gather`), rank r's being every size-th image
-    from r on.
+    Metrics are `loss` (cross-entropy without smoothing), `top1` and `top5` (percent). `gather`
+    brings the ranks' rows together (`Runtime.gather`), rank r's being every size-th image from r
+    on. `ValueError` if there is no image.
     """
     sums, rows = np.zeros(4), []
     for logits, labels in predict_batches(network, batches, batch_size=batch_size, flip=flip):
@@ -68,9 +81,7 @@ def evaluate(
 
 
 def gather_exactly(sums: np.ndarray, gather: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """(ranks, n) float64 of each rank's (n,) sums, which travel as two float32 each, so that none
-    is rounded.
-    """
+    """(ranks, n) float64 of each rank's (n,) sums, each as two float32 so that none is rounded."""
     coarse = sums.astype(np.float32)
     halves = gather(np.concatenate([coarse, (sums - coarse).astype(np.float32)])).astype(np.float64)
     return halves[:, : len(sums)] + halves[:, len(sums) :]
@@ -88,8 +99,7 @@ def fill_up(array: np.ndarray, length: int) -> np.ndarray:
 
 def image_rows(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(n, 4) float32: label, predicted class, its probability, the label's."""
-    exponents = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    probabilities = exponents / exponents.sum(axis=1, keepdims=True)
+    probabilities = softmax(logits)
     numbers = np.arange(len(labels))
     predicted = probabilities.argmax(axis=1)
     found = [labels, predicted, probabilities[numbers, predicted], probabilities[numbers, labels]]
@@ -97,18 +107,15 @@ def image_rows(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def batch_sums(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(4,) float64: images, summed cross-entropy, top-1 hits and top-5 hits; of equal logits the
-    lower class wins.
+    """(4,) float64 of a batch: images, summed cross-entropy, top-1 hits and top-5 hits.
+
+    Of equal logits the lower class wins; a class whose logit is not a number is never found.
     """
-    logits = logits.astype(np.float64)
-    rows = np.arange(len(labels))
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[rows, labels]
-    own = logits[rows, labels][:, None]
+    own = logits[np.arange(len(labels)), labels][:, None]
     lower_class = np.arange(logits.shape[1])[None] < labels[:, None]
     rank = (logits > own).sum(axis=1) + ((logits == own) & lower_class).sum(axis=1)
-    # A class whose logit is not a number is never found.
     rank = np.where(np.isfinite(logits).all(axis=1), rank, logits.shape[1])
+    losses = cross_entropy(logits, labels)
     return np.array(
         [len(labels), losses.sum(), (rank < 1).sum(), (rank < 5).sum()], dtype=np.float64
     )

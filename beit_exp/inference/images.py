@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +16,23 @@ from beit_exp.data.sources import ImageList, is_image, list_images, open_split
 from beit_exp.errors import UserError
 
 
+@contextmanager
+def open_images(cfg: Config, run_dir: Path) -> Iterator[tuple[ImageList, list[str]]]:
+    """The images of `cfg.images` in path order, without labels, and what to call each.
+
+    A tar's are unpacked into the run directory as long as this is open, and called as it calls
+    them. `UserError` if there is none.
+    """
+    with tempfile.TemporaryDirectory(dir=run_dir, prefix=".images.") as folder:
+        images = find_images(cfg, Path(folder))
+        yield images, [path.removeprefix(f"{folder}/") for path in images.paths]
+
+
 def find_images(cfg: Config, folder: Path) -> ImageList:
-    """The images to predict, sorted by path, without labels; a tar's are unpacked to `folder`."""
+    """The images to predict, sorted by path, without labels; a tar's are unpacked to `folder`.
+
+    `cfg.images` is a folder, an image, a tar of images or, if None, the validation set.
+    """
     if cfg.images is None:
         paths = open_split(cfg.dataset, "val").paths
     else:
@@ -29,8 +47,9 @@ def find_images(cfg: Config, folder: Path) -> ImageList:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Write a tar's images to a folder, under their own names; whatever else it holds
-    stays inside.
+    """Write a tar's images, and nothing else that it holds, to a folder under their own names.
+
+    `UserError` if it cannot be read, or names an image outside of it.
     """
     try:
         with tarfile.open(archive) as members:

@@ -21,19 +21,17 @@ from beit_exp.data.transforms import load_image, make_eval_transform
 from beit_exp.hardware.device import start_device
 from beit_exp.hardware.process import library_environment
 from beit_exp.inference.classes import columns, rank_classes
-from beit_exp.inference.evaluate import predict_batches
+from beit_exp.inference.evaluate import predict_all
 from beit_exp.inference.network import class_names, load_network
-from beit_exp.model.precision import build_precision
 
 LARGEST_BATCH = 32
 
 
 class ServedModel(PythonModel):
-    """Takes a table with a column `image` (the bytes of image files) or `path`; answers as
-    `task=predict` does.
-    """
+    """Answers as `task=predict` does."""
 
     def load_context(self, context: PythonModelContext) -> None:
+        """Start the device and load the network, once per process."""
         saved = load_config(Path(context.artifacts["config"]))
         cfg = saved.model_copy(
             update={"checkpoint": context.artifacts["checkpoint"], "task": "predict"}
@@ -42,7 +40,7 @@ class ServedModel(PythonModel):
             os.environ.setdefault(name, value)
         single = cfg.hardware.model_copy(update={"device_target": "auto", "device_num": 1})
         runtime = start_device(single, seed=cfg.seed)
-        self.network = load_network(cfg, build_precision(cfg.hardware.amp_level, half=runtime.half))
+        self.network = load_network(cfg, runtime)
         self.classes = class_names(cfg)
         self.transform = make_eval_transform(cfg.dataset, image_size=cfg.model.image_size)
         self.one_at_a_time = threading.Lock()  # servers call from several threads
@@ -50,21 +48,25 @@ class ServedModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: DataFrame, params: Any = None
     ) -> DataFrame:
-        """-> `class1`, `class2` ... from the likeliest on, and `probability1` ..., a
-        row an image.
+        """Images as a column `image` (the bytes of image files) or `path` -> a row for each.
+
+        Its columns are `class1`, `class2` ... from the likeliest on, and `probability1` ...
         """
         images = np.stack([self.transform(load_image(file)) for file in files_of(model_input)])
         # Few sizes, for each is compiled once
         size = min(LARGEST_BATCH, 1 << (len(images) - 1).bit_length())
+        labels = np.zeros(len(images), np.int32)  # nobody knows them
         batches = (
-            (images[begin : begin + size], np.zeros(len(images[begin : begin + size]), np.int32))
+            (images[begin : begin + size], labels[begin : begin + size])
             for begin in range(0, len(images), size)
         )
         with self.one_at_a_time:
-            logits = np.concatenate(
-                [found for found, _ in predict_batches(self.network, batches, batch_size=size)]
-            )
-        return DataFrame(rank_classes(logits, self.classes), columns=columns(logits.shape[1]))
+            logits = predict_all(self.network, batches, batch_size=size)
+        rankings = rank_classes(logits, self.classes)
+        return DataFrame(
+            [[*ranking.classes, *ranking.probabilities] for ranking in rankings],
+            columns=columns(logits.shape[1]),
+        )
 
 
 def files_of(table: DataFrame) -> list[str | io.BytesIO]:

@@ -30,10 +30,10 @@ PLUGINS = {  # choice -> the package that brings it, and the extra that installs
 
 
 def check_overrides(arguments: list[str]) -> None:
-    """Stop at overrides whose key is no setting or whose choice is no file, with whatever else is
-    wrong beside them.
+    """Stop at words whose key is no setting or whose choice is no file.
 
-    Hydra would stop at the first of them and leave the values unread.
+    With them whatever else is wrong is told: Hydra would stop at the first and leave the values
+    unread.
     """
     words = [word for word in arguments if not word.startswith("-") and "=" in word]
     if any(
@@ -51,21 +51,18 @@ def check_overrides(arguments: list[str]) -> None:
         package, extra = PLUGINS[choice]
         if find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.{package}") is None:
             stop(
-                f"{choice} needs another package: pip install -c .ci/constraints.txt -e "
-                f"'.[{extra}]'"
+                f"{choice} needs another package: "
+                f"pip install -c .ci/constraints.txt -e '.[{extra}]'"
             )
     known = set(setting_names())
     groups = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
     problems, sound = [], []
     for word, override in zip(words, overrides, strict=True):
-        key = override.key_or_group
-        if key in groups and isinstance(override.value(), str):
+        key, value = override.key_or_group, override.value()
+        if key in groups and isinstance(value, str):
             options = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
-            if override.value() not in options:
-                hint = complaints.nearest(str(override.value()), options)
-                problems.append(
-                    f"{key} = {override.value()!r}: must be one of {', '.join(options)}.{hint}"
-                )
+            if value not in options:
+                problems.append(complaints.wrong_option(key, value, options))
                 continue
         elif (
             not key.startswith(("hydra.", "hydra/", "tracking.tags.", "tokenizer.training."))
@@ -89,17 +86,16 @@ def check_overrides(arguments: list[str]) -> None:
 
 
 def stop(message: str) -> NoReturn:
-    """End with a message for what the user can mend."""
+    """End the process with status 2 and a message for what the user can mend."""
     print(message, file=sys.stderr)
     sys.exit(2)
 
 
 def adopt_run(raw: DictConfig, overrides: list[str]) -> dict[str, Any]:
-    """The composed settings; where `checkpoint` is a run directory, that run's settings under this
-    command's own.
+    """The composed settings or, where `checkpoint` is a run directory, that run's.
 
-    So `task=evaluate checkpoint=RUN` needs no repetition of the model and the data that the run was
-    trained with.
+    Over the latter comes what was typed. So `task=evaluate checkpoint=RUN` needs no repetition of
+    the model and the data that the run was trained with. `UserError` if either cannot be read.
     """
     try:
         values: Any = OmegaConf.to_container(raw, resolve=True)

@@ -1,5 +1,6 @@
-"""A run's directory before its worker starts: the settings written, or compared with those that are
-there.
+"""A run's directory before its worker starts.
+
+The settings are written, or compared with those that are there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from beit_exp.config.mapping import differences, load_config, save_config
 from beit_exp.config.schema import Config
+from beit_exp.config.traits import task_traits
 from beit_exp.data.sources import check_folders
 from beit_exp.errors import UserError
 from beit_exp.report.runs import FAILED_FILE
@@ -28,9 +30,10 @@ FREE_ON_RESUME = (  # what changes neither the weights that a run arrives at nor
 
 
 def check_files(cfg: Config) -> None:
-    """Refuse missing files before anything heavy starts."""
+    """Raise `UserError` for missing files and packages before anything heavy starts."""
     needed = {"checkpoint": cfg.checkpoint}
-    if cfg.task in ("finetune", "benchmark"):
+    traits = task_traits(cfg.task)
+    if traits.reads_pretrained:
         needed["model.pretrained"] = cfg.model.pretrained
     if cfg.task == "pretrain":
         needed["tokenizer.weights"] = cfg.tokenizer.weights
@@ -43,18 +46,19 @@ def check_files(cfg: Config) -> None:
         and not all(map(find_spec, ("onnx", "onnxruntime")))
     ):
         raise UserError(
-            "export.formats: onnx needs other packages: pip install -c .ci/constraints.txt -e "
-            "'.[onnx]'"
+            "export.formats: onnx needs other packages: "
+            "pip install -c .ci/constraints.txt -e '.[onnx]'"
         )
     if cfg.images is not None and not Path(cfg.images).exists():
         raise UserError(f"images = {cfg.images!r}: there is no such folder or file")
-    if cfg.task in ("finetune", "pretrain", "train_tokenizer", "evaluate", "check_data"):
+    if traits.reads_class_folders:
         check_folders(cfg.dataset)
 
 
 def prepare(cfg: Config, run_dir: Path) -> bool:
-    """Write the configuration, or find in the directory the same run to go on with; returns whether
-    that is done.
+    """Write the configuration; returns whether its run is done.
+
+    A directory that holds another run raises `UserError`: a run is resumed with its own settings.
     """
     path = run_dir / "config.yaml"
     if not path.exists():

@@ -1,5 +1,6 @@
-"""A sweep: the MLflow run that is the parent of its jobs' runs, the name of each job, the summary
-at the end.
+"""A sweep: the MLflow run that is the parent of its jobs' runs.
+
+And with it the name of each job, and the summary at the end.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from beit_exp.config.objective import is_lower_better
 from beit_exp.storage.files import write_atomically
 from beit_exp.tracking.mlflow_store import open_experiment, open_store, reason, resolve_uri
 from beit_exp.tracking.mlflow_write import PARENT_TAG
@@ -56,9 +58,9 @@ class SweepCallback(Callback):
 
 
 def check_direction(config: DictConfig) -> None:
-    """Stop a search that would look for the worst."""
+    """Stop a search that would look for the worst: the process ends with status 2."""
     direction = config.hydra.sweeper.get("direction")
-    right = "minimize" if config.objective.endswith("loss") else "maximize"
+    right = "minimize" if is_lower_better(config.objective) else "maximize"
     if isinstance(direction, str) and direction != right:
         wrong = f"hydra.sweeper.direction = {direction}"
         print(f"{wrong}: must be {right} for objective={config.objective}", file=sys.stderr)
@@ -66,8 +68,9 @@ def check_direction(config: DictConfig) -> None:
 
 
 def swept_keys(config: DictConfig) -> list[str]:
-    """The settings that differ between a sweep's jobs: those given several values, and the
-    sweeper's own.
+    """The settings that differ between a sweep's jobs.
+
+    They are those given several values, and the sweeper's own.
     """
     overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
     given = [override.key_or_group for override in overrides if override.is_sweep_override()]
@@ -75,17 +78,18 @@ def swept_keys(config: DictConfig) -> list[str]:
 
 
 def read_parent(sweep_dir: Path) -> dict[str, Any]:
-    """`uri` of the store and `run_id` of the run that a sweep's jobs belong under, if any, and the
-    `swept` keys.
+    """What a sweep's jobs know of it.
+
+    `uri` of the store, `run_id` of the run that they belong under, if any, and the `swept` keys.
     """
     return dict(json.loads((sweep_dir / PARENT_FILE).read_text()))
 
 
 def job_name(sweep_dir: Path, overrides: list[str]) -> str:
-    """What tells a job from the others: `optimizer.layer_decay=0.65`. Its folder and its MLflow run
-    have this name.
+    """What tells a job from the others, as the name of its folder and its MLflow run.
 
-    So a sweep started again, with more values or in another order, finds the jobs that it has done.
+    Like `optimizer.layer_decay=0.65`. So a sweep started again, with more values or in another
+    order, finds the jobs that it has done.
     """
     swept = read_parent(sweep_dir)["swept"]
     parts = []
@@ -108,8 +112,9 @@ def place_under_parent(values: dict[str, Any], sweep_dir: Path, *, name: str) ->
 
 
 def finish(sweep_dir: Path, status: Status) -> None:
-    """Compare the jobs: a table on the screen, a report in the sweep's folder, and all of it in the
-    parent run.
+    """Compare the jobs: a table on the screen, a report in the sweep's folder.
+
+    All of it goes to the parent run too; a store that fails costs that and a message.
     """
     from beit_exp.report.page import as_markdown, as_text, table, write_report
     from beit_exp.report.runs import is_run_directory, ranked, read_place
@@ -137,6 +142,6 @@ def finish(sweep_dir: Path, status: Status) -> None:
         client.set_terminated(parent["run_id"], status)
     except Exception as error:  # whatever the store or its client raise
         print(
-            f"the parent run was not completed: the tracking store {parent['uri']} failed "
-            f"({reason(error)})"
+            "the parent run was not completed: "
+            f"the tracking store {parent['uri']} failed ({reason(error)})"
         )

@@ -1,10 +1,10 @@
-"""A pre-training without a tokenizer trains one first: a run of its own, in the run's directory,
-before it.
+"""A pre-training without a tokenizer trains one first.
+
+That is a run of its own, in the run's directory, before it.
 """
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from beit_exp.errors import UserError
 from beit_exp.hardware.process import (
     STOPPED,
     forwarding_signals,
+    shell_status,
+    start,
     worker_command,
     worker_environment,
 )
@@ -41,7 +43,10 @@ def tokenizer_place(cfg: Config, run_dir: Path) -> str:
 
 
 def tokenizer_run(cfg: Config, run_dir: Path) -> Config:
-    """The settings of the tokenizer's run: those of `cfg`, and over them `tokenizer.training`."""
+    """The settings of the tokenizer's run: those of `cfg`, and over them `tokenizer.training`.
+
+    `UserError` names what is wrong with them.
+    """
     values = merge(merge(cfg.model_dump(), FIXED), cfg.tokenizer.training)
     values["tracking"]["run_name"] = f"{FOLDER} {cfg.tracking.run_name or run_dir.name}"
     values["tokenizer"]["training"] = {}
@@ -52,22 +57,22 @@ def tokenizer_run(cfg: Config, run_dir: Path) -> Config:
 
 
 def train_tokenizer(cfg: Config, run_dir: Path) -> int:
-    """Run, or resume, the tokenizer's training to its end; returns its exit status."""
+    """Run, or resume, the tokenizer's training to its end; returns its exit status.
+
+    A tokenizer that is there is left as it is.
+    """
     folder = run_dir / FOLDER
     if (folder / "metrics.json").exists():
         return 0
     if not (folder / "config.yaml").exists():
         save_config(tokenizer_run(cfg, run_dir), folder / "config.yaml")
     print(f"first the tokenizer, in {folder}", flush=True)
-    environment = worker_environment()
-    processes: dict[str, subprocess.Popen[bytes]] = {}
-    with forwarding_signals(processes):
-        processes["tokenizer"] = subprocess.Popen(worker_command(folder), env=environment)
-        code = processes["tokenizer"].wait()
-    code = 128 - code if code < 0 else code
-    if code not in (0, *STOPPED):
-        print(f"the tokenizer's run in {folder} ended with exit status {code}", file=sys.stderr)
-    return code
+    with forwarding_signals() as workers:
+        workers.append(start(worker_command(folder), worker_environment()))
+        status = shell_status(workers[0].wait())
+    if status not in (0, *STOPPED):
+        print(f"the tokenizer's run in {folder} ended with exit status {status}", file=sys.stderr)
+    return status
 
 
 def merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 
 python -m beit_exp.report RUN_OR_SWEEP ...                    a table, and a page with pictures
 python -m beit_exp.report --store URI RUN_ID_OR_EXPERIMENT    the same from an MLflow store
-python -m beit_exp.report sync RUN_DIR ...                    send what metrics.jsonl has and the
-store lacks
+python -m beit_exp.report sync RUN_DIR ...                    send the store what it lacks
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from PIL import Image
 
 from beit_exp.data.sources import ImageList
 from beit_exp.data.transforms import load_image
-from beit_exp.report.outcomes import Outcomes
+from beit_exp.report.outcomes import Outcomes, confusion
 from beit_exp.report.plots import plot_confusion
 from beit_exp.report.sheets import CELL, draw_sheet
 
@@ -18,7 +18,8 @@ SHOWN = 24
 
 def plot_outcomes(outcomes: Outcomes, images: ImageList, folder: Path) -> None:
     """`confusion.png` and `mistakes.png` of an evaluation of all `images`."""
-    plot_confusion(outcomes.labels, outcomes.predicted, images.classes, folder / "confusion.png")
+    matrix = confusion(outcomes, len(images.classes))
+    plot_confusion(matrix, images.classes, folder / "confusion.png")
     worst = most_wrong(outcomes)[:SHOWN]
     titles = [
         f"{images.classes[outcomes.labels[number]]} > {images.classes[outcomes.predicted[number]]} "
@@ -41,6 +42,7 @@ def most_wrong(outcomes: Outcomes) -> np.ndarray:
 
 
 def thumbnail(path: str) -> Image.Image:
+    """An image file's picture, at most a cell of the sheet large."""
     image = load_image(path)
     image.thumbnail((CELL, CELL))
     return image

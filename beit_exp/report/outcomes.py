@@ -1,9 +1,10 @@
-"""What became of each image of an evaluation, as a file."""
+"""What became of each image of an evaluation: as a file, and counted by class."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,10 +22,45 @@ class Outcomes(NamedTuple):
     label_probability: np.ndarray  # of the right one
 
     def save(self, path: Path) -> None:
+        """A compressed .npz of the four arrays."""
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **self._asdict())
 
     @classmethod
     def load(cls, path: Path) -> Outcomes:
+        """What `save` wrote."""
         with np.load(path) as arrays:
             return cls(**arrays)
+
+
+def confusion(outcomes: Outcomes, num_classes: int) -> np.ndarray:
+    """(K, K) numbers of images by class and predicted class."""
+    matrix = np.zeros((num_classes, num_classes), int)
+    np.add.at(matrix, (outcomes.labels, outcomes.predicted), 1)
+    return matrix
+
+
+def wrong_alone(matrix_KK: np.ndarray) -> np.ndarray:
+    """A confusion matrix without the images whose class was found."""
+    return matrix_KK * (1 - np.eye(len(matrix_KK), dtype=int))
+
+
+def confusion_table(matrix_KK: np.ndarray, classes: Sequence[str]) -> list[list[Any]]:
+    """A heading, then each class with the numbers of its images by predicted class."""
+    rows = zip(classes, matrix_KK.tolist(), strict=True)
+    return [["class / predicted", *classes], *([name, *row] for name, row in rows)]
+
+
+def class_table(matrix_KK: np.ndarray, classes: Sequence[str]) -> list[list[Any]]:
+    """A heading, then each class: its images, their top-1 accuracy in percent, its worst confusion.
+
+    A class without images has no accuracy; one that is always found is confused with none.
+    """
+    wrong = wrong_alone(matrix_KK)
+    rows: list[list[Any]] = [["class", "images", "top1", "most confused with"]]
+    for number, name in enumerate(classes):
+        count = int(matrix_KK[number].sum())
+        accuracy = round(100 * matrix_KK[number, number] / count, 4) if count else ""
+        other = classes[wrong[number].argmax()] if wrong[number].any() else ""
+        rows.append([name, count, accuracy, other])
+    return rows

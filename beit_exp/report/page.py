@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 from beit_exp.report.plots import plot_curves, plot_response
+from beit_exp.report.result_files import write_table
 from beit_exp.report.runs import Run, differing_keys, ranked
 from beit_exp.storage.files import write_atomically
 
@@ -36,8 +35,9 @@ img { max-width: 100% } h2 { margin-top: 2.5rem }
 
 
 def table(runs: list[Run]) -> tuple[list[str], list[list[Any]]]:
-    """Headings and a row a run, the best first: what differs, the best result and its epoch, speed,
-    time, status.
+    """Headings, and a row a run, the best first.
+
+    What differs in their settings, the best result and its epoch, speed, time, status.
     """
     keys = differing_keys(runs)
     objective = runs[0].objective
@@ -81,19 +81,19 @@ def cell(value: Any) -> str:
 
 
 def duration(seconds: float | None) -> str | None:
+    """Seconds as h:mm:ss."""
     if seconds is None:
         return None
     return f"{seconds // 3600:.0f}:{seconds % 3600 // 60:02.0f}:{seconds % 60:02.0f}"
 
 
 def write_report(runs: list[Run], folder: Path, *, title: str) -> Path:
-    """Write table.csv, PNGs and report.html, which needs no other file, into a folder; returns the
-    page's path.
+    """Write table.csv, PNGs and report.html into a folder, and return the path of the page.
+
+    The page holds the pictures: it needs no other file.
     """
     header, rows = table(runs)
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    write_atomically(folder / "table.csv", text.getvalue().encode())
+    write_table(folder / "table.csv", [header, *rows])
     ranking = ranked(runs)
     for name, picture in ranking[0].pictures.items():
         write_atomically(folder / f"{name}.png", picture)
@@ -122,11 +122,13 @@ def write_report(runs: list[Run], folder: Path, *, title: str) -> Path:
 
 
 def table_cell(value: Any) -> str:
+    """A cell of the page's table, numbers to the right."""
     kind = " class=number" if isinstance(value, int | float) else ""
     return f"<td{kind}>{html.escape(cell(value))}</td>"
 
 
 def figure(title: str, png: bytes) -> str:
+    """A picture of the page under its title, inside the page itself."""
     source = f"data:image/png;base64,{b64encode(png).decode()}"
     return f'<h2>{title}</h2><img alt="{title}" src="{source}">'
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from beit_exp.optim.groups import Group
+from beit_exp.report.outcomes import wrong_alone
 from beit_exp.storage.files import replacing
 
 MANY_CLASSES = 40  # a matrix of more cannot be read
@@ -42,9 +43,7 @@ def plot_schedule(
 
 
 def plot_curves(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """Training loss, validation loss and what else the validation measures over the epochs, a
-    colour a run.
-    """
+    """Training loss, validation loss and what else it measures over the epochs, a colour a run."""
     measured = {name for records in runs.values() for record in records for name in record}
     third, title, unit = next(
         (entry for entry in THIRD_CURVES if entry[0] in measured), THIRD_CURVES[0]
@@ -118,10 +117,7 @@ def hide(images: np.ndarray, hidden: np.ndarray) -> np.ndarray:
 
 
 def plot_attention(images: np.ndarray, maps: np.ndarray, titles: list[str], path: Path) -> None:
-    """(B, 3, S, S) images in [0, 1], and under each where the network looks:
-
-    (B, G, G), the more the brighter.
-    """
+    """(B, 3, S, S) images in [0, 1], and under each its (G, G) map: where the network looks."""
     count = len(images)
     figure, axes = _new_figure(columns=count, rows=2, width=1.8 * count + 0.4, height=4.0)
     above, below = np.reshape(axes, (2, count))
@@ -138,9 +134,7 @@ def plot_attention(images: np.ndarray, maps: np.ndarray, titles: list[str], path
 
 
 def plot_position_bias(bias: dict[str, np.ndarray], path: Path) -> None:
-    """For some blocks, (H, G, G): how much each head of the middle patch favours the others, by
-    their place.
-    """
+    """How much each head of the middle patch favours the others: (H, G, G) of each titled block."""
     heads = min(12, *(len(maps) for maps in bias.values()))
     figure, axes = _new_figure(
         columns=heads, rows=len(bias), width=1.1 * heads + 1, height=1.3 * len(bias) + 0.6
@@ -174,14 +168,8 @@ def plot_usage(counts: np.ndarray, path: Path) -> None:
     _save(figure, path)
 
 
-def plot_confusion(
-    labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str], path: Path
-) -> None:
-    """Which classes are taken for which: a matrix or, of many classes, the most frequent
-    confusions.
-    """
-    matrix = np.zeros((len(classes), len(classes)), int)
-    np.add.at(matrix, (labels, predicted), 1)
+def plot_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path) -> None:
+    """A (K, K) confusion matrix or, of many classes, the most frequent confusions."""
     if len(classes) > MANY_CLASSES:
         _plot_confusions(matrix, classes, path)
         return
@@ -208,7 +196,7 @@ def plot_confusion(
 
 
 def _plot_confusions(matrix: np.ndarray, classes: Sequence[str], path: Path) -> None:
-    wrong = matrix * (1 - np.eye(len(classes), dtype=int))
+    wrong = wrong_alone(matrix)
     most = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS]
     pairs = [divmod(int(place), len(classes)) for place in most]
     names = [f"{classes[row]} > {classes[column]}" for row, column in pairs]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from beit_exp.config.mapping import flatten, load_config
+from beit_exp.config.objective import is_lower_better, metric_of
 from beit_exp.errors import UserError
 from beit_exp.tracking import mlflow_read
 from beit_exp.tracking.records import read_records
@@ -35,7 +36,7 @@ class Run:
     @property
     def objective(self) -> str:
         """The validation metric that the run was to make good."""
-        return str(self.settings.get("objective", "val/top1")).removeprefix("best/")
+        return metric_of(str(self.settings.get("objective", "val/top1")))
 
     @property
     def best(self) -> tuple[float, float] | None:
@@ -56,11 +57,12 @@ class Run:
 
     @property
     def images_per_s(self) -> float | None:
+        """See `images_per_s`; None if no step was logged."""
         return images_per_s(self.records)
 
     @property
     def elapsed_s(self) -> float | None:
-        """From the first to the last record."""
+        """Seconds from the first to the last record; None if there is none."""
         return self.records[-1]["time"] - self.records[0]["time"] if self.records else None
 
 
@@ -68,10 +70,6 @@ def images_per_s(records: list[dict[str, Any]]) -> float | None:
     """Median over the logged steps."""
     speeds = [record["time/images_per_s"] for record in records if "time/images_per_s" in record]
     return statistics.median(speeds) if speeds else None
-
-
-def is_lower_better(objective: str) -> bool:
-    return objective.endswith("loss")
 
 
 def ranked(runs: Iterable[Run]) -> list[Run]:
@@ -97,7 +95,7 @@ def differing_keys(runs: list[Run]) -> list[str]:
 
 
 def read_place(place: Path) -> list[Run]:
-    """The run of a run directory, or every run of a sweep's."""
+    """The run of a run directory, or every run of a sweep's; `UserError` if it is neither."""
     folders = [place]
     if not is_run_directory(place):
         folders = (
@@ -107,13 +105,14 @@ def read_place(place: Path) -> list[Run]:
         )
     if not folders:
         raise UserError(
-            f"{place} is neither a run directory (config.yaml is missing) nor the directory of a "
-            "sweep"
+            f"{place} is neither a run directory (config.yaml is missing) "
+            "nor the directory of a sweep"
         )
     return [read_directory(folder) for folder in folders]
 
 
 def is_run_directory(folder: Path) -> bool:
+    """Whether a run is, or was to be, in a folder."""
     return (folder / "config.yaml").is_file() or (folder / FAILED_FILE).is_file()
 
 
@@ -143,8 +142,9 @@ def status_of(folder: Path) -> str:
 
 
 def read_store(uri: str, name: str) -> list[Run]:
-    """From an MLflow store: a run by its id, a sweep by its parent's id, or an experiment by its
-    name.
+    """Runs of an MLflow store: one by its id, a sweep's by its parent's, or all of an experiment.
+
+    An experiment is given by its name. `UserError` if there is none.
     """
     found = mlflow_read.find_runs(uri, name)
     if not found:

@@ -1,5 +1,6 @@
-"""Sheets of pictures side by side, as PNG files: by Pillow alone, in a tenth of the time that plots
-of them take.
+"""Sheets of pictures side by side, as PNG files.
+
+By Pillow alone, in a tenth of the time that plots of them take.
 """
 
 from __future__ import annotations

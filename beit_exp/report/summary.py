@@ -17,9 +17,7 @@ def summary(
     uri: str,
     following: tuple[str, ...],
 ) -> str:
-    """The result, beside the best on the way; where it is, and the `following` lines: what to do
-    next.
-    """
+    """The last result beside the best, where it is, and the `following` lines: what to do next."""
     names = [name for name in metrics if name.startswith("val/")]
     best_epoch = metrics.get("best/epoch", 0.0)
     lines = [f"{'result':10}{'last':>10}{f'epoch {best_epoch:g} (best)':>20}"]

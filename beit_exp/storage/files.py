@@ -11,8 +11,9 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder; on success it is flushed to disk and takes the name
-    `path`.
+    """A temporary path in the same folder, which takes the name `path` on success.
+
+    Before that it is flushed to disk, so that the name never stands for a part.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

@@ -1,7 +1,6 @@
 """Object storage: `s3://` and `obs://` data, weights and checkpoint copies, through fsspec.
 
-What is read is copied once per node, by the first process that asks, while the others wait at a
-lock.
+What is read is copied once per node, by the first process that asks, while the others wait.
 """
 
 from __future__ import annotations
@@ -33,10 +32,11 @@ def is_remote(place: str) -> bool:
 
 
 def local_copy(place: str) -> str:
-    """The path of a setting's folder or file on this machine; a remote one is copied into the cache
-    first.
+    """The path of a setting's folder or file on this machine.
 
-    The cache is `BEIT_EXP_CACHE`, else ~/.cache/beit_exp. A copy counts only once it is complete.
+    A remote one is copied into the cache first. The cache is `BEIT_EXP_CACHE`, else
+    ~/.cache/beit_exp. A copy counts only once it is complete. `UserError` if the store does not
+    give it.
     """
     if not is_remote(place):
         return place
@@ -53,7 +53,7 @@ def local_copy(place: str) -> str:
 
 
 def open_store(place: str) -> Any:
-    """The fsspec file system of a place.
+    """The fsspec file system of a place; `UserError` without the package it needs.
 
     OBS speaks S3's protocol at the endpoint that AWS_ENDPOINT_URL names.
     """
@@ -86,8 +86,9 @@ def _download(place: str, target: Path) -> None:
 
 @contextmanager
 def mirroring(url: str | None) -> Iterator[Mirror]:
-    """Copies of checkpoints at `url`, made in the background; at the end, what is under way is
-    waited for.
+    """Copies of checkpoints at `url`, made in the background.
+
+    At the end of the block, what is under way is waited for.
     """
     mirror = Mirror(url)
     try:
@@ -110,10 +111,12 @@ class Mirror:
             self.thread.start()
 
     def put(self, path: Path) -> None:
+        """Have a file copied."""
         if self.url:
             self.paths.put(path)
 
     def close(self) -> None:
+        """Wait for what is under way."""
         if self.url:
             self.paths.put(None)
             self.thread.join()

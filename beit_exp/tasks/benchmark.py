@@ -10,7 +10,9 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import mindspore as ms
@@ -21,19 +23,24 @@ from rich.console import Console
 from rich.table import Table
 
 from beit_exp.config.schema import Config
-from beit_exp.data.build import eval_batches, train_batches
-from beit_exp.data.sources import open_split
+from beit_exp.data.build import Shard, TrainStream, eval_batches, train_batches
+from beit_exp.data.sources import open_split, training_images
 from beit_exp.errors import UserError
 from beit_exp.hardware.device import Runtime, device_name
 from beit_exp.hardware.environment import environment_tags
 from beit_exp.inference.evaluate import predict_batches
+from beit_exp.model.beit import BEiT
+from beit_exp.model.build import build_model
 from beit_exp.model.cost import FLOAT16, FLOAT32, forward_flops, training_bytes
 from beit_exp.model.operations import onednn_kernels
 from beit_exp.model.operations.choice import Operations
 from beit_exp.model.precision import Precision, build_precision
 from beit_exp.storage.files import write_atomically
-from beit_exp.tasks.finetune import Finetuning, build
 from beit_exp.tracking.tracker import Tracker
+from beit_exp.train.build import build_trainer, make_labelled_batches, prepare_network
+from beit_exp.train.losses import Classification
+from beit_exp.train.step import MicroBatch, Trainer
+from beit_exp.weights.load import load_pretrained
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +117,37 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
     tracker.log_file(run_dir / "benchmark.json")
     show(cfg, metrics, device=device, run_dir=run_dir)
     return metrics
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """What a step of fine-tuning is made of."""
+
+    stream: TrainStream
+    network: BEiT
+    trainer: Trainer
+    batches: Callable[[int, int], Iterator[list[MicroBatch]]]  # of steps `first` to `last` - 1
+
+
+def build(cfg: Config, runtime: Runtime) -> Finetuning:
+    """The parts of `task=finetune`, put together as it does."""
+    stream = TrainStream(training_images(cfg), cfg, Shard(runtime.rank, runtime.size))
+    precision = build_precision(cfg.hardware.amp_level, half=runtime.half)
+    classes = cfg.dataset.num_classes
+    network = build_model(cfg.model, num_classes=classes, precision=precision, seed=cfg.seed)
+    if cfg.model.pretrained is not None:
+        load_pretrained(network, cfg.model.pretrained)
+    prepare_network(network, cfg.train)
+    objective, steps_per_epoch = Classification(network), stream.steps_per_epoch
+    trainer = build_trainer(cfg, objective, steps_per_epoch=steps_per_epoch, ranks=runtime.size)
+
+    def batches(first: int, last: int) -> Iterator[list[MicroBatch]]:
+        size = cfg.train.accumulate_steps
+        micro_batches = make_labelled_batches(cfg, stream)(first * size, last * size)
+        while batch := list(islice(micro_batches, size)):
+            yield batch
+
+    return Finetuning(stream, network, trainer, batches)
 
 
 def check_steps(cfg: Config, setup: Finetuning) -> None:

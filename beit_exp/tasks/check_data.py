@@ -20,8 +20,9 @@ SHOWN = 20
 
 
 def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[str, float]:
-    """-> numbers of images and of unreadable ones; the latter stand in `bad_images.txt`, and end
-    the task as wrong.
+    """-> numbers of images and of unreadable ones, which stand in `bad_images.txt`.
+
+    `UserError` names the first of them.
     """
     metrics: dict[str, float] = {}
     complaints: list[str] = []
@@ -35,12 +36,10 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         complaints += found
     tracker.log(metrics, step=0, epoch=0)
     if complaints:
-        write_atomically(
-            run_dir / "bad_images.txt", "".join(f"{line}\n" for line in complaints).encode()
-        )
-        raise UserError(
-            "\n  ".join([f"{len(complaints)} images cannot be read:", *complaints[:SHOWN]])
-        )
+        text = "".join(f"{line}\n" for line in complaints)
+        write_atomically(run_dir / "bad_images.txt", text.encode())
+        heading = f"{len(complaints)} images cannot be read:"
+        raise UserError("\n  ".join([heading, *complaints[:SHOWN]]))
     return metrics
 
 

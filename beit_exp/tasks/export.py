@@ -1,67 +1,67 @@
-"""Export of a checkpoint for other programs; each file is read back and compared before it is
-called done.
-"""
+"""Export of a checkpoint for other programs; no file is called done before it is read back."""
 
 from __future__ import annotations
 
 import json
 import logging
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
-import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
 from typing_extensions import assert_never
 
 from beit_exp.config.schema import Config
 from beit_exp.errors import UserError
 from beit_exp.hardware.device import Runtime
-from beit_exp.inference.network import class_names, load_network
+from beit_exp.inference.network import Logits, as_function, class_names, load_portable_network
 from beit_exp.model.beit import BEiT
-from beit_exp.model.build import build_model
-from beit_exp.model.precision import Precision, build_precision
 from beit_exp.randomness import Stream, generator
-from beit_exp.storage.files import replacing, write_atomically
+from beit_exp.storage.files import write_atomically
 from beit_exp.tracking.tracker import Tracker
-from beit_exp.weights.hugging_face import model_config, preprocessor_config
-from beit_exp.weights.load import load_trained, save_weights
-from beit_exp.weights.names import to_hugging_face, to_official
+from beit_exp.weights.hugging_face import WEIGHTS_FILE, write_folder
+from beit_exp.weights.load import save_weights
+from beit_exp.weights.mindspore_graph import read_mindir, write_graph
+from beit_exp.weights.names import to_official
 
 logger = logging.getLogger(__name__)
 TOLERANCE = 1e-5
 TRIED_BATCHES = (1, 7)
 
-Network = Callable[[np.ndarray], np.ndarray]  # images -> logits
-
 
 def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[str, float]:
-    """Write the network in each of `export.formats`, and `preprocess.json`, into the
-    run directory.
+    """Write the network in each of `export.formats`, and `preprocess.json`.
+
+    Exports hold float32 whatever `hardware.amp_level` the network was trained with. Each is read
+    back; one whose logits differ from the network's is removed, and ends the task.
     """
-    network = load_network(cfg, float32(runtime), portable=True)
+    network = load_portable_network(cfg, runtime)
+    arrays = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
     metrics: dict[str, float] = {}
     for form in cfg.export.formats:
         path = run_dir / ("huggingface" if form == "huggingface" else f"{cfg.model.arch}.{form}")
         match form:
             case "mindir":
-                reloaded = export_mindir(network, cfg, path)
+                write_graph(network, path, image_size=cfg.model.image_size, form="MINDIR")
+                reloaded = as_function(read_mindir(path))
             case "onnx":
-                reloaded = export_onnx(network, cfg, path)
-            case "safetensors":
-                reloaded = export_safetensors(network, cfg, path, runtime)
+                from beit_exp.weights.onnx_graph import read_onnx, write_onnx  # optional packages
+
+                write_onnx(cfg.model, arrays, path)
+                reloaded = read_onnx(path)
+            case "safetensors":  # the official names, which are timm's too
+                save_weights(to_official(arrays), path)
+                reloaded = load_export(path, cfg, runtime)
             case "huggingface":
-                reloaded = export_hugging_face(network, cfg, path, runtime)
+                classes = class_names(cfg)
+                write_folder(path, arrays, model=cfg.model, dataset=cfg.dataset, classes=classes)
+                reloaded = load_export(path / WEIGHTS_FILE, cfg, runtime)
             case "air":
-                export_air(network, cfg, path, runtime)
-                logger.info(
-                    "%s written; nothing here can read it back, so it is not compared", path
-                )
+                write_air(network, path, cfg, runtime)
                 continue
             case _:
                 assert_never(form)
-        metrics[f"export/{form}_difference"] = worst = largest_difference(network, reloaded, cfg)
+        worst = largest_difference(as_function(network), reloaded, cfg)
+        metrics[f"export/{form}_difference"] = worst
         if not worst <= TOLERANCE:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
             raise RuntimeError(
@@ -76,9 +76,30 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     return metrics
 
 
-def float32(runtime: Runtime) -> Precision:
-    """Exports hold float32 whatever `hardware.amp_level` the network was trained with."""
-    return build_precision("O0", half=runtime.half)
+def load_export(path: Path, cfg: Config, runtime: Runtime) -> Logits:
+    """The network of a weights file just written, as `checkpoint=` would load it."""
+    exported = cfg.model_copy(update={"checkpoint": str(path)})
+    return as_function(load_portable_network(exported, runtime))
+
+
+def write_air(network: BEiT, path: Path, cfg: Config, runtime: Runtime) -> None:
+    """Ascend's offline format, which MindSpore writes on an Ascend card alone."""
+    if runtime.device_target != "Ascend":
+        raise UserError(
+            "export.formats: air is written on an Ascend card alone; mindir and onnx run anywhere"
+        )
+    write_graph(network, path, image_size=cfg.model.image_size, form="AIR")
+    logger.info("%s written; nothing here can read it back, so it is not compared", path)
+
+
+def largest_difference(network: Logits, other: Logits, cfg: Config) -> float:
+    """Of the logits of two networks on random images, in several batch sizes."""
+    found = []
+    for batch in TRIED_BATCHES:
+        shape = (batch, 3, cfg.model.image_size, cfg.model.image_size)
+        images = generator(cfg.seed, Stream.sample, batch).standard_normal(shape, np.float32)
+        found.append(float(np.abs(other(images) - network(images)).max()))
+    return max(found)
 
 
 def preprocessing(cfg: Config) -> dict[str, object]:
@@ -92,90 +113,3 @@ def preprocessing(cfg: Config) -> dict[str, object]:
         "std": cfg.dataset.std,
         "classes": class_names(cfg),
     }
-
-
-def largest_difference(network: BEiT, other: Network, cfg: Config) -> float:
-    """Of the logits of two networks on random images, in several batch sizes."""
-    found = []
-    for batch in TRIED_BATCHES:
-        shape = (batch, 3, cfg.model.image_size, cfg.model.image_size)
-        images = generator(cfg.seed, Stream.sample, batch).standard_normal(shape, np.float32)
-        found.append(float(np.abs(other(images) - network(Tensor(images)).asnumpy()).max()))
-    return max(found)
-
-
-def export_mindir(network: BEiT, cfg: Config, path: Path) -> Network:
-    """MindSpore's own format, for any batch size."""
-    _export(network, cfg, path, "MINDIR")
-    cell = nn.GraphCell(ms.load(str(path)))
-    return lambda images: cell(Tensor(images)).asnumpy()
-
-
-def export_onnx(network: BEiT, cfg: Config, path: Path) -> Network:
-    """ONNX, for any batch size, read back by onnxruntime."""
-    from onnxruntime import InferenceSession
-
-    from beit_exp.weights.onnx_graph import build_onnx
-
-    model = build_onnx(cfg.model, _arrays(network))
-    write_atomically(path, model.SerializeToString())
-    session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda images: np.asarray(session.run(["logits"], {"images": images})[0])
-
-
-def export_safetensors(network: BEiT, cfg: Config, path: Path, runtime: Runtime) -> Network:
-    """The weights under the official names, which are timm's too."""
-    save_weights(to_official(_arrays(network)), path)
-    return _reloaded(path, cfg, runtime)
-
-
-def export_hugging_face(network: BEiT, cfg: Config, folder: Path, runtime: Runtime) -> Network:
-    """A folder that transformers' `AutoModelForImageClassification` and
-    `AutoImageProcessor` load.
-    """
-    described = {
-        "config.json": model_config(cfg.model, class_names(cfg)),
-        "preprocessor_config.json": preprocessor_config(
-            cfg.dataset, image_size=cfg.model.image_size
-        ),
-    }
-    for name, content in described.items():
-        write_atomically(folder / name, json.dumps(content, indent=1).encode())
-    save_weights(to_hugging_face(_arrays(network)), folder / "model.safetensors")
-    return _reloaded(folder / "model.safetensors", cfg, runtime)
-
-
-def export_air(network: BEiT, cfg: Config, path: Path, runtime: Runtime) -> None:
-    """Ascend's offline format, which MindSpore writes on an Ascend card alone."""
-    if runtime.device_target != "Ascend":
-        raise UserError(
-            "export.formats: air is written on an Ascend card alone; mindir and onnx run anywhere"
-        )
-    _export(network, cfg, path, "AIR")
-
-
-def _reloaded(path: Path, cfg: Config, runtime: Runtime) -> Network:
-    network = build_model(
-        cfg.model,
-        num_classes=cfg.dataset.num_classes,
-        precision=float32(runtime),
-        seed=cfg.seed,
-        portable=True,
-    )
-    load_trained(network, str(path))
-    network.set_train(False)
-    return lambda images: network(Tensor(images)).asnumpy()
-
-
-def _arrays(network: BEiT) -> dict[str, np.ndarray]:
-    return {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
-
-
-def _export(network: BEiT, cfg: Config, path: Path, form: str) -> None:
-    side = cfg.model.image_size
-    with replacing(path) as temporary:
-        # The exporter insists on the ending
-        stem = temporary.with_name(f"{temporary.name}{path.suffix}")
-        images = Tensor(shape=[None, 3, side, side], dtype=ms.float32)
-        ms.export(network, images, file_name=str(stem), file_format=form)
-        stem.replace(temporary)

@@ -25,8 +25,9 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def log_model(client: Any, run_id: str, cfg: Config, run_dir: Path) -> None:
-    """Log the best network as an MLflow model that takes images (see `served.py`), and register it;
-    once.
+    """Log the best network as an MLflow model that takes images (see `served.py`), once.
+
+    It is registered by the name `tracking.log_model`.
     """
     if MODEL_TAG in client.get_run(run_id).data.tags:
         return

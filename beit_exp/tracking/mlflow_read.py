@@ -21,8 +21,9 @@ class StoredRun(NamedTuple):
 
 
 def find_runs(uri: str, name: str) -> list[StoredRun]:
-    """The run with an id, or its children if it has any, or the runs of an experiment that are no
-    parents.
+    """The run with an id, or its children if it has any, or the runs of an experiment.
+
+    Of an experiment, parents are left out.
     """
     client = open_store(uri)
     experiment = client.get_experiment_by_name(name)
@@ -65,8 +66,9 @@ def _records(client: Any, run: Any) -> list[dict[str, Any]]:
 
 
 def read_artifacts(uri: str, run_id: str, paths: dict[str, str]) -> dict[str, bytes]:
-    """Name -> content of those of a run's files that there are; `paths` are name -> path in the
-    run.
+    """Name -> content of those of a run's files that there are.
+
+    `paths` are name -> path in the run.
     """
     client = open_store(uri)
     folders = {str(Path(path).parent) for path in paths.values()}

@@ -63,11 +63,13 @@ class MlflowSink:
 
     @property
     def way_out(self) -> str:
+        """What to do about a store that did not answer."""
         command = f"python -m beit_exp.report sync {self.run_dir}"
         return f"metrics.jsonl has it all; to send it later: {command}"
 
     @property
     def uri(self) -> str:
+        """The store's address."""
         return str(self.cfg.tracking.uri)
 
     def _run(self) -> None:
@@ -152,7 +154,7 @@ def map_entries(records: list[dict[str, Any]]) -> list[mlflow_write.Entry]:
 def sync(cfg: Config, run_dir: Path) -> int:
     """Send everything of a run that the store lacks; returns how many metrics.
 
-    Twice changes nothing.
+    Twice changes nothing. Raises whatever the store or its client raise.
     """
     client, run_id = mlflow_write.open_run(cfg, run_dir)
     found = map_entries(read_records(run_dir / "metrics.jsonl"))

@@ -19,8 +19,9 @@ REASON_LENGTH = 160
 
 
 def resolve_uri(configured: str | None) -> str:
-    """The store in use: the configured one, else MLFLOW_TRACKING_URI, else a SQLite file in the
-    current folder.
+    """The store in use: the configured one, else MLFLOW_TRACKING_URI.
+
+    Without either it is a SQLite file in the current folder.
     """
     return (
         configured
@@ -62,8 +63,9 @@ def open_experiment(uri: str, name: str) -> tuple[Any, str]:
 
 
 def _make_database(path: Path) -> None:
-    """Let MLflow make its tables in a temporary file, and give that the name once they are
-    complete.
+    """Let MLflow make its tables in a temporary file.
+
+    That gets the name once they are complete.
     """
     if path.exists():
         return

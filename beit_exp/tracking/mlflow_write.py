@@ -1,7 +1,4 @@
-"""The tracking store:
-
-MLflow's client, the experiment and the run that a run directory belongs to.
-"""
+"""The tracking store: the run that a run directory belongs to, and what is sent to it."""
 
 from __future__ import annotations
 
@@ -32,8 +29,9 @@ class Entry(NamedTuple):
 
 
 def open_run(cfg: Config, run_dir: Path) -> tuple[Any, str]:
-    """An MLflow client and the id of the run that belongs to a run directory, created
-    if need be.
+    """An MLflow client and the id of the run that belongs to a run directory.
+
+    The run is created if need be, and is running from now on.
     """
     from mlflow.entities import Param
 

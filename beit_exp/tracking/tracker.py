@@ -8,13 +8,12 @@ is slow or down waits on disk.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from beit_exp.config.schema import Config
 from beit_exp.errors import Interrupted
@@ -31,13 +30,35 @@ from beit_exp.tracking.records import (
     read_records,
 )
 
-logger = logging.getLogger(__name__)
 
-
-class Tracker:
+class Tracker(Protocol):
     """Takes metrics, files and facts of one run."""
 
-    def __init__(self, run_dir: Path, *, sink: MlflowSink | None) -> None:
+    records: int  # in `metrics.jsonl` so far
+
+    def log(self, metrics: dict[str, float], *, step: int, epoch: float) -> None:
+        """Append one record; `step` is the optimizer step."""
+
+    def log_file(self, path: Path, *, folder: str | None = None) -> None:
+        """Copy a file to the tracking store."""
+
+    def log_facts(self, **facts: Any) -> None:
+        """Keep what is known of a run besides its settings.
+
+        `tags` is text by name, `datasets` what `data.sources.describe` says of each.
+        """
+
+    def upload(self, job: Upload) -> None:
+        """Do something with the run in the tracking store, when it answers."""
+
+    def rewind(self, records: int) -> None:
+        """Keep the first `records` alone: the run logs the others again, the same."""
+
+
+class RunTracker:
+    """The tracker of a run: writes its directory, and lets a thread copy that to the store."""
+
+    def __init__(self, run_dir: Path, *, sink: MlflowSink) -> None:
         self.run_dir = run_dir
         self.path = run_dir / "metrics.jsonl"
         self.sink = sink
@@ -45,88 +66,72 @@ class Tracker:
         self.file = self.path.open("a")
 
     def log(self, metrics: dict[str, float], *, step: int, epoch: float) -> None:
-        """Append one record; `step` is the optimizer step."""
         record = {"step": step, "epoch": epoch, "time": round(time.time(), 3), **metrics}
         self.file.write(json.dumps(record) + "\n")
         self.file.flush()
         self.records += 1
-        if self.sink:
-            self.sink.has_record.set()
+        self.sink.has_record.set()
 
     def log_file(self, path: Path, *, folder: str | None = None) -> None:
-        """Copy a file to the tracking store."""
         self.upload(lambda client, run_id: client.log_artifact(run_id, str(path), folder))
 
     def log_facts(self, **facts: Any) -> None:
-        """What is known of a run besides its settings:
-
-        `tags` (text by name), `datasets` (see `data.sources`).
-        """
-        path = self.run_dir / FACTS_FILE
-        write_atomically(
-            path, json.dumps(merge(read_facts(self.run_dir), facts), indent=1).encode()
-        )
+        known = merge(read_facts(self.run_dir), facts)
+        write_atomically(self.run_dir / FACTS_FILE, json.dumps(known, indent=1).encode())
         self.upload(lambda client, run_id: mlflow_write.send_facts(client, run_id, facts))
 
     def upload(self, job: Upload) -> None:
-        """Do something with the run in the tracking store, when it answers."""
-        if self.sink:
-            self.sink.uploads.append(job)
+        self.sink.uploads.append(job)
 
     def rewind(self, records: int) -> None:
-        """Keep the first `records` alone: the run continues from there and will log the others
-        again, the same.
-        """
         self.file.close()
-        if self.sink:
-            self.sink.pause(lambda: keep_records(self.path, records))
-        else:
-            keep_records(self.path, records)
+        self.sink.pause(lambda: keep_records(self.path, records))
         self.records = records
         self.file = self.path.open("a")
 
     def close(self, status: Status) -> None:
+        """Write out what is left, and end the MLflow run with a status."""
         self.file.flush()
         os.fsync(self.file.fileno())
         self.file.close()
-        if self.sink:
-            self.sink.close(status)
+        self.sink.close(status)
 
 
-class NoTracker(Tracker):
-    """What the other processes of a run report: nothing, for the first one reports for all."""
+class NoTracker:
+    """The tracker of the other processes of a run: the first one reports for all."""
 
-    def __init__(self) -> None:
-        self.sink = None
-        self.records = 0
+    records = 0
 
     def log(self, metrics: dict[str, float], *, step: int, epoch: float) -> None:
+        pass
+
+    def log_file(self, path: Path, *, folder: str | None = None) -> None:
         pass
 
     def log_facts(self, **facts: Any) -> None:
         pass
 
-    def rewind(self, records: int) -> None:
+    def upload(self, job: Upload) -> None:
         pass
 
-    def close(self, status: Status) -> None:
+    def rewind(self, records: int) -> None:
         pass
 
 
 @contextmanager
 def open_tracker(cfg: Config, run_dir: Path, *, is_leader: bool = True) -> Iterator[Tracker]:
-    """A tracker whose MLflow run ends as what happened:
+    """A tracker whose MLflow run ends as what happened.
 
-    FINISHED, FAILED (any error) or KILLED (a signal).
+    That is FINISHED, FAILED (any error) or KILLED (a signal).
     """
-    if is_leader:
-        path = run_dir / "metrics.jsonl"
-        path.touch()
-        keep_records(path, len(read_records(path)))  # without a last line that a crash cut short
-        tracker = Tracker(run_dir, sink=MlflowSink(cfg, run_dir))
-        tracker.log_facts(tags=environment_tags())
-    else:
-        tracker = NoTracker()
+    if not is_leader:
+        yield NoTracker()
+        return
+    path = run_dir / "metrics.jsonl"
+    path.touch()
+    keep_records(path, len(read_records(path)))  # without a last line that a crash cut short
+    tracker = RunTracker(run_dir, sink=MlflowSink(cfg, run_dir))
+    tracker.log_facts(tags=environment_tags())
     status: Status = "FAILED"
     try:
         yield tracker

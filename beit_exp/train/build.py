@@ -1,14 +1,30 @@
-"""From settings to a trainer of any objective."""
+"""From settings to what a training is made of: prepared network, trainer, draws of a batch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
+import numpy as np
 from mindspore import nn
 
-from beit_exp.config.schema import Config
+from beit_exp.config.schema import Config, TrainConfig
+from beit_exp.data.build import TrainStream, train_batches
+from beit_exp.model.beit import BEiT, MaskedBEiT
+from beit_exp.model.build import drop_path_keep
 from beit_exp.optim.schedule import build_schedule
 from beit_exp.optim.update import build_optimizer
 from beit_exp.train.loss_scale import build_loss_scale
-from beit_exp.train.step import Trainer
+from beit_exp.train.step import MicroBatch, Trainer
+
+
+def prepare_network(network: BEiT | MaskedBEiT, cfg: TrainConfig) -> None:
+    """Freeze what is not to learn, and let blocks be computed again in the backward pass."""
+    if cfg.recompute:
+        for block in network.blocks:
+            block.recompute()
+    if cfg.freeze == "backbone":
+        for parameter in network.get_parameters():
+            parameter.requires_grad = parameter.name.startswith("head.")
 
 
 def build_trainer(cfg: Config, objective: nn.Cell, *, steps_per_epoch: int, ranks: int) -> Trainer:
@@ -28,3 +44,27 @@ def build_trainer(cfg: Config, objective: nn.Cell, *, steps_per_epoch: int, rank
         ema_decay=cfg.train.ema_decay,
         ranks=ranks,
     )
+
+
+def draw_keep(cfg: Config, stream: TrainStream, number: int) -> np.ndarray | None:
+    """(L, 2, B) what drop-path keeps of micro-batch `number`; None where it drops nothing."""
+    return drop_path_keep(
+        cfg.model.drop_path_rate,
+        depth=cfg.model.depth,
+        seed=cfg.seed,
+        micro_step=number,
+        slots=stream.slots,
+    )
+
+
+def make_labelled_batches(
+    cfg: Config, stream: TrainStream
+) -> Callable[[int, int], Iterator[MicroBatch]]:
+    """What fine-tuning feeds: images, soft targets and drop-path draws, a micro-batch each."""
+
+    def batches(first: int, last: int) -> Iterator[MicroBatch]:
+        made = train_batches(stream, cfg, first=first, last=last)
+        for number, (images, targets) in enumerate(made, start=first):
+            yield images, targets, draw_keep(cfg, stream, number)
+
+    return batches

@@ -1,201 +1,219 @@
-"""The training loop: step, log, evaluate, save, from wherever the last checkpoint stands to the
-end.
-"""
+"""The training loop: step, log, evaluate, save, from where the last checkpoint stands on."""
 
 from __future__ import annotations
 
 import logging
-import math
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from beit_exp.config.schema import Config
 from beit_exp.errors import DivergedError, Interrupted
 from beit_exp.hardware.device import Runtime
-from beit_exp.storage.remote import mirroring
-from beit_exp.tracking.tracker import Tracker
+from beit_exp.storage.remote import Mirror, mirroring
 from beit_exp.train.checkpoint import CheckpointFolder, restore
 from beit_exp.train.meter import SystemMeter
-from beit_exp.train.progress import ProgressLine
+from beit_exp.train.progress import Metrics, Progress, due, is_better
+from beit_exp.train.progress_line import ProgressLine
+from beit_exp.train.session import CheckStop, Session
 from beit_exp.train.step import MicroBatch, StepResult, Trainer
 from beit_exp.train.stop import listening
 
 logger = logging.getLogger(__name__)
 
-Metrics = dict[str, float]
-
 
 def fit(
+    session: Session,
     trainer: Trainer,
-    cfg: Config,
     *,
-    steps_per_epoch: int,
-    batches: Callable[[int, int], Iterator[list[MicroBatch]]],
-    evaluate: Callable[[Callable[[], None]], Metrics],
+    batches: Callable[[int, int], Iterator[MicroBatch]],
+    validate: Callable[[CheckStop], Metrics],
     facts: dict[str, Any],
-    run_dir: Path,
-    runtime: Runtime,
-    tracker: Tracker,
 ) -> Metrics:
     """Train to the end and return the final metrics; `facts` go into every checkpoint.
 
-    `batches(first, last)` yields the micro-batches of steps `first` to `last` - 1;
-    `evaluate(check_stop)` measures the network as it is. A signal saves a checkpoint at the step
+    `batches(first, last)` yields the micro-batches number `first` to `last` - 1 of the run;
+    `validate(check_stop)` measures the network as it is. A signal saves a checkpoint at the step
     reached and raises `Interrupted`; training that has diverged raises `DivergedError`.
     """
-    measure_system = SystemMeter(run_dir)
-    folder = CheckpointFolder(run_dir / "checkpoints", keep=cfg.train.keep_checkpoints)
-    total_steps = cfg.train.epochs * steps_per_epoch
-    images_per_step = cfg.train.batch_size * cfg.train.accumulate_steps * runtime.size
-    progress: dict[str, Any] = {
-        "evaluated_step": 0,
-        "last": {},
-        "best": {},
-        "skipped_in_a_row": 0,
-        "records": 0,
-    }
-    if runtime.is_leader:
-        folder.clear_litter()
-    if (checkpoint := folder.load_newest()) is not None:
-        restore(checkpoint, trainer.tensors())
-        trainer.load_state(checkpoint.state["trainer"])
-        progress = checkpoint.state["progress"]
-        logger.info("resuming at step %d of %d from %s", trainer.step, total_steps, checkpoint.path)
-    check_same_weights(trainer, runtime)
-    tracker.rewind(progress["records"])
-    saved_step = trainer.step
-
-    def save(*, is_best: bool) -> None:
-        nonlocal saved_step
-        check_same_weights(trainer, runtime)
-        if runtime.is_leader:
-            progress["records"] = tracker.records
-            state = {"trainer": trainer.state(), "progress": progress, **facts}
-            path = folder.save(trainer.tensors(), state, step=trainer.step, is_best=is_best)
-            mirror.put(path)
-        saved_step = trainer.step
-
-    with (
-        listening() as stop,
-        mirroring(cfg.train.checkpoint_url) as mirror,
-        ProgressLine(
-            first_step=trainer.step, total_steps=total_steps, epochs=cfg.train.epochs
-        ) as line,
-    ):
-        try:
-            steps = batches(trainer.step, total_steps)
-            is_first_step = True
-            while True:
-                step, epoch = trainer.step, trainer.step / steps_per_epoch
-                epochs_done, steps_into_epoch = divmod(step, steps_per_epoch)
-                at_epoch_end = step > 0 and steps_into_epoch == 0
-                evaluate_due = at_epoch_end and due(
-                    epochs_done, cfg.train.eval_every_epochs, cfg.train.epochs
-                )
-                save_due = at_epoch_end and due(
-                    epochs_done, cfg.train.save_every_epochs, cfg.train.epochs
-                )
-                is_best = False
-                if evaluate_due and progress["evaluated_step"] < step:
-                    metrics = evaluate(stop.check if runtime.size == 1 else lambda: None)
-                    is_best = is_better(metrics, progress["best"], objective=cfg.objective)
-                    progress["evaluated_step"], progress["last"] = step, metrics
-                    if is_best:
-                        progress["best"] = {**metrics, "epoch": epoch, "step": step}
-                    tracker.log(metrics, step=step, epoch=epoch)
-                    line.show_evaluation(epoch=epoch, metrics=metrics, is_best=is_best)
-                if is_best or (save_due and saved_step < step):
-                    save(is_best=is_best)
-                if step >= total_steps:
-                    break
-                stop.check(agree=runtime.gather)
-
-                started = time.perf_counter()
-                micro_batches = next(steps)
-                data_s = time.perf_counter() - started
-                result = trainer(micro_batches)
-                step_s = time.perf_counter() - started
-                step, epoch = trainer.step, trainer.step / steps_per_epoch
-                log_due = due(step, cfg.train.log_every_steps, total_steps)
-                if is_first_step:
-                    tracker.log({"time/compile_s": step_s - data_s}, step=step, epoch=epoch)
-                if log_due:
-                    tracker.log(
-                        {
-                            "train/loss": result.loss,
-                            **{f"train/{name}": value for name, value in result.measures.items()},
-                            "train/grad_norm": result.grad_norm,
-                            "train/skipped_steps": trainer.skipped_steps,
-                            "optim/lr": result.lr,
-                            "optim/loss_scale": result.loss_scale,
-                            "time/step_s": step_s,
-                            "time/data_s": data_s,
-                            "time/images_per_s": images_per_step / step_s,
-                            **(measure_system() if cfg.tracking.system_metrics else {}),
-                        },
-                        step=step,
-                        epoch=epoch,
-                    )
-                line.show_step(
-                    step=step,
-                    epoch=epoch,
-                    loss=result.loss,
-                    lr=result.lr,
-                    images_per_s=images_per_step / step_s,
-                    log=log_due,
-                )
-                is_first_step = False
-                progress["skipped_in_a_row"] = (
-                    0 if result.finite else progress["skipped_in_a_row"] + 1
-                )
-                check_divergence(result, trainer, progress, cfg, folder)
-        except Interrupted:
-            if saved_step < trainer.step:
-                save(is_best=False)
-            raise
-    best = {f"best/{name}": value for name, value in progress["best"].items()}
-    return {**progress["last"], **best, "step": total_steps, "epoch": cfg.train.epochs}
+    cfg, gather = session.cfg, session.runtime.gather
+    with listening() as stop, mirroring(cfg.train.checkpoint_url) as mirror:
+        loop = Loop(session, trainer, mirror, facts)
+        loop.resume()
+        check_stop = stop.check if session.runtime.size == 1 else lambda: None
+        micro_steps = cfg.train.accumulate_steps
+        micro_batches = batches(trainer.step * micro_steps, loop.total_steps * micro_steps)
+        with ProgressLine(
+            first_step=trainer.step, total_steps=loop.total_steps, epochs=cfg.train.epochs
+        ) as line:
+            try:
+                while True:
+                    is_best = False
+                    if loop.is_evaluation_due():
+                        is_best = loop.evaluate(validate, check_stop, line)
+                    if is_best or loop.is_save_due():
+                        loop.save(is_best=is_best)
+                    if trainer.step >= loop.total_steps:
+                        break
+                    stop.check(agree=gather)
+                    loop.take_step(micro_batches, line)
+            except Interrupted:
+                if loop.saved_step < trainer.step:
+                    loop.save(is_best=False)
+                raise
+    bad_images = len(session.stream.bad_images)
+    place = {"step": loop.total_steps, "epoch": cfg.train.epochs, "data/bad_images": bad_images}
+    return loop.progress.final_metrics() | place
 
 
-def check_divergence(
-    result: StepResult,
-    trainer: Trainer,
-    progress: dict[str, Any],
-    cfg: Config,
-    folder: CheckpointFolder,
-) -> None:
-    """Stop a training whose gradients are not finite though nothing scales them, or too often in a
-    row.
-    """
-    skipped = progress["skipped_in_a_row"]
-    is_hopeless = not result.finite and result.loss_scale == 1
-    if not is_hopeless and skipped < cfg.hardware.max_skipped_steps:
-        return
-    why = (
-        "with a loss scale of 1"
-        if is_hopeless
-        else f"in {skipped} steps in a row (hardware.max_skipped_steps)"
-    )
-    first = trainer.step - skipped + 1
-    last_good = next((str(path) for path in folder.newest_first()), "none")
-    raise DivergedError(
-        f"training has diverged: loss {result.loss:g}, gradient norm {result.grad_norm:g} {why}; "
-        f"steps {first} to "
-        f"{trainer.step} changed nothing. The last good checkpoint is {last_good}. A lower "
-        "optimizer.base_lr, a longer "
-        "scheduler.warmup_length or a smaller optimizer.clip_global_norm_value may help"
-    )
+class Loop:
+    """A training under way: the parts that its steps share, and how far it has come."""
+
+    def __init__(
+        self, session: Session, trainer: Trainer, mirror: Mirror, facts: dict[str, Any]
+    ) -> None:
+        cfg = session.cfg
+        self.cfg = cfg
+        self.runtime = session.runtime
+        self.tracker = session.tracker
+        self.trainer = trainer
+        self.mirror = mirror
+        self.facts = {**facts, "config": cfg.model_dump()}
+        self.steps_per_epoch = session.stream.steps_per_epoch
+        self.total_steps = cfg.train.epochs * self.steps_per_epoch
+        self.images_per_step = session.stream.global_batch * cfg.train.accumulate_steps
+        self.folder = CheckpointFolder(
+            session.run_dir / "checkpoints", keep=cfg.train.keep_checkpoints
+        )
+        self.progress = Progress()
+        self.first_step = self.saved_step = 0  # where this process began, and what is on disk
+        self.measure_system = SystemMeter(session.run_dir)
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done, with the share of the one under way."""
+        return self.trainer.step / self.steps_per_epoch
+
+    def resume(self) -> None:
+        """Go to where the newest checkpoint stands, if there is one."""
+        if self.runtime.is_leader:
+            self.folder.clear_litter()
+        if (checkpoint := self.folder.load_newest()) is not None:
+            restore(checkpoint, self.trainer.tensors())
+            self.trainer.load_state(checkpoint.state["trainer"])
+            self.progress = Progress(**checkpoint.state["progress"])
+            logger.info(
+                "resuming at step %d of %d from %s",
+                self.trainer.step,
+                self.total_steps,
+                checkpoint.path,
+            )
+        check_same_weights(self.trainer, self.runtime)
+        self.tracker.rewind(self.progress.records)
+        self.saved_step = self.first_step = self.trainer.step
+
+    def is_evaluation_due(self) -> bool:
+        """Whether this is the end of an epoch to be evaluated, and nobody has done it."""
+        is_new = self.progress.evaluated_step < self.trainer.step
+        return is_new and self.is_epoch_end(every=self.cfg.train.eval_every_epochs)
+
+    def is_save_due(self) -> bool:
+        """Whether this is the end of an epoch to be saved, and it is not."""
+        is_new = self.saved_step < self.trainer.step
+        return is_new and self.is_epoch_end(every=self.cfg.train.save_every_epochs)
+
+    def is_epoch_end(self, *, every: int) -> bool:
+        epochs, steps_into_epoch = divmod(self.trainer.step, self.steps_per_epoch)
+        return epochs > 0 and steps_into_epoch == 0 and due(epochs, every, self.cfg.train.epochs)
+
+    def evaluate(
+        self, validate: Callable[[CheckStop], Metrics], check_stop: CheckStop, line: ProgressLine
+    ) -> bool:
+        """Measure the network, log it, and return whether it is the best so far."""
+        metrics, step = validate(check_stop), self.trainer.step
+        is_best = is_better(metrics, self.progress.best, objective=self.cfg.objective)
+        self.progress.evaluated_step, self.progress.last = step, metrics
+        if is_best:
+            self.progress.best = {**metrics, "epoch": self.epoch, "step": step}
+        self.tracker.log(metrics, step=step, epoch=self.epoch)
+        line.show_evaluation(epoch=self.epoch, metrics=metrics, is_best=is_best)
+        return is_best
+
+    def save(self, *, is_best: bool) -> None:
+        """Write a checkpoint of this step, once all ranks hold the same weights."""
+        check_same_weights(self.trainer, self.runtime)
+        if self.runtime.is_leader:
+            self.progress.records = self.tracker.records
+            progress = asdict(self.progress)
+            state = {"trainer": self.trainer.state(), "progress": progress, **self.facts}
+            tensors, step = self.trainer.tensors(), self.trainer.step
+            self.mirror.put(self.folder.save(tensors, state, step=step, is_best=is_best))
+        self.saved_step = self.trainer.step
+
+    def take_step(self, micro_batches: Iterator[MicroBatch], line: ProgressLine) -> None:
+        """One step on the next micro-batches, logged where that is due."""
+        started = time.perf_counter()
+        batch = list(islice(micro_batches, self.cfg.train.accumulate_steps))
+        data_s = time.perf_counter() - started
+        result = self.trainer(batch)
+        step_s = time.perf_counter() - started
+        step = self.trainer.step
+        is_log_due = due(step, self.cfg.train.log_every_steps, self.total_steps)
+        if step == self.first_step + 1:
+            self.tracker.log({"time/compile_s": step_s - data_s}, step=step, epoch=self.epoch)
+        if is_log_due:
+            self.log_step(result, step_s=step_s, data_s=data_s)
+        line.show_step(
+            step=step,
+            epoch=self.epoch,
+            loss=result.loss,
+            lr=result.lr,
+            images_per_s=self.images_per_step / step_s,
+            log=is_log_due,
+        )
+        skipped = 0 if result.finite else self.progress.skipped_in_a_row + 1
+        self.progress.skipped_in_a_row = skipped
+        self.check_divergence(result)
+
+    def log_step(self, result: StepResult, *, step_s: float, data_s: float) -> None:
+        metrics = {
+            "train/loss": result.loss,
+            **{f"train/{name}": value for name, value in result.measures.items()},
+            "train/grad_norm": result.grad_norm,
+            "train/skipped_steps": self.trainer.skipped_steps,
+            "optim/lr": result.lr,
+            "optim/loss_scale": result.loss_scale,
+            "time/step_s": step_s,
+            "time/data_s": data_s,
+            "time/images_per_s": self.images_per_step / step_s,
+        }
+        if self.cfg.tracking.system_metrics:
+            metrics |= self.measure_system()
+        self.tracker.log(metrics, step=self.trainer.step, epoch=self.epoch)
+
+    def check_divergence(self, result: StepResult) -> None:
+        """Stop where gradients are not finite though nothing scales them, or too often in a row."""
+        skipped, step = self.progress.skipped_in_a_row, self.trainer.step
+        is_hopeless = not result.finite and result.loss_scale == 1
+        if not is_hopeless and skipped < self.cfg.hardware.max_skipped_steps:
+            return
+        often = f"in {skipped} steps in a row (hardware.max_skipped_steps)"
+        why = "with a loss scale of 1" if is_hopeless else often
+        last_good = next((str(path) for path in self.folder.newest_first()), "none")
+        raise DivergedError(
+            f"training has diverged: loss {result.loss:g}, gradient norm {result.grad_norm:g} "
+            f"{why}; steps {step - skipped + 1} to {step} changed nothing. The last good "
+            f"checkpoint is {last_good}. A lower optimizer.base_lr, a longer "
+            "scheduler.warmup_length or a smaller optimizer.clip_global_norm_value may help"
+        )
 
 
 def check_same_weights(trainer: Trainer, runtime: Runtime) -> None:
-    """All ranks must hold the same network, bit for bit, or they train different ones without a
-    word.
-    """
+    """All ranks must hold the same network bit for bit, or they train different ones in silence."""
     if runtime.size == 1:
         return
     digest = 0
@@ -205,21 +223,5 @@ def check_same_weights(trainer: Trainer, runtime: Runtime) -> None:
     halves = runtime.gather(np.array([digest >> 16, digest & 0xFFFF]))
     unlike = [str(rank) for rank, row in enumerate(halves) if (row != halves[0]).any()]
     if unlike:
-        raise RuntimeError(
-            f"at step {trainer.step} rank {', '.join(unlike)} holds other weights than rank 0"
-        )
-
-
-def due(count: int, every: int, total: int) -> bool:
-    """Whether something done every so often is due now; at the end it always is."""
-    return count % every == 0 or count == total
-
-
-def is_better(metrics: Metrics, best: Metrics, *, objective: str) -> bool:
-    """Whether an evaluation beats the best so far by the objective: accuracy upwards, loss
-    downwards.
-    """
-    name = objective.removeprefix("best/")
-    sign = -1 if name.endswith("loss") else 1
-    value = metrics[name]
-    return not best or (not math.isnan(value) and sign * value > sign * best[name])
+        ranks = ", ".join(unlike)
+        raise RuntimeError(f"at step {trainer.step} rank {ranks} holds other weights than rank 0")

@@ -1,67 +1,38 @@
-"""What a person sees of a run: one moving line on a terminal, plain lines elsewhere."""
+"""How far a run has come, and what is due there."""
 
 from __future__ import annotations
 
-import logging
-import sys
-from contextlib import AbstractContextManager
-from types import TracebackType
+import math
+from dataclasses import dataclass, field
 
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from beit_exp.config.objective import is_lower_better
 
-logger = logging.getLogger(__name__)
-# The first that an evaluation has
-SCORES = {"val/top1": "top-1", "val/masked_accuracy": "hidden tokens found"}
+Metrics = dict[str, float]
 
 
-class ProgressLine(AbstractContextManager["ProgressLine"]):
-    """Epoch, step, loss, accuracy, speed and remaining time of a training run."""
+@dataclass
+class Progress:
+    """What a checkpoint tells of a run besides its weights and the trainer's numbers."""
 
-    def __init__(self, *, first_step: int, total_steps: int, epochs: int) -> None:
-        self.total_steps = total_steps
-        self.epochs = epochs
-        self.score = ""
-        self.line = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TaskProgressColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            disable=not sys.stdout.isatty(),
-            transient=True,
-        )
-        self.task = self.line.add_task("starting", total=total_steps, completed=first_step)
+    evaluated_step: int = 0
+    last: Metrics = field(default_factory=dict)  # of the last evaluation
+    best: Metrics = field(default_factory=dict)  # of the best one, with its `step` and `epoch`
+    skipped_in_a_row: int = 0
+    records: int = 0  # lines of metrics.jsonl
 
-    def __enter__(self) -> ProgressLine:
-        self.line.start()
-        return self
+    def final_metrics(self) -> Metrics:
+        """Of the last evaluation, and under `best/` of the best one."""
+        return {**self.last, **{f"best/{name}": value for name, value in self.best.items()}}
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self.line.stop()
 
-    def show_step(
-        self, *, step: int, epoch: float, loss: float, lr: float, images_per_s: float, log: bool
-    ) -> None:
-        """After a step; `log` says whether a plain line is due."""
-        place = f"epoch {epoch:.1f}/{self.epochs}  step {step}/{self.total_steps}"
-        text = f"{place}  loss {loss:.4f}{self.score}"
-        speed = (
-            f"{images_per_s:.0f} images/s" if images_per_s >= 10 else f"{images_per_s:.2f} images/s"
-        )
-        self.line.update(self.task, completed=step, description=f"{text}  {speed}")
-        if log and self.line.disable:
-            left_s = 0.0 if images_per_s == 0 else self.line.tasks[0].time_remaining or 0.0
-            eta = f"{left_s // 3600:.0f}:{left_s % 3600 // 60:02.0f}:{left_s % 60:02.0f}"
-            logger.info("%s  lr %.3g  %s  ETA %s", text, lr, speed, eta)
+def due(count: int, every: int, total: int) -> bool:
+    """Whether something done every so often is due now; at the end it always is."""
+    return count % every == 0 or count == total
 
-    def show_evaluation(self, *, epoch: float, metrics: dict[str, float], is_best: bool) -> None:
-        """After an evaluation: a line that stays."""
-        shown = [(text, metrics[name]) for name, text in SCORES.items() if name in metrics]
-        self.score = f"  {shown[0][0]} {shown[0][1]:.2f}" if shown else ""
-        values = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        logger.info("epoch %g/%d  %s%s", epoch, self.epochs, values, "  (best)" if is_best else "")
+
+def is_better(metrics: Metrics, best: Metrics, *, objective: str) -> bool:
+    """Whether an evaluation beats the best so far: in accuracy upwards, in loss downwards."""
+    name = objective.removeprefix("best/")
+    sign = -1 if is_lower_better(name) else 1
+    value = metrics[name]
+    return not best or (not math.isnan(value) and sign * value > sign * best[name])

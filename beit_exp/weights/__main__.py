@@ -13,9 +13,7 @@ from beit_exp.weights.names import to_hugging_face, to_official
 
 
 def convert(source: Path, target: Path, *, to: str) -> None:
-    """Write the weights of any readable file as .safetensors under our names, the official or
-    Hugging Face's.
-    """
+    """Write the weights of any readable file as .safetensors; `to` says under whose names."""
     if target.suffix != ".safetensors":
         raise UserError(f"{target}: the output is a .safetensors file")
     arrays = read_weights(source)
@@ -29,6 +27,7 @@ def convert(source: Path, target: Path, *, to: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
+    """Exit status 0: done; 2: something the user can mend."""
     parser = argparse.ArgumentParser(
         prog="python -m beit_exp.weights", description="Convert BEiT weights."
     )

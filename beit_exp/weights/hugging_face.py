@@ -1,60 +1,45 @@
-"""BEiT as Hugging Face's transformers keep it: the names of its tensors, and the files of a model's
-folder.
+"""A fine-tuned BEiT as a model's folder of Hugging Face's transformers.
 
-Sources: transformers, modeling_beit.py, configuration_beit.py and convert_beit_unilm_to_pytorch.py.
+Source: transformers, configuration_beit.py.
 """
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from beit_exp.config.schema import DatasetConfig, ModelConfig
 from beit_exp.model.operations.gradients import LAYER_NORM_EPS
+from beit_exp.storage.files import write_atomically
+from beit_exp.weights.load import save_weights
+from beit_exp.weights.names import Arrays, to_hugging_face
 
-MODEL = "beit."  # before every name but the classifier's
-OUTSIDE = {  # beginnings of names outside the blocks: ours, theirs
-    "cls_token": "embeddings.cls_token",
-    "mask_token": "embeddings.mask_token",
-    "pos_embed": "embeddings.position_embeddings",
-    "patch_embed.proj": "embeddings.patch_embeddings.projection",
-    "rel_pos_bias": "encoder.relative_position_bias",
-    "fc_norm": "pooler.layernorm",
-    "norm": "layernorm",
-    "head": "classifier",
-}
-INSIDE = {  # and in a block
-    "norm1": "layernorm_before",
-    "attn.q": "attention.attention.query",
-    "attn.k": "attention.attention.key",
-    "attn.v": "attention.attention.value",
-    "rel_pos": "attention.attention.relative_position_bias",
-    "attn.proj": "attention.output.dense",
-    "norm2": "layernorm_after",
-    "mlp.fc1": "intermediate.dense",
-    "mlp.fc2": "output.dense",
-    "gamma_1": "lambda_1",
-    "gamma_2": "lambda_2",
-}
+WEIGHTS_FILE = "model.safetensors"
 
 
-def to_hugging_face_name(name: str) -> str:
-    """Of a parameter of ours."""
-    if block := re.match(r"blocks\.(\d+)\.(.+)", name):
-        return f"{MODEL}encoder.layer.{block[1]}.{_swap(block[2], INSIDE)}"
-    found = _swap(name, OUTSIDE)
-    return found if found.startswith("classifier.") else MODEL + found
+def write_folder(
+    folder: Path,
+    arrays: Arrays,
+    *,
+    model: ModelConfig,
+    dataset: DatasetConfig,
+    classes: Sequence[str],
+) -> None:
+    """What `AutoModelForImageClassification` and `AutoImageProcessor` load.
 
-
-def from_hugging_face_name(name: str) -> str:
-    """Ours, of a tensor of theirs."""
-    name = name.removeprefix(MODEL)
-    if block := re.match(r"encoder\.layer\.(\d+)\.(.+)", name):
-        return f"blocks.{block[1]}.{_swap(block[2], _turned(INSIDE))}"
-    return _swap(name, _turned(OUTSIDE))
+    `model.safetensors` of our `arrays`, `config.json` and `preprocessor_config.json`.
+    """
+    described = {
+        "config.json": model_config(model, classes),
+        "preprocessor_config.json": preprocessor_config(dataset, image_size=model.image_size),
+    }
+    for name, content in described.items():
+        write_atomically(folder / name, json.dumps(content, indent=1).encode())
+    save_weights(to_hugging_face(arrays), folder / WEIGHTS_FILE)
 
 
 def model_config(model: ModelConfig, classes: Sequence[str]) -> dict[str, Any]:
@@ -86,8 +71,9 @@ def model_config(model: ModelConfig, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def preprocessor_config(dataset: DatasetConfig, *, image_size: int) -> dict[str, Any]:
-    """preprocessor_config.json: short side, centre crop and normalisation, which CLIP's processor
-    does as BEiT was.
+    """preprocessor_config.json: resize the short side, crop the centre, normalise.
+
+    CLIP's processor does these as BEiT was fine-tuned.
     """
     return {
         "image_processor_type": "CLIPImageProcessor",
@@ -103,14 +89,3 @@ def preprocessor_config(dataset: DatasetConfig, *, image_size: int) -> dict[str,
         "image_mean": dataset.mean,
         "image_std": dataset.std,
     }
-
-
-def _turned(pairs: dict[str, str]) -> dict[str, str]:
-    return {theirs: ours for ours, theirs in pairs.items()}
-
-
-def _swap(name: str, beginnings: dict[str, str]) -> str:
-    for beginning, other in beginnings.items():
-        if name == beginning or name.startswith(f"{beginning}."):
-            return other + name.removeprefix(beginning)
-    return name

@@ -1,22 +1,45 @@
-"""Names of parameters: ours, the official ones, Hugging Face's and MindSpore's."""
+"""Names of parameters: ours, the official ones, Hugging Face's and MindSpore's.
+
+Sources: unilm/beit modeling_finetune.py; transformers, modeling_beit.py and
+convert_beit_unilm_to_pytorch.py.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 
-from beit_exp.weights.hugging_face import from_hugging_face_name, to_hugging_face_name
-
 Arrays = dict[str, np.ndarray]
 TABLE = "relative_position_bias_table"
+HUGGING_FACE = "beit."  # before every name but the classifier's
+OUTSIDE = {  # beginnings of names outside the blocks: ours, theirs
+    "cls_token": "embeddings.cls_token",
+    "mask_token": "embeddings.mask_token",
+    "pos_embed": "embeddings.position_embeddings",
+    "patch_embed.proj": "embeddings.patch_embeddings.projection",
+    "rel_pos_bias": "encoder.relative_position_bias",
+    "fc_norm": "pooler.layernorm",
+    "norm": "layernorm",
+    "head": "classifier",
+}
+INSIDE = {  # and in a block
+    "norm1": "layernorm_before",
+    "attn.q": "attention.attention.query",
+    "attn.k": "attention.attention.key",
+    "attn.v": "attention.attention.value",
+    "rel_pos": "attention.attention.relative_position_bias",
+    "attn.proj": "attention.output.dense",
+    "norm2": "layernorm_after",
+    "mlp.fc1": "intermediate.dense",
+    "mlp.fc2": "output.dense",
+    "gamma_1": "lambda_1",
+    "gamma_2": "lambda_2",
+}
 
 
 def to_ours(arrays: Arrays) -> Arrays:
-    """Rename official, timm or Hugging Face tensors to ours, and split their joint query-key-value
-    weight.
-    """
+    """Official, timm or Hugging Face tensors under our names, joint qkv weights split."""
     ours: Arrays = {}
     is_hugging_face = any(".attention.attention." in name for name in arrays)
     for name, array in arrays.items():
@@ -53,5 +76,34 @@ def to_hugging_face(arrays: Arrays) -> Arrays:
     return {to_hugging_face_name(name): array for name, array in arrays.items()}
 
 
-def _norm_name(match: Any) -> str:
-    return f"norm{match[1]}.{'weight' if match[2] == 'gamma' else 'bias'}"
+def from_mindspore_name(name: str) -> str:
+    """Of a parameter in a .ckpt of MindSpore's, whose norms have `gamma` and `beta`."""
+    name = re.sub(r"(norm\d?)\.gamma$", r"\1.weight", name)
+    return re.sub(r"(norm\d?)\.beta$", r"\1.bias", name)
+
+
+def to_hugging_face_name(name: str) -> str:
+    """Of a parameter of ours."""
+    if block := re.match(r"blocks\.(\d+)\.(.+)", name):
+        return f"{HUGGING_FACE}encoder.layer.{block[1]}.{_swap(block[2], INSIDE)}"
+    found = _swap(name, OUTSIDE)
+    return found if found.startswith("classifier.") else HUGGING_FACE + found
+
+
+def from_hugging_face_name(name: str) -> str:
+    """Ours, of a tensor of theirs."""
+    name = name.removeprefix(HUGGING_FACE)
+    if block := re.match(r"encoder\.layer\.(\d+)\.(.+)", name):
+        return f"blocks.{block[1]}.{_swap(block[2], _turned(INSIDE))}"
+    return _swap(name, _turned(OUTSIDE))
+
+
+def _turned(pairs: dict[str, str]) -> dict[str, str]:
+    return {theirs: ours for ours, theirs in pairs.items()}
+
+
+def _swap(name: str, beginnings: dict[str, str]) -> str:
+    for beginning, other in beginnings.items():
+        if name == beginning or name.startswith(f"{beginning}."):
+            return other + name.removeprefix(beginning)
+    return name

@@ -6,14 +6,18 @@ measured at every export.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
+from onnxruntime import InferenceSession
 
 from beit_exp.config.schema import ModelConfig
 from beit_exp.model.attention import relative_position_index
 from beit_exp.model.operations.gradients import LAYER_NORM_EPS
+from beit_exp.storage.files import write_atomically
 
 OPSET = 17  # the first with LayerNormalization
 IR_VERSION = 8  # of the same age
@@ -21,30 +25,33 @@ ERF_SCALE = 2**-0.5
 
 
 class Graph:
-    """Nodes and constants in the order in which they are needed; every method returns a value's
-    name.
-    """
+    """Nodes and constants in the order of their use; every method returns a value's name."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.constants: dict[str, np.ndarray] = {}
 
     def constant(self, name: str, value: np.ndarray) -> str:
+        """An array, kept once under its name."""
         self.constants.setdefault(name, value)
         return name
 
     def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """What an operator makes of its inputs."""
         name = f"{operator}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
         return name
 
     def reshape(self, value: str, *shape: int) -> str:
+        """ONNX's own: 0 keeps an axis, -1 takes what is left."""
         return self.node("Reshape", value, self.integers(*shape))
 
     def integers(self, *values: int) -> str:
+        """A list of int64."""
         return self.constant("integers_" + "_".join(map(str, values)), np.array(values, np.int64))
 
     def number(self, value: float) -> str:
+        """A float32 scalar."""
         return self.constant(f"number_{value!r}", np.array(value, np.float32))
 
 
@@ -59,15 +66,18 @@ class BeitGraph(Graph):
         self.tokens = self.grid**2 + 1
 
     def weight(self, name: str) -> str:
+        """A parameter as it is."""
         return self.constant(name, self.arrays[name])
 
     def dense(self, value: str, name: str) -> str:
+        """(..., I) -> (..., O): a product, and a bias where there is one."""
         transposed = np.ascontiguousarray(self.arrays[f"{name}.weight"].T)
         product = self.node("MatMul", value, self.constant(f"{name}.weight.T", transposed))
         has_bias = f"{name}.bias" in self.arrays
         return self.node("Add", product, self.weight(f"{name}.bias")) if has_bias else product
 
     def norm(self, value: str, name: str) -> str:
+        """Layer norm of the last axis."""
         weights = self.weight(f"{name}.weight"), self.weight(f"{name}.bias")
         return self.node("LayerNormalization", value, *weights, axis=-1, epsilon=LAYER_NORM_EPS)
 
@@ -84,6 +94,7 @@ class BeitGraph(Graph):
         )
 
     def attention(self, value: str, name: str, bias: str | None) -> str:
+        """(B, N, D) -> (B, N, D), `bias` being (H, N, N)."""
         heads, width = self.cfg.num_heads, self.cfg.embed_dim // self.cfg.num_heads
         q, k, v = (
             self.reshape(self.dense(value, f"{name}.{letter}"), 0, 0, heads, width)
@@ -102,12 +113,14 @@ class BeitGraph(Graph):
         return self.dense(merged, f"{name}.proj")
 
     def mlp(self, value: str, name: str) -> str:
+        """(B, N, D) -> (B, N, D), with GELU as x · (erf(x / √2) + 1) / 2."""
         value = self.dense(value, f"{name}.fc1")
         erf = self.node("Erf", self.node("Mul", value, self.number(ERF_SCALE)))
         factor = self.node("Mul", self.node("Add", erf, self.number(1.0)), self.number(0.5))
         return self.dense(self.node("Mul", value, factor), f"{name}.fc2")
 
     def added(self, value: str, branch: str, gamma: str) -> str:
+        """A residual, its branch scaled by layer scale where there is one."""
         if gamma in self.arrays:
             branch = self.node("Mul", branch, self.weight(gamma))
         return self.node("Add", value, branch)
@@ -149,6 +162,17 @@ class BeitGraph(Graph):
                 "fc_norm",
             )
         return self.dense(pooled, "head")
+
+
+def write_onnx(cfg: ModelConfig, arrays: dict[str, np.ndarray], path: Path) -> None:
+    """The network of `cfg` with the weights `arrays`, under our names, as an .onnx file."""
+    write_atomically(path, build_onnx(cfg, arrays).SerializeToString())
+
+
+def read_onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """The network of such a file in onnxruntime: (B, 3, S, S) images -> (B, K) logits."""
+    session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: np.asarray(session.run(["logits"], {"images": images})[0])
 
 
 def build_onnx(cfg: ModelConfig, arrays: dict[str, np.ndarray]) -> ModelProto:

@@ -8,13 +8,19 @@ from scipy.interpolate import RectBivariateSpline
 CLASS_ROWS = 3  # the last rows of a table belong to the class token
 
 
-def resize_table(table: np.ndarray, rows: int) -> np.ndarray:
-    """Carry a (n, H) relative position table to another grid; its last three rows, the class
-    token's, stay.
+def is_table_size(rows: int) -> bool:
+    """Whether a table of so many rows is that of a square grid and a class token."""
+    side = round(max(0, rows - CLASS_ROWS) ** 0.5)
+    return side * side + CLASS_ROWS == rows and side % 2 == 1
 
-    Distances between patches are laid out in a geometric progression, dense in the middle, so that
-    the middle of the table is kept and its rim stretched; a cubic spline reads off the new
-    distances. Source: unilm/beit run_class_finetuning.py.
+
+def resize_table(table: np.ndarray, rows: int) -> np.ndarray:
+    """(rows, H) float32 of an (n, H) relative position table, carried to another grid.
+
+    The last three rows, the class token's, stay. Distances between patches are laid out in a
+    geometric progression, dense in the middle, so that the middle of the table is kept and its rim
+    stretched; a cubic spline reads off the new distances. Source: unilm/beit
+    run_class_finetuning.py.
     """
     source_side = round((len(table) - CLASS_ROWS) ** 0.5)
     target_side = round((rows - CLASS_ROWS) ** 0.5)
@@ -37,8 +43,9 @@ def resize_table(table: np.ndarray, rows: int) -> np.ndarray:
 
 
 def resize_positions(positions: np.ndarray, tokens: int) -> np.ndarray:
-    """Carry a (1, N, D) position embedding to another grid by bicubic interpolation; the class
-    token's stays.
+    """(1, tokens, D) float32 of a (1, N, D) position embedding, carried to another grid.
+
+    Patches' positions are interpolated as torch does (bicubic), the class token's stays.
     """
     old, new = round((positions.shape[1] - 1) ** 0.5), round((tokens - 1) ** 0.5)
     weights = _bicubic(old, new)
@@ -48,10 +55,7 @@ def resize_positions(positions: np.ndarray, tokens: int) -> np.ndarray:
 
 
 def _bicubic(old: int, new: int) -> np.ndarray:
-    """(new, old) interpolation weights as in torch's bicubic with align_corners=False:
-
-    Keys' kernel, a = -0.75.
-    """
+    """(new, old) weights of torch's bicubic with align_corners=False: Keys' kernel, a = -0.75."""
     a = -0.75
     weights = np.zeros((new, old))
     for row in range(new):
@@ -63,8 +67,3 @@ def _bicubic(old: int, new: int) -> np.ndarray:
             far = a * (x**3 - 5 * x**2 + 8 * x - 4)
             weights[row, min(max(tap, 0), old - 1)] += near if x <= 1 else far
     return weights
-
-
-def _is_table(table: np.ndarray) -> bool:
-    side = round((len(table) - CLASS_ROWS) ** 0.5)
-    return side * side + CLASS_ROWS == len(table) and side % 2 == 1

@@ -1,6 +1,4 @@
-"""The weights of a visual tokenizer: of a run of task=train_tokenizer, or DALL-E's as a
-state dict.
-"""
+"""The weights of a visual tokenizer: a run's of task=train_tokenizer, or DALL-E's state dict."""
 
 from __future__ import annotations
 
@@ -13,7 +11,8 @@ from mindspore import Tensor
 from beit_exp.config.schema import TokenizerConfig
 from beit_exp.errors import UserError
 from beit_exp.model.visual_tokenizer import VisualTokenizer, build_tokenizer, our_name
-from beit_exp.train.checkpoint import find_checkpoint, load_checkpoint
+from beit_exp.train.checkpoint import find_checkpoint
+from beit_exp.weights.load import read_checkpoint
 from beit_exp.weights.torch_file import read_torch_file
 
 logger = logging.getLogger(__name__)
@@ -21,8 +20,9 @@ PARTS = ("encoder.", "decoder.")
 
 
 def load_tokenizer(cfg: TokenizerConfig, place: str) -> VisualTokenizer:
-    """The tokenizer of `cfg` with the weights at `place`, frozen; its `decoder` is None if they
-    have none.
+    """The tokenizer of `cfg` with the weights at `place`, frozen.
+
+    Its `decoder` is None if the weights have none; `UserError` names the settings that differ.
     """
     path = find_checkpoint(place)
     arrays = read_tokenizer(path)
@@ -53,16 +53,12 @@ def load_tokenizer(cfg: TokenizerConfig, place: str) -> VisualTokenizer:
 
 
 def read_tokenizer(path: Path) -> dict[str, np.ndarray]:
-    """Float32 arrays under our names, `encoder.` and `decoder.`; tensors without either are an
-    encoder's.
+    """Float32 arrays under our names, which begin with `encoder.` or `decoder.`.
+
+    Tensors of a state dict without either are an encoder's. `UserError` if there is no encoder.
     """
     if path.suffix == ".safetensors":
-        tensors = load_checkpoint(path).tensors
-        arrays = {
-            name.removeprefix("model/"): array
-            for name, array in tensors.items()
-            if name.startswith("model/")
-        }
+        arrays = read_checkpoint(path)
     elif path.suffix in (".pth", ".pt"):
         arrays = {}
         for name, array in read_torch_file(path).items():

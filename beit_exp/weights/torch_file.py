@@ -33,14 +33,13 @@ CONTAINERS = ("model", "module", "state_dict")
 
 
 class Namespace:
-    """Stands for the training arguments that some files keep beside the weights; they
-    are not used.
-    """
+    """Stands for the training arguments that some files keep beside the weights; not used."""
 
 
 def read_torch_file(path: Path) -> dict[str, np.ndarray]:
-    """The floating-point tensors of a state dict, bare or under `model` or `module`; `UserError`
-    for anything else.
+    """The tensors of a state dict, bare or under `model`, `module` or `state_dict`.
+
+    `UserError` for anything else.
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
+import pytest
 from settings import ROOT
 
-from beit_exp.hardware.process import worker_command, worker_environment
+from beit_exp.hardware.process import (
+    forwarding_signals,
+    shell_status,
+    start,
+    worker_command,
+    worker_environment,
+)
 
 
 def test_worker_runs_with_this_interpreter_and_finds_the_package_from_anywhere(monkeypatch) -> None:
@@ -14,3 +22,31 @@ def test_worker_runs_with_this_interpreter_and_finds_the_package_from_anywhere(m
     assert worker_command(Path("run")) == [sys.executable, "-m", "beit_exp.worker", "run"]
     environment = worker_environment()
     assert environment["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("import sys; sys.exit(3)", 3),
+        ("import os; os.kill(os.getpid(), 9)", 137),
+        ("import os; os.kill(os.getpid(), 15)", 143),
+    ],
+)
+def test_an_end_by_a_signal_is_told_as_a_shell_tells_it(code: str, status: int) -> None:
+    process = start([sys.executable, "-c", code], os.environ)
+    assert shell_status(process.wait()) == status
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_reaches_every_worker_and_not_the_others(number: int) -> None:
+    before = signal.getsignal(number)
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with forwarding_signals() as workers:
+        workers += [start(sleep, os.environ), start(sleep, os.environ)]
+        other = start(sleep, os.environ)
+        os.kill(os.getpid(), number)
+        assert [worker.wait(30) for worker in workers] == [-signal.SIGTERM] * 2
+        assert other.poll() is None
+        other.kill()
+        other.wait()
+    assert signal.getsignal(number) == before

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from beit_exp.config.schema import setting_names
@@ -88,3 +90,18 @@ def test_a_run_is_tagged_with_code_and_versions(run) -> None:
     assert tags["numpy"].startswith("1.26") and tags["mindspore"].startswith("2.10")
     assert len(tags.get("git.commit", "0" * 40)) == 40
     assert {"host", "python"} <= tags.keys()
+
+
+def test_a_process_that_is_not_the_first_leaves_nothing(run, empty_store: Path) -> None:
+    cfg, run_dir = run
+    before = sorted(run_dir.rglob("*"))
+    with pytest.raises(Interrupted), open_tracker(cfg, run_dir, is_leader=False) as tracker:
+        tracker.log_facts(tags={"device": "x"})
+        tracker.log({"train/loss": 1.0}, step=1, epoch=0)
+        tracker.log_file(run_dir / "config.yaml")
+        tracker.upload(lambda *_: pytest.fail("sent to the store"))
+        tracker.rewind(0)
+        assert tracker.records == 0
+        raise Interrupted(15)
+    assert sorted(run_dir.rglob("*")) == before
+    assert (run_dir.parent / "mlflow.db").read_bytes() == empty_store.read_bytes()

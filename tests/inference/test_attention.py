@@ -8,15 +8,15 @@ import pytest
 from mindspore import Tensor
 from settings import TINY, make_config
 
-from beit_exp.model.build import build_model
-from beit_exp.model.precision import build_precision
-from beit_exp.tasks.explain import (
+from beit_exp.inference.attention import (
     attention_weights,
     block_weights,
     position_bias,
     rollout,
     split_heads,
 )
+from beit_exp.model.build import build_model
+from beit_exp.model.precision import build_precision
 
 TOKENS = 5
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from beit_exp.train.loop import due, is_better
+from beit_exp.train.progress import due, is_better
 
 
 def test_due_is_every_so_often_and_at_the_end() -> None:

@@ -1,0 +1,34 @@
+"""Commands as they are printed: quoted for Hydra and for a shell, so that they can be pasted."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+
+PROGRAM = "BEIT_EXP_PROGRAM"  # how this process was started, if by the command
+PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./@%:+-]*")
+WORDS_OF_HYDRA = {"null", "true", "false", "nan", "inf", "on", "off", "yes", "no"}
+
+
+def override(key: str, value: object) -> str:
+    """`key=value` such that Hydra finds this very text; quoted where it would read it otherwise.
+
+    Inside quotes Hydra takes everything literally but quotes, the backslashes before them, and
+    interpolations.
+    """
+    text = str(value)
+    if PLAIN.fullmatch(text) and text.lower() not in WORDS_OF_HYDRA:
+        return f"{key}={text}"
+    literal = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
+    return f"{key}='{literal.replace('${', chr(92) + '${')}'"
+
+
+def launch_command(*overrides: str) -> str:
+    """The command that starts a run with these overrides, the program as it was typed."""
+    return shlex.join([*shlex.split(os.environ.get(PROGRAM, "python launch.py")), *overrides])
+
+
+def module_command(module: str, *arguments: object) -> str:
+    """`python -m beit_exp.<module> ...`."""
+    return shlex.join(["python", "-m", f"beit_exp.{module}", *map(str, arguments)])

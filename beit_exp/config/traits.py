@@ -1,0 +1,88 @@
+"""What each task and each kind of data set is like: what rules and checks ask of them.
+
+A new one is named by mypy here, and must say all of it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from typing_extensions import assert_never
+
+from beit_exp.config.schema import DatasetName, TaskName
+
+
+class TaskTraits(NamedTuple):
+    """What a task needs, reads and allows."""
+
+    objectives: tuple[str, ...] = ()  # what it measures, if a sweep may compare it
+    needs_checkpoint: bool = False  # else it must have none
+    uses_labels: bool = True
+    reads_pretrained: bool = False  # model.pretrained
+    reads_class_folders: bool = False  # dataset.data_url, before anything heavy starts
+    allows_devices: bool = False  # hardware.device_num above 1
+    allows_images: bool = False  # `images`
+    allows_flip: bool = False  # evaluation.flip
+
+
+def task_traits(name: TaskName) -> TaskTraits:
+    """What a task is like."""
+    match name:
+        case "finetune":
+            return TaskTraits(
+                objectives=("val/top1", "val/top5", "val/loss", "best/val/top1"),
+                reads_pretrained=True,
+                reads_class_folders=True,
+                allows_devices=True,
+            )
+        case "pretrain":
+            return TaskTraits(
+                objectives=("val/loss", "val/masked_accuracy"),
+                uses_labels=False,
+                reads_class_folders=True,
+                allows_devices=True,
+            )
+        case "train_tokenizer":
+            return TaskTraits(
+                objectives=("val/loss",),
+                uses_labels=False,
+                reads_class_folders=True,
+                allows_devices=True,
+            )
+        case "evaluate":
+            return TaskTraits(
+                needs_checkpoint=True,
+                reads_class_folders=True,
+                allows_devices=True,
+                allows_flip=True,
+            )
+        case "predict":
+            return TaskTraits(needs_checkpoint=True, allows_images=True, allows_flip=True)
+        case "explain":
+            return TaskTraits(needs_checkpoint=True, allows_images=True)
+        case "export":
+            return TaskTraits(needs_checkpoint=True)
+        case "check_data":
+            return TaskTraits(reads_class_folders=True)
+        case "benchmark":
+            return TaskTraits(reads_pretrained=True, allows_devices=True)
+        case _:
+            assert_never(name)
+
+
+class DatasetTraits(NamedTuple):
+    """What is known of a kind of data set before its files are seen."""
+
+    num_classes: int | None = None  # None: the settings say it
+    has_own_labels: bool = False  # so dataset.val_labels can add none
+
+
+def dataset_traits(name: DatasetName) -> DatasetTraits:
+    """What a kind of data set is like."""
+    match name:
+        case "digits":
+            return DatasetTraits(num_classes=10, has_own_labels=True)
+        case "imagenet" | "image_folder":
+            return DatasetTraits()
+        case _:
+            assert_never(name)

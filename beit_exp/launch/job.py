@@ -1,0 +1,71 @@
+"""One job, from its settings to its end: a run alone and a job of a sweep are the same here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from beit_exp.config.mapping import build_config
+from beit_exp.config.objective import worst_value
+from beit_exp.config.schema import Config
+from beit_exp.errors import UserError
+from beit_exp.hardware.process import STOPPED
+from beit_exp.launch.run_directory import check_files, last_error, mark_failed, prepare
+from beit_exp.launch.tokenizer_first import tokenizer_run, trains_tokenizer_first
+from beit_exp.report.runs import FAILED_FILE
+
+Settings = Callable[[], dict[str, Any]]  # composes them; what it raises is for the user
+Work = Callable[[Config, Path], int]  # settings, run directory -> exit status of the worker
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended."""
+
+    exit_status: int  # 0: done; 2 with a message: nothing was begun; else the worker's
+    objective: float = math.nan  # what a sweep compares; the worst there is if a worker failed
+    message: str = ""  # what the user can mend in the settings
+    was_done: bool = False  # by an earlier job, so no worker ran
+
+
+def do_job(settings: Settings, run_dir: Path, *, work: Work, repeats: bool) -> Outcome:
+    """Check the settings, write them to the run directory, and do the work there.
+
+    With `repeats` a worker also goes over a run that is done. What the user can mend is shown, and
+    a failed worker's last error is left in the run directory.
+    """
+    try:
+        cfg = build_config(settings())
+        is_done = make_ready(cfg, run_dir)
+    except UserError as error:
+        with contextlib.suppress(OSError):
+            run_dir.rmdir()  # only if nothing is in it
+        print(error, file=sys.stderr)
+        return Outcome(error.exit_status, message=str(error))
+    if is_done and not repeats:
+        return Outcome(0, objective(cfg, run_dir), was_done=True)
+    (run_dir / FAILED_FILE).unlink(missing_ok=True)
+    status = work(cfg, run_dir)
+    if status not in (0, *STOPPED):
+        mark_failed(run_dir, status, last_error(run_dir) or f"exit status {status}")
+    return Outcome(status, objective(cfg, run_dir) if status == 0 else worst_value(cfg.objective))
+
+
+def make_ready(cfg: Config, run_dir: Path) -> bool:
+    """Refuse what cannot work, then write the run directory; returns whether its run is done."""
+    check_files(cfg)
+    if trains_tokenizer_first(cfg):
+        tokenizer_run(cfg, run_dir)  # refuses wrong settings
+    return prepare(cfg, run_dir)
+
+
+def objective(cfg: Config, run_dir: Path) -> float:
+    """The metric that a sweep compares, as a finite number: searches stop at others."""
+    value = float(json.loads((run_dir / "metrics.json").read_text()).get(cfg.objective, math.nan))
+    return value if math.isfinite(value) else worst_value(cfg.objective)

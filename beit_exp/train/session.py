@@ -1,0 +1,112 @@
+"""What every training does around its own network and loop: open the data, measure, and tell."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from beit_exp.config.schema import Config
+from beit_exp.data.build import Shard, TrainStream
+from beit_exp.data.sources import ImageList, describe, open_split, training_images
+from beit_exp.hardware.device import Runtime
+from beit_exp.report.plots import plot_curves, plot_schedule
+from beit_exp.report.summary import summary
+from beit_exp.tracking.records import read_records
+from beit_exp.tracking.tracker import Tracker
+from beit_exp.train.progress import Metrics
+from beit_exp.train.step import Trainer
+
+logger = logging.getLogger(__name__)
+
+CheckStop = Callable[[], None]  # raises `Interrupted` if a signal has come
+Details = TypeVar("Details")
+
+
+@dataclass(frozen=True)
+class Session:
+    """One training: its settings, its place on disk and among the ranks, its images."""
+
+    cfg: Config
+    run_dir: Path
+    runtime: Runtime
+    tracker: Tracker
+    train_images: ImageList
+    val_images: ImageList
+    stream: TrainStream
+
+    @property
+    def plots(self) -> Path:
+        return self.run_dir / "plots"
+
+    def begin(self, trainer: Trainer) -> None:
+        """Tell which images there are, and draw the learning rates."""
+        name, source = self.cfg.dataset.name, self.cfg.dataset.data_url
+        splits = {"training": self.train_images, "validation": self.val_images}
+        self.tracker.log_facts(
+            datasets=[
+                describe(images, name=name, source=source, context=use)
+                for use, images in splits.items()
+            ]
+        )
+        plot_schedule(
+            trainer.schedule,
+            trainer.optimizer.groups,
+            steps_per_epoch=self.stream.steps_per_epoch,
+            path=self.plots / "schedule.png",
+        )
+
+    def make_validate(
+        self,
+        trainer: Trainer,
+        measure: Callable[[CheckStop], tuple[Metrics, Details]],
+        *,
+        keep: Callable[[Details], None] = lambda _: None,
+    ) -> Callable[[CheckStop], Metrics]:
+        """The `val/...` metrics of the network as it is and, as `val/ema_...`, of its average.
+
+        `measure` returns metrics, and details of the network's own that the leader is to `keep`.
+        """
+
+        def validate(check_stop: CheckStop) -> Metrics:
+            found, details = measure(check_stop)
+            metrics = {f"val/{name}": value for name, value in found.items()}
+            if self.runtime.is_leader:
+                keep(details)
+            if self.cfg.train.ema_decay is not None:
+                with trainer.averaged_weights():
+                    found, _ = measure(check_stop)
+                metrics |= {f"val/ema_{name}": value for name, value in found.items()}
+            trainer.set_train()
+            return metrics
+
+        return validate
+
+    def finish(self, metrics: Metrics, *, following: tuple[str, ...]) -> None:
+        """Draw the curves, send the pictures, say the result and the commands `following` it."""
+        records = read_records(self.run_dir / "metrics.jsonl")
+        plot_curves({self.run_dir.name: records}, self.plots / "curves.png")
+        for path in sorted(self.plots.glob("*.png")):
+            self.tracker.log_file(path, folder="plots")
+        if self.cfg.tracking.log_checkpoint:
+            best = self.run_dir / "checkpoints" / "best.safetensors"
+            self.tracker.log_file(best, folder="checkpoints")
+        uri = str(self.cfg.tracking.uri)
+        text = summary(metrics, records, run_dir=self.run_dir, uri=uri, following=following)
+        logger.info("%s", text)
+
+
+def open_session(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Session:
+    """The images of a training, in the order that its seed gives them."""
+    train_images = training_images(cfg)
+    return Session(
+        cfg,
+        run_dir,
+        runtime,
+        tracker,
+        train_images=train_images,
+        val_images=open_split(cfg.dataset, "val"),
+        stream=TrainStream(train_images, cfg, Shard(runtime.rank, runtime.size)),
+    )

@@ -1,0 +1,28 @@
+"""A network as a graph of MindSpore's own formats, for any batch size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import mindspore as ms
+from mindspore import Tensor, nn
+
+from beit_exp.storage.files import replacing
+
+
+def write_graph(
+    network: nn.Cell, path: Path, *, image_size: int, form: Literal["MINDIR", "AIR"]
+) -> None:
+    """A portable network as a file; AIR, Ascend's offline format, is written on its cards alone."""
+    with replacing(path) as temporary:
+        # The exporter insists on the ending
+        stem = temporary.with_name(f"{temporary.name}{path.suffix}")
+        images = Tensor(shape=[None, 3, image_size, image_size], dtype=ms.float32)
+        ms.export(network, images, file_name=str(stem), file_format=form)
+        stem.replace(temporary)
+
+
+def read_mindir(path: Path) -> nn.Cell:
+    """The network of a MINDIR file: (B, 3, S, S) images -> (B, K) logits."""
+    return nn.GraphCell(ms.load(str(path)))
