@@ -15,6 +15,7 @@ WRONG = {  # overrides -> what the message must say
     (
         "optimizer.clip_global_norm_value=0",
     ): "optimizer.clip_global_norm_value = 0: must be a number > 0 or null",
+    ("optimizer.name='a :b'",): "optimizer.name = 'a :b': must be one of",
     ("train.batch_size=2.5",): "train.batch_size = 2.5: must be a whole number > 0",
     ("train.shuffle=1",): "train.shuffle = 1: must be true or false",
     ("model.drop_path_rate=1.0",): "model.drop_path_rate = 1.0: must be a number >= 0 and < 1",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from beit_exp.config.schema import setting_names
@@ -90,7 +92,7 @@ def test_a_run_is_tagged_with_code_and_versions(run) -> None:
     assert {"host", "python"} <= tags.keys()
 
 
-def test_a_process_that_is_not_the_first_leaves_nothing(run) -> None:
+def test_a_process_that_is_not_the_first_leaves_nothing(run, empty_store: Path) -> None:
     cfg, run_dir = run
     before = sorted(run_dir.rglob("*"))
     with pytest.raises(Interrupted), open_tracker(cfg, run_dir, is_leader=False) as tracker:
@@ -102,4 +104,4 @@ def test_a_process_that_is_not_the_first_leaves_nothing(run) -> None:
         assert tracker.records == 0
         raise Interrupted(15)
     assert sorted(run_dir.rglob("*")) == before
-    assert not (run_dir.parent / "store").exists()
+    assert (run_dir.parent / "mlflow.db").read_bytes() == empty_store.read_bytes()
