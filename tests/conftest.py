@@ -22,7 +22,12 @@ os.environ.setdefault("GLOG_v", "3")
 
 
 def pytest_collection_finish() -> None:
-    """MindSpore collects garbage whenever it compiles: it need not look at what was imported."""
+    """Choose the device before anything computes, which is the last moment that MindSpore allows.
+
+    It collects garbage whenever it compiles, and need not look at what was imported.
+    """
+    if mindspore := sys.modules.get("mindspore"):
+        mindspore.set_device("CPU")
     gc.freeze()
 
 

@@ -19,7 +19,9 @@ logger = logging.getLogger(__name__)
 PARTS = ("encoder.", "decoder.")
 
 
-def load_tokenizer(cfg: TokenizerConfig, place: str, *, kind: CheckpointKind) -> VisualTokenizer:
+def load_tokenizer(
+    cfg: TokenizerConfig, place: str, *, kind: CheckpointKind = "best"
+) -> VisualTokenizer:
     """The tokenizer of `cfg` with the weights at `place`, frozen.
 
     Its `decoder` is None if the weights have none; `UserError` names the settings that differ.
