@@ -105,7 +105,7 @@ def run_in_sweep(raw: DictConfig, composed: HydraConf) -> float:
     outcome = do_job(settings, run_dir, work=work, repeats=False)
     if outcome.was_done:
         print(f"{name} is done")
-    if outcome.message and not (run_dir / "config.yaml").exists():
+    if outcome.message and not (run_dir / "config.yaml").exists():  # else it is another run's
         mark_failed(run_dir, outcome.exit_status, outcome.message)
     is_result = outcome.exit_status == DivergedError.exit_status and "direction" in composed.sweeper
     if outcome.exit_status != 0 and not is_result:

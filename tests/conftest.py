@@ -22,7 +22,11 @@ os.environ.setdefault("GLOG_v", "3")
 
 
 def pytest_collection_finish() -> None:
-    """MindSpore collects garbage whenever it compiles: it need not look at what was imported."""
+    """MindSpore takes a device before its first kernel alone, and tasks in this process may come
+    later; it collects garbage whenever it compiles, and need not look at all that was imported.
+    """
+    if mindspore := sys.modules.get("mindspore"):
+        mindspore.set_device("CPU")
     gc.freeze()
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 WORST_LOSS = 1e6
 
 
@@ -13,6 +16,19 @@ def metric_of(objective: str) -> str:
 def is_lower_better(name: str) -> bool:
     """Whether less of an objective or a metric is better: of losses, not of accuracies."""
     return name.endswith("loss")
+
+
+def rank(evaluation: Mapping[str, float], objective: str) -> tuple[float, float, float]:
+    """Of two evaluations of a run the better has the larger rank.
+
+    It is the better by the objective; of equals the one with the lower loss, then the later step.
+    An evaluation has its metrics by name, and its `step`; one that is not finite comes last.
+    """
+    name = metric_of(objective)
+    value = -evaluation[name] if is_lower_better(name) else evaluation[name]
+    loss = evaluation.get("val/loss", 0.0)
+    finite = -math.inf if math.isnan(value) else value, -math.inf if math.isnan(loss) else -loss
+    return (*finite, evaluation["step"])
 
 
 def worst_value(objective: str) -> float:

@@ -65,7 +65,7 @@ RULES = (
     ),
     Rule(
         ("scheduler.warmup_length", "scheduler.cooldown_epochs", "train.epochs"),
-        lambda warmup, cooldown, epochs: warmup + cooldown < epochs,
+        lambda warmup, cooldown, epochs: (warmup or 0) + cooldown < epochs,
         "plus scheduler.cooldown_epochs must be less than train.epochs",
     ),
     Rule(
@@ -135,8 +135,8 @@ RULES = (
     ),
     Rule(
         ("scheduler.warmup_steps", "scheduler.warmup_length"),
-        lambda steps, epochs: steps is None or epochs == 0,
-        "must be null unless scheduler.warmup_length is 0: "
+        lambda steps, epochs: steps is None or not epochs,
+        "must be null unless scheduler.warmup_length is null or 0: "
         "the warm-up is given in steps or in epochs",
     ),
     Rule(

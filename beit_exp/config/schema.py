@@ -55,6 +55,7 @@ DeviceTarget = Literal["auto", "cpu", "ascend"]
 ErasingMode = Literal["pixel", "rand", "const"]
 MixupMode = Literal["batch", "pair", "elem"]
 BadImages = Literal["stop", "replace"]
+CheckpointKind = Literal["best", "last", "ema"]
 SettingNames = Annotated[list[str], AfterValidator(_checked_keys)]
 
 
@@ -127,8 +128,9 @@ class OptimizerConfig(Section):
 
 class SchedulerConfig(Section):
     name: Literal["cosine_lr", "constant_lr", "exponential_lr", "multistep_lr"]
-    warmup_length: NonNegativeInt
+    warmup_length: NonNegativeInt | None
     warmup_steps: PositiveInt | None
+    warmup_share: BelowOne
     warmup_lr: NonNegativeFloat
     min_lr: NonNegativeFloat
     cooldown_epochs: NonNegativeInt
@@ -223,6 +225,7 @@ class Config(Section):
     seed: NonNegativeInt
     objective: Literal["val/top1", "val/top5", "val/loss", "best/val/top1", "val/masked_accuracy"]
     checkpoint: Text | None
+    checkpoint_kind: CheckpointKind
     images: Text | None
     allow_changes: SettingNames
     model: ModelConfig

@@ -34,7 +34,7 @@ def as_function(network: nn.Cell) -> Logits:
 
 def class_names(cfg: Config) -> list[str]:
     """The classes that the checkpoint was trained on, or their numbers where it does not say."""
-    return saved_classes(str(cfg.checkpoint)) or [
+    return saved_classes(str(cfg.checkpoint), kind=cfg.checkpoint_kind) or [
         str(number) for number in range(cfg.dataset.num_classes)
     ]
 
@@ -47,6 +47,6 @@ def _load(cfg: Config, precision: Precision, *, portable: bool) -> BEiT:
         seed=cfg.seed,
         portable=portable,
     )
-    load_trained(network, str(cfg.checkpoint))
+    load_trained(network, str(cfg.checkpoint), kind=cfg.checkpoint_kind)
     network.set_train(False)
     return network

@@ -34,7 +34,11 @@ class ServedModel(PythonModel):
         """Start the device and load the network, once per process."""
         saved = load_config(Path(context.artifacts["config"]))
         cfg = saved.model_copy(
-            update={"checkpoint": context.artifacts["checkpoint"], "task": "predict"}
+            update={
+                "task": "predict",
+                "checkpoint": context.artifacts["checkpoint"],
+                "checkpoint_kind": "best",
+            }
         )
         for name, value in library_environment().items():
             os.environ.setdefault(name, value)

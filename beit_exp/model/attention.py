@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from beit_exp.model.layers import Dense, make_parameter
+from beit_exp.model.layers import Dense, DenseWithoutBias, make_parameter
 from beit_exp.model.operations.choice import Operations
 from beit_exp.model.precision import cast
 
@@ -13,8 +13,7 @@ from beit_exp.model.precision import cast
 
 
 def relative_position_index(grid: int) -> np.ndarray:
-    """(N, N) int32 rows of the bias table for a grid x grid image with a class token; N = grid² +
-    1.
+    """(N, N) int32 rows of the bias table for a grid x grid image and a class token: N = grid² + 1.
 
     Row (dy + grid - 1)(2 grid - 1) + (dx + grid - 1) for two patches; the last three rows are
     class-to-patch, patch-to-class and class-to-class. Source: unilm/beit modeling_finetune.py,
@@ -32,9 +31,7 @@ def relative_position_index(grid: int) -> np.ndarray:
 
 
 class RelativePositionBias(nn.Cell):
-    """A learned bias per head and pair of tokens, looked up by their distance: -> (H, N, N)
-    float32.
-    """
+    """-> (H, N, N) float32: a learned bias per head and pair of tokens, by their distance."""
 
     def __init__(self, grid: int, num_heads: int, operations: Operations) -> None:
         super().__init__()
@@ -42,11 +39,12 @@ class RelativePositionBias(nn.Cell):
         self.index = Tensor(relative_position_index(grid).reshape(-1))
         self.tokens = grid * grid + 1
         self.num_heads = num_heads
-        self.transposed = operations.transposed
+        self.rows = operations.rows
 
     def construct(self) -> Tensor:
         bias = ops.gather(self.relative_position_bias_table, self.index, 0)
-        return ops.reshape(self.transposed(bias), (self.num_heads, self.tokens, self.tokens))
+        by_head = self.rows.transposed(bias)
+        return ops.reshape(by_head, (self.num_heads, self.tokens, self.tokens))
 
 
 class Attention(nn.Cell):
@@ -58,25 +56,22 @@ class Attention(nn.Cell):
     def __init__(self, width: int, num_heads: int, operations: Operations) -> None:
         super().__init__()
         self.q = Dense(width, width, operations)
-        self.k = Dense(width, width, operations, has_bias=False)
+        self.k = DenseWithoutBias(width, width, operations)
         self.v = Dense(width, width, operations)
         self.proj = Dense(width, width, operations)
         self.num_heads = num_heads
         self.scale = (width // num_heads) ** -0.5
         self.precision = operations.precision
-        self.split_heads = operations.split_heads
-        self.merge_heads = operations.merge_heads
+        self.heads = operations.heads
         self.weighted_sum = operations.weighted_sum
 
     def construct(self, x_BND: Tensor, bias_HNN: Tensor | None) -> Tensor:
-        shape = x_BND.shape
-        q_BHNK = cast(
-            self.split_heads(self.q(x_BND) * self.scale, self.num_heads), self.precision.product
-        )
-        k_BHNK = cast(self.split_heads(self.k(x_BND), self.num_heads), self.precision.product)
-        v_BHNK = cast(self.split_heads(self.v(x_BND), self.num_heads), self.precision.product)
-        kind = self.precision.statistics
+        tokens, kind = x_BND.shape[1], self.precision.product
+        q_BHNK = cast(self.heads.split(self.q(x_BND) * self.scale, self.num_heads), kind)
+        k_BHNK = cast(self.heads.split(self.k(x_BND), self.num_heads), kind)
+        v_BHNK = cast(self.heads.split(self.v(x_BND), self.num_heads), kind)
         if bias_HNN is None:
-            bias_HNN = ops.zeros((self.num_heads, shape[1], shape[1]), kind)
-        out_BHNK = self.weighted_sum(q_BHNK, k_BHNK, v_BHNK, cast(bias_HNN, kind))[0]
-        return self.proj(self.merge_heads(cast(out_BHNK, self.precision.activation)))
+            bias_HNN = ops.zeros((self.num_heads, tokens, tokens), self.precision.statistics)
+        bias_HNN = cast(bias_HNN, self.precision.statistics)
+        out_BHNK = self.weighted_sum(q_BHNK, k_BHNK, v_BHNK, bias_HNN)[0]
+        return self.proj(self.heads.merge(cast(out_BHNK, self.precision.activation)))

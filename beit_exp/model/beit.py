@@ -5,24 +5,30 @@ Sources: Bao et al., BEiT (arXiv 2106.08254); unilm/beit modeling_finetune.py.
 
 from __future__ import annotations
 
-from typing import Any
-
 import mindspore as ms
 from mindspore import Tensor, nn, ops
+from typing_extensions import assert_never
 
 from beit_exp.config.schema import ModelConfig
 from beit_exp.model.attention import Attention, RelativePositionBias
-from beit_exp.model.layers import Dense, LayerNorm, Mlp, PatchEmbed, make_parameter
+from beit_exp.model.layers import (
+    ClassTokenPooling,
+    Dense,
+    LayerNorm,
+    MeanPooling,
+    Mlp,
+    PatchEmbed,
+    make_parameter,
+)
 from beit_exp.model.operations.choice import Operations
 from beit_exp.model.precision import Precision, cast
 
-# B batch · N tokens, the class token first · P patches · R patches of a batch · M hidden ones of
-# them · D width H heads · L blocks · S image side · K classes · V vocabulary
+# B batch · N tokens, the class token first · P patches · R patches of a batch · M hidden of these
+# D width · H heads · L blocks · S image side · K classes · V vocabulary
 
 
 class Block(nn.Cell):
-    """x + γ₁ attention(norm(x)), then x + γ₂ mlp(norm(x)); each branch dropped per image in
-    training.
+    """x + γ₁ attention(norm(x)), then x + γ₂ mlp(norm(x)); training may drop a branch per image.
 
     The compiler takes the blocks for one, differentiates that, and puts it into the graph as often
     as needed: a third less time to compile BEiT-base. Blocks of one network may therefore differ in
@@ -53,9 +59,7 @@ class Block(nn.Cell):
         scale = layer_scale_init_value
         self.gamma_1 = None if scale is None else make_parameter(width, fill=scale)
         self.gamma_2 = None if scale is None else make_parameter(width, fill=scale)
-        self.add_scaled = operations.add_scaled
-        self.product = ops.MatMul()
-        self.ones = operations.ones
+        self.added = operations.add if scale is None else operations.add_scaled
 
     def construct(
         self,
@@ -67,27 +71,6 @@ class Block(nn.Cell):
         bias_HNN = shared_bias_HNN if self.rel_pos is None else self.rel_pos()
         x_BND = self.added(x_BND, self.attn(self.norm1(x_BND), bias_HNN), self.gamma_1, keep1_B)
         return self.added(x_BND, self.mlp(self.norm2(x_BND)), self.gamma_2, keep2_B)
-
-    def added(
-        self, x_BND: Tensor, branch_BND: Tensor, gamma_D: Tensor | None, keep_B: Tensor | None
-    ) -> Tensor:
-        """x and a branch, scaled and dropped where there is a scale and something to drop."""
-        batch, tokens, width = x_BND.shape
-        kind = branch_BND.dtype
-        if gamma_D is None and keep_B is None:
-            return x_BND + branch_BND
-        scale_D = (
-            ops.reshape(self.ones(1, width, kind), (-1,))
-            if gamma_D is None
-            else cast(gamma_D, kind)
-        )
-        if keep_B is None:
-            keep_R1 = self.ones(batch * tokens, 1, kind)
-        else:
-            keep_B1 = cast(ops.reshape(keep_B, (batch, 1)), kind)
-            keep_R1 = ops.reshape(self.product(keep_B1, self.ones(1, tokens, kind)), (-1, 1))
-        rows = ops.reshape(x_BND, (-1, width)), ops.reshape(branch_BND, (-1, width))
-        return ops.reshape(self.add_scaled(*rows, scale_D, keep_R1), (-1, tokens, width))
 
 
 class Backbone(nn.Cell):
@@ -148,10 +131,8 @@ class BEiT(Backbone):
     ) -> None:
         operations = Operations(precision, portable=portable)
         super().__init__(cfg, operations)
-        # The published models pool by the mean and normalise after it; `cls` normalises all tokens
-        # first.
-        self.norm: Any = LayerNorm(cfg.embed_dim, operations) if cfg.pooling == "cls" else None
-        self.fc_norm: Any = LayerNorm(cfg.embed_dim, operations) if cfg.pooling == "mean" else None
+        # Not as an attribute, whose name would precede those of its parameters in checkpoints
+        self.insert_child_to_cell("pooling", build_pooling(cfg, operations))
         self.head = Dense(cfg.embed_dim, num_classes, operations)
 
     def construct(self, images_BCSS: Tensor, keep_L2B: Tensor | None = None) -> Tensor:
@@ -159,18 +140,21 @@ class BEiT(Backbone):
 
     def classify(self, x_BND: Tensor) -> Tensor:
         """(B, N, D) tokens of the last block -> (B, K) float32 logits."""
-        if self.norm is not None:
-            pooled_BD = self.norm(x_BND)[:, 0]
-        else:
-            # The mean of the patch tokens, without the class token.
-            pooled_BD = self.fc_norm(cast(x_BND[:, 1:], self.precision.statistics).mean(axis=1))
-        return cast(self.head(pooled_BD), ms.float32)
+        return cast(self.head(self.pooling(x_BND)), ms.float32)
+
+
+def build_pooling(cfg: ModelConfig, operations: Operations) -> nn.Cell:
+    match cfg.pooling:
+        case "mean":
+            return MeanPooling(cfg.embed_dim, operations)
+        case "cls":
+            return ClassTokenPooling(cfg.embed_dim, operations)
+        case _:
+            assert_never(cfg.pooling)
 
 
 class MaskedBEiT(Backbone):
-    """BEiT in pre-training: images of which some patches are hidden -> the hidden patches' visual
-    tokens.
-    """
+    """BEiT in pre-training: images with hidden patches -> the visual tokens of these."""
 
     def __init__(self, cfg: ModelConfig, *, vocabulary: int, precision: Precision) -> None:
         operations = Operations(precision)

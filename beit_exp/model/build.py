@@ -17,9 +17,7 @@ INIT_STD = 0.02
 def build_model(
     cfg: ModelConfig, *, num_classes: int, precision: Precision, seed: int, portable: bool = False
 ) -> BEiT:
-    """The network of `cfg`, initialised from `seed`; `portable`: as an exported graph must be
-    (`Operations`).
-    """
+    """The network of `cfg`, initialised from `seed`; `portable`: to be exported (`Operations`)."""
     network = BEiT(cfg, num_classes=num_classes, precision=precision, portable=portable)
     initialise(network, seed=seed, head_init_scale=cfg.head_init_scale)
     return network
@@ -28,10 +26,9 @@ def build_model(
 def build_masked_model(
     cfg: ModelConfig, *, vocabulary: int, precision: Precision, seed: int
 ) -> MaskedBEiT:
-    """The network of `cfg` for pre-training, initialised from `seed`: truncated at ±0.02, the patch
-    projection too.
+    """The network of `cfg` for pre-training, initialised from `seed`.
 
-    Source: unilm/beit modeling_pretrain.py.
+    Truncated at ±0.02, the patch projection too. Source: unilm/beit modeling_pretrain.py.
     """
     network = MaskedBEiT(cfg, vocabulary=vocabulary, precision=precision)
     low, high = ndtr(-1.0), ndtr(1.0)
@@ -62,8 +59,7 @@ def depth_divisor(name: str) -> float:
 
 
 def initialise(network: nn.Cell, *, seed: int, head_init_scale: float) -> None:
-    """Draw the random weights; what starts at a constant (norms, biases, tables, layer scales) has
-    it already.
+    """Draw the random weights; norms, biases, tables and layer scales have their constants already.
 
     Matrices and tokens: normal with standard deviation 0.02, truncated at ±2. A block's output
     projections are divided by √(2 · (block + 1)), the head is multiplied by `head_init_scale`. The
@@ -91,8 +87,7 @@ def initialise(network: nn.Cell, *, seed: int, head_init_scale: float) -> None:
 def drop_path_keep(
     rate: float, *, depth: int, seed: int, micro_step: int, slots: np.ndarray
 ) -> np.ndarray | None:
-    """(L, 2, B) float32: 0 where a block's branch is dropped for an image, else 1/(1 - rate of that
-    block).
+    """(L, 2, B) float32: 0 where a block's branch is dropped for an image, else 1/(1 - its rate).
 
     The rate rises linearly from 0 at the first block to `rate` at the last. `slots` are the images'
     places in the batch over all devices, so that splitting a batch over devices changes no draw.

@@ -22,25 +22,37 @@ def make_parameter(*shape: int, fill: float = 0.0) -> Parameter:
 class Dense(nn.Cell):
     """x @ weight.T + bias over the last axis; `weight` is (out, in)."""
 
-    def __init__(
-        self, width_in: int, width_out: int, operations: Operations, *, has_bias: bool = True
-    ) -> None:
+    def __init__(self, width_in: int, width_out: int, operations: Operations) -> None:
         super().__init__()
         self.weight = make_parameter(width_out, width_in)
-        self.bias = make_parameter(width_out) if has_bias else None
+        self.bias = make_parameter(width_out)
         self.width_in = width_in
         self.width_out = width_out
         self.precision = operations.precision
-        self.product = operations.product if has_bias else operations.product_without_bias
+        self.product = operations.product
 
     def construct(self, x: Tensor) -> Tensor:
         kind = self.precision.product
-        rows, weight = cast(ops.reshape(x, (-1, self.width_in)), kind), cast(self.weight, kind)
-        out = (
-            self.product(rows, weight)
-            if self.bias is None
-            else self.product(rows, weight, cast(self.bias, kind))
-        )
+        rows = cast(ops.reshape(x, (-1, self.width_in)), kind)
+        out = self.product(rows, cast(self.weight, kind), cast(self.bias, kind))
+        return ops.reshape(cast(out, self.precision.activation), (*x.shape[:-1], self.width_out))
+
+
+class DenseWithoutBias(nn.Cell):
+    """x @ weight.T over the last axis; `weight` is (out, in)."""
+
+    def __init__(self, width_in: int, width_out: int, operations: Operations) -> None:
+        super().__init__()
+        self.weight = make_parameter(width_out, width_in)
+        self.width_in = width_in
+        self.width_out = width_out
+        self.precision = operations.precision
+        self.product = operations.product_without_bias
+
+    def construct(self, x: Tensor) -> Tensor:
+        kind = self.precision.product
+        rows = cast(ops.reshape(x, (-1, self.width_in)), kind)
+        out = self.product(rows, cast(self.weight, kind))
         return ops.reshape(cast(out, self.precision.activation), (*x.shape[:-1], self.width_out))
 
 
@@ -63,8 +75,9 @@ class LayerNorm(nn.Cell):
 
 
 class PatchProjection(nn.Cell):
-    """A convolution whose stride is its kernel, as one matrix product: on a CPU 200 times as fast
-    as `nn.Conv2d`.
+    """A convolution whose stride is its kernel, as one matrix product.
+
+    On a CPU 200 times as fast as `nn.Conv2d`.
     """
 
     def __init__(self, patch_size: int, width: int, operations: Operations) -> None:
@@ -114,3 +127,26 @@ class Mlp(nn.Cell):
 
     def construct(self, x_BND: Tensor) -> Tensor:
         return self.fc2(self.gelu(self.fc1(x_BND))[0])
+
+
+class MeanPooling(nn.Cell):
+    """(B, N, D) tokens -> (B, D): the mean of the patches' alone, normalised after it."""
+
+    def __init__(self, width: int, operations: Operations) -> None:
+        super().__init__()
+        self.fc_norm = LayerNorm(width, operations)
+        self.precision = operations.precision
+
+    def construct(self, x_BND: Tensor) -> Tensor:
+        return self.fc_norm(cast(x_BND[:, 1:], self.precision.statistics).mean(axis=1))
+
+
+class ClassTokenPooling(nn.Cell):
+    """(B, N, D) tokens -> (B, D): all are normalised, and the class token is taken."""
+
+    def __init__(self, width: int, operations: Operations) -> None:
+        super().__init__()
+        self.norm = LayerNorm(width, operations)
+
+    def construct(self, x_BND: Tensor) -> Tensor:
+        return self.norm(x_BND)[:, 0]

@@ -14,9 +14,7 @@ cast = ops.Cast()  # a Tensor's method is several functions to compile
 
 @dataclass(frozen=True)
 class Precision:
-    """Element types of the three kinds of computation; parameters, loss and optimizer
-    stay float32.
-    """
+    """Element types of three kinds of computation; parameters, loss and optimizer stay float32."""
 
     product: Any  # operands of matrix products
     activation: Any  # what flows from layer to layer

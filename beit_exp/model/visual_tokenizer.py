@@ -18,8 +18,8 @@ from mindspore import Tensor, nn, ops
 from beit_exp.config.schema import TokenizerConfig
 from beit_exp.randomness import Stream, generator
 
-# B batch · C channels · S image side · G tokens per side, S / 8 · P tokens of an image · V
-# vocabulary
+# B batch · C channels · S image side · G tokens per side, S / 8 · P tokens of an image
+# V vocabulary
 
 GROUPS = 4
 ENCODER_KERNELS = (3, 3, 3, 1)
@@ -28,9 +28,7 @@ PIXEL_EPS = 0.1
 
 
 def map_pixels(images: Tensor) -> Tensor:
-    """[0, 1] -> [0.1, 0.9]: the logit-Laplace likelihood of the autoencoder needs a distance from
-    both ends.
-    """
+    """[0, 1] -> [0.1, 0.9]: the autoencoder's logit-Laplace likelihood is to stay off both ends."""
     return images * (1 - 2 * PIXEL_EPS) + PIXEL_EPS
 
 
@@ -46,8 +44,9 @@ def convolution(channels_in: int, channels_out: int, size: int) -> nn.Cell:
 
 
 class ResidualBlock(nn.Cell):
-    """x + gain · four convolutions of relu(x); the first path is a 1 x 1 convolution where the
-    width changes.
+    """x + gain · four convolutions of relu(x).
+
+    Where the width changes, the first path is a 1 x 1 convolution.
     """
 
     def __init__(
@@ -56,7 +55,9 @@ class ResidualBlock(nn.Cell):
         super().__init__()
         inner = channels_out // 4
         self.id_path = (
-            convolution(channels_in, channels_out, 1) if channels_in != channels_out else None
+            nn.Identity()
+            if channels_in == channels_out
+            else convolution(channels_in, channels_out, 1)
         )
         self.conv_1 = convolution(channels_in, inner, kernels[0])
         self.conv_2 = convolution(inner, inner, kernels[1])
@@ -69,7 +70,7 @@ class ResidualBlock(nn.Cell):
         y = self.conv_2(ops.relu(y))
         y = self.conv_3(ops.relu(y))
         y = self.conv_4(ops.relu(y))
-        return (x if self.id_path is None else self.id_path(x)) + y * self.gain
+        return self.id_path(x) + y * self.gain
 
 
 def groups_of_blocks(
@@ -128,8 +129,9 @@ class Doubling(nn.Cell):
 
 
 class DalleDecoder(nn.Cell):
-    """(B, V, G, G) shares of the visual tokens -> (B, 6, S, S): μ and ln b of each colour's
-    logit-Laplace law.
+    """(B, V, G, G) shares of the visual tokens -> (B, 6, S, S).
+
+    μ and ln b of each colour's logit-Laplace law.
     """
 
     def __init__(
@@ -155,9 +157,7 @@ class DalleDecoder(nn.Cell):
 
 
 class VisualTokenizer(nn.Cell):
-    """(B, 3, S, S) images in [0, 1] -> (B, P) int32 visual tokens; `decode` goes back where there
-    is a decoder.
-    """
+    """(B, 3, S, S) images in [0, 1] -> (B, P) int32 visual tokens; a decoder goes back."""
 
     def __init__(self, cfg: TokenizerConfig, *, has_decoder: bool) -> None:
         super().__init__()
@@ -198,9 +198,7 @@ def build_tokenizer(cfg: TokenizerConfig, *, has_decoder: bool, seed: int) -> Vi
 
 
 def our_name(official: str) -> str:
-    """The name of an official tensor, `blocks.group_1.block_1.res_path.conv_1.w`, in our encoder or
-    decoder.
-    """
+    """The name in our encoder or decoder of `blocks.group_1.block_1.res_path.conv_1.w`."""
     name = re.sub(r"^blocks\.(input|output)(\.conv)?\.", r"\1.", official)
     name = re.sub(
         r"^blocks\.group_(\d+)\.block_(\d+)\.(res_path\.)?",

@@ -21,9 +21,7 @@ class Group:
 
 
 def layer_of(name: str, *, depth: int) -> int:
-    """0 for what makes the tokens, i + 1 for block i, depth + 1 for what follows or is shared by
-    the blocks.
-    """
+    """0 for what makes the tokens, i + 1 for block i, depth + 1 for what is shared or follows."""
     if name in FIRST_LAYER or name.startswith("patch_embed."):
         return 0
     if name.startswith("blocks."):
@@ -44,9 +42,7 @@ def has_weight_decay(name: str, *, ndim: int) -> bool:
 def make_groups(
     parameters: list[tuple[str, int]], *, depth: int, layer_decay: float, weight_decay: float
 ) -> list[Group]:
-    """Groups that hold every (name, number of dimensions) exactly once, from the lowest
-    layer up.
-    """
+    """Groups that hold every (name, number of dimensions) once, from the lowest layer up."""
     members: dict[tuple[int, bool], list[str]] = {}
     for name, ndim in parameters:
         key = (layer_of(name, depth=depth), has_weight_decay(name, ndim=ndim))

@@ -9,12 +9,21 @@ from beit_exp.config.schema import SchedulerConfig
 from beit_exp.errors import UserError
 
 
+def count_warmup_steps(cfg: SchedulerConfig, *, total_steps: int, steps_per_epoch: int) -> int:
+    """`warmup_steps`, or those of `warmup_length` epochs, or else their share of all steps."""
+    if cfg.warmup_steps is not None:
+        return cfg.warmup_steps
+    if cfg.warmup_length is not None:
+        return cfg.warmup_length * steps_per_epoch
+    return round(cfg.warmup_share * total_steps)
+
+
 def build_schedule(
     cfg: SchedulerConfig, *, peak_lr: float, epochs: int, steps_per_epoch: int
 ) -> np.ndarray:
     """(epochs * steps_per_epoch,) float64 learning rates before layer decay.
 
-    Warm-up: W steps, or those of W epochs, evenly from `warmup_lr` to `peak_lr`, both included, as
+    Warm-up: `count_warmup_steps`, evenly from `warmup_lr` to `peak_lr`, both included, as
     in unilm/beit utils.py, `cosine_scheduler`. Then, with t steps since the warm-up and T from
     there to the cool-down:
     cosine_lr       min + (peak - min) (1 + cos(π t / T)) / 2
@@ -23,16 +32,13 @@ def build_schedule(
     multistep_lr    max(min, peak · decay_rate^(number of milestones passed))
     The last `cooldown_epochs` of `epochs` stay at `min_lr`.
     """
-    warmup_steps = (
-        cfg.warmup_length * steps_per_epoch if cfg.warmup_steps is None else cfg.warmup_steps
-    )
     total_steps = epochs * steps_per_epoch
+    warmup_steps = count_warmup_steps(cfg, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
     main_steps = total_steps - warmup_steps - cfg.cooldown_epochs * steps_per_epoch
     if main_steps <= 0:
         raise UserError(
-            f"scheduler.warmup_steps = {cfg.warmup_steps}: must be less than the {total_steps} "
-            "steps of the run, "
-            "without those of scheduler.cooldown_epochs"
+            f"scheduler.warmup_steps = {warmup_steps}: must be less than the {total_steps} steps "
+            "of the run, without those of scheduler.cooldown_epochs"
         )
     warmup = np.linspace(cfg.warmup_lr, peak_lr, warmup_steps)
     step = np.arange(main_steps)

@@ -1,5 +1,6 @@
-"""Parameter updates by fused operators; what changes from step to step enters as tensors, so
-nothing recompiles.
+"""Parameter updates by fused operators.
+
+What changes from step to step enters as tensors, so nothing recompiles.
 """
 
 from __future__ import annotations
@@ -10,21 +11,18 @@ from typing_extensions import assert_never
 
 from beit_exp.config.schema import OptimizerConfig
 from beit_exp.optim.groups import Group, make_groups
+from beit_exp.optim.state import ADAM_STATE, MOMENTUM_STATE
 
-# P parameters. `rates_3P` holds, for each parameter, the learning rate, epsilon and weight decay of
-# this step.
+# P parameters. `rates_3P`: this step's learning rate, epsilon and weight decay of each.
 
 
 class AdamUpdate(nn.Cell):
-    """AdamW, or AdamWeightDecay without bias correction, over MindSpore's fused `AdamWeightDecay`
-    operator.
-    """
+    """AdamW, or AdamWeightDecay without bias correction, by MindSpore's fused operator of it."""
 
     def __init__(self, parameters: list[Parameter], *, beta: list[float]) -> None:
         super().__init__(auto_prefix=False)
         self.parameters = ParameterTuple(parameters)
-        self.moments1 = _zeros_like(parameters, "moment1")
-        self.moments2 = _zeros_like(parameters, "moment2")
+        self.moments1, self.moments2 = (_zeros_like(parameters, name) for name in ADAM_STATE)
         self.beta1, self.beta2 = beta
         self.operator = ops.AdamWeightDecay()
         self.unstack_rows = ops.Unstack(axis=0)
@@ -60,7 +58,7 @@ class MomentumUpdate(nn.Cell):
     def __init__(self, parameters: list[Parameter], *, momentum: float) -> None:
         super().__init__(auto_prefix=False)
         self.parameters = ParameterTuple(parameters)
-        self.velocities = _zeros_like(parameters, "velocity")
+        (self.velocities,) = (_zeros_like(parameters, name) for name in MOMENTUM_STATE)
         self.momentum = momentum
         self.operator = ops.ApplyMomentum()
         self.unstack_rows = ops.Unstack(axis=0)
@@ -104,11 +102,10 @@ class Optimizer:
                 assert_never(cfg.name)
 
     def rates(self, lr: float, *, updates_done: int) -> np.ndarray:
-        """(3, P) float32 learning rate, epsilon and weight decay of each parameter at the next
-        update.
+        """(3, P) float32: learning rate, epsilon and weight decay of each at the next update.
 
-        AdamW is w ← w (1 - lr·wd) - lr/c₁ · m / (√v/c₂ + eps), with c₁ = 1 - β₁ᵗ and c₂ = √(1 -
-        β₂ᵗ); the fused operator computes w ← w - lr' (m / (√v + eps') + wd' w), so lr' = lr·c₂/c₁,
+        AdamW is w ← w (1 - lr·wd) - lr/c₁ · m / (√v/c₂ + eps), c₁ = 1 - β₁ᵗ and c₂ = √(1 - β₂ᵗ).
+        The fused operator computes w ← w - lr' (m / (√v + eps') + wd' w), so lr' = lr·c₂/c₁,
         eps' = eps·c₂, wd' = wd·c₁/c₂.
         """
         c1 = c2 = 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from beit_exp.config.mapping import flatten, load_config
-from beit_exp.config.objective import is_lower_better, metric_of
+from beit_exp.config.objective import is_lower_better, metric_of, rank
 from beit_exp.errors import UserError
 from beit_exp.tracking import mlflow_read
 from beit_exp.tracking.records import read_records
@@ -41,19 +42,12 @@ class Run:
     @property
     def best(self) -> tuple[float, float] | None:
         """Best value of the objective and its epoch; None if nothing was evaluated."""
-        found = [
-            (record[self.objective], record["epoch"])
-            for record in self.records
-            if self.objective in record
-        ]
-        found = [(value, epoch) for value, epoch in found if value == value]
+        name = self.objective
+        found = [record for record in self.records if not math.isnan(record.get(name, math.nan))]
         if not found:
             return None
-        return (
-            min(found)
-            if is_lower_better(self.objective)
-            else max(found, key=lambda pair: (pair[0], -pair[1]))
-        )
+        best = max(found, key=lambda record: rank(record, name))
+        return best[name], best["epoch"]
 
     @property
     def images_per_s(self) -> float | None:

@@ -1,14 +1,10 @@
-"""How fast this machine trains, infers and reads images with these settings, and what it could do
-at most.
-"""
+"""How fast this machine trains, infers and reads images, and what it could do at most."""
 
 from __future__ import annotations
 
 import json
 import logging
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -28,13 +24,14 @@ from beit_exp.data.sources import open_split, training_images
 from beit_exp.errors import UserError
 from beit_exp.hardware.device import Runtime, device_name
 from beit_exp.hardware.environment import environment_tags
+from beit_exp.hardware.memory import peak_memory_gb
 from beit_exp.inference.evaluate import predict_batches
 from beit_exp.model.beit import BEiT
 from beit_exp.model.build import build_model
 from beit_exp.model.cost import FLOAT16, FLOAT32, forward_flops, training_bytes
-from beit_exp.model.operations import onednn_kernels
-from beit_exp.model.operations.choice import Operations
+from beit_exp.model.operations.choice import Operations, describe_kernels
 from beit_exp.model.precision import Precision, build_precision
+from beit_exp.optim.state import state_names
 from beit_exp.storage.files import write_atomically
 from beit_exp.tracking.tracker import Tracker
 from beit_exp.train.build import build_trainer, make_labelled_batches, prepare_network
@@ -53,59 +50,21 @@ Seconds = dict[str, list[float]]  # part -> what each repeat took
 
 
 def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metrics:
-    """-> `benchmark/...` metrics of the parts asked for: medians over `benchmark.repeats`, after a
-    warm-up.
+    """-> `benchmark/...` metrics: medians over `benchmark.repeats`, after a warm-up.
 
-    `benchmark.json` holds every repeat. The part `step` comes first, so that the peak memory is
-    that of training.
+    `benchmark.json` holds every repeat.
     """
-    wanted, repeats = cfg.benchmark.parts, cfg.benchmark.repeats
     setup = build(cfg, runtime)
     check_steps(cfg, setup)
     seconds: Seconds = {}
-    found: Metrics = {}
-    batch_size = cfg.train.batch_size
-    global_batch = setup.stream.global_batch * cfg.train.accumulate_steps
-    if "step" in wanted:
-        found |= measure_step(cfg, runtime, setup, seconds)
-    if "training" in wanted:
-        found |= measure_training(cfg, setup, seconds)
-    if "inference" in wanted:
-        images, labels = next(train_batches(setup.stream, cfg, first=0, last=1))
-        seconds["inference"] = timed(
-            lambda: list(predict_batches(setup.network, [(images, labels)], batch_size=batch_size)),
-            warm_up=1 + cfg.benchmark.warm_up,
-            repeats=repeats,
-        )
-        found["inference_images_per_s"] = (
-            runtime.size * batch_size / statistics.median(seconds["inference"])
-        )
-    if "train_data" in wanted:
-        batches = cfg.benchmark.data_batches
-        seconds["train_data"] = timed(
-            lambda: exhaust(train_batches(setup.stream, cfg, first=0, last=batches)),
-            warm_up=1,
-            repeats=repeats,
-        )
-        images_read = batches * batch_size * runtime.size
-        found["train_data_images_per_s"] = images_read / statistics.median(seconds["train_data"])
-    if "eval_data" in wanted:
-        val_images = open_split(cfg.dataset, "val")
-        seconds["eval_data"] = timed(
-            lambda: exhaust(eval_batches(val_images, cfg, setup.stream.shard)),
-            warm_up=1,
-            repeats=repeats,
-        )
-        found["eval_data_images_per_s"] = len(val_images) / statistics.median(seconds["eval_data"])
-    if "step" in wanted or "inference" in wanted:
-        found |= shares_of_peak(cfg, runtime, found, step_images=global_batch // runtime.size)
+    found = measure(cfg, runtime, setup, seconds)
     metrics = {f"benchmark/{name}": value for name, value in found.items()}
     if not runtime.is_leader:
         return metrics
     tracker.log(metrics, step=0, epoch=0)
     device = device_name(runtime)
-    if runtime.device_target == "CPU":
-        logger.info("kernels   %s", onednn_kernels.describe())
+    if kernels := describe_kernels():
+        logger.info("kernels   %s", kernels)
     report = {
         "device": device,
         "environment": environment_tags(),
@@ -136,7 +95,7 @@ def build(cfg: Config, runtime: Runtime) -> Finetuning:
     classes = cfg.dataset.num_classes
     network = build_model(cfg.model, num_classes=classes, precision=precision, seed=cfg.seed)
     if cfg.model.pretrained is not None:
-        load_pretrained(network, cfg.model.pretrained)
+        load_pretrained(network, cfg.model.pretrained, kind=cfg.checkpoint_kind)
     prepare_network(network, cfg.train)
     objective, steps_per_epoch = Classification(network), stream.steps_per_epoch
     trainer = build_trainer(cfg, objective, steps_per_epoch=steps_per_epoch, ranks=runtime.size)
@@ -148,6 +107,26 @@ def build(cfg: Config, runtime: Runtime) -> Finetuning:
             yield batch
 
     return Finetuning(stream, network, trainer, batches)
+
+
+def measure(cfg: Config, runtime: Runtime, setup: Finetuning, seconds: Seconds) -> Metrics:
+    """The parts asked for; the step comes first, so that the peak memory is that of training."""
+    wanted = cfg.benchmark.parts
+    found: Metrics = {}
+    if "step" in wanted:
+        found |= measure_step(cfg, runtime, setup, seconds)
+    if "training" in wanted:
+        found |= measure_training(cfg, setup, seconds)
+    if "inference" in wanted:
+        found |= measure_inference(cfg, runtime, setup, seconds)
+    if "train_data" in wanted:
+        found |= measure_train_data(cfg, runtime, setup, seconds)
+    if "eval_data" in wanted:
+        found |= measure_eval_data(cfg, setup, seconds)
+    if "step" in wanted or "inference" in wanted:
+        step_images = setup.stream.global_batch * cfg.train.accumulate_steps // runtime.size
+        found |= shares_of_peak(cfg, runtime, found, step_images=step_images)
+    return found
 
 
 def check_steps(cfg: Config, setup: Finetuning) -> None:
@@ -186,9 +165,7 @@ def measure_step(cfg: Config, runtime: Runtime, setup: Finetuning, seconds: Seco
 
 
 def measure_training(cfg: Config, setup: Finetuning, seconds: Seconds) -> Metrics:
-    """Steps on the batches that the input pipeline makes meanwhile, and the share of time spent
-    waiting for them.
-    """
+    """Steps on the batches that the input pipeline makes meanwhile, and the wait for these."""
     first = setup.trainer.step
     ready = first + 1 + cfg.benchmark.warm_up  # compiled, and the pipeline full
     waits, totals = [], []
@@ -207,6 +184,46 @@ def measure_training(cfg: Config, setup: Finetuning, seconds: Seconds) -> Metric
         "training_images_per_s": images / statistics.median(totals),
         "data_wait_percent": 100 * sum(waits) / sum(totals),
     }
+
+
+def measure_inference(
+    cfg: Config, runtime: Runtime, setup: Finetuning, seconds: Seconds
+) -> Metrics:
+    """The logits of the same images again and again."""
+    images, labels = next(train_batches(setup.stream, cfg, first=0, last=1))
+    batch_size = cfg.train.batch_size
+    seconds["inference"] = timed(
+        lambda: list(predict_batches(setup.network, [(images, labels)], batch_size=batch_size)),
+        warm_up=1 + cfg.benchmark.warm_up,
+        repeats=cfg.benchmark.repeats,
+    )
+    inference_s = statistics.median(seconds["inference"])
+    return {"inference_images_per_s": runtime.size * batch_size / inference_s}
+
+
+def measure_train_data(
+    cfg: Config, runtime: Runtime, setup: Finetuning, seconds: Seconds
+) -> Metrics:
+    """Training images read and augmented, and nothing else."""
+    batches = cfg.benchmark.data_batches
+    seconds["train_data"] = timed(
+        lambda: exhaust(train_batches(setup.stream, cfg, first=0, last=batches)),
+        warm_up=1,
+        repeats=cfg.benchmark.repeats,
+    )
+    images = batches * cfg.train.batch_size * runtime.size
+    return {"train_data_images_per_s": images / statistics.median(seconds["train_data"])}
+
+
+def measure_eval_data(cfg: Config, setup: Finetuning, seconds: Seconds) -> Metrics:
+    """Validation images read, and nothing else."""
+    images = open_split(cfg.dataset, "val")
+    seconds["eval_data"] = timed(
+        lambda: exhaust(eval_batches(images, cfg, setup.stream.shard)),
+        warm_up=1,
+        repeats=cfg.benchmark.repeats,
+    )
+    return {"eval_data_images_per_s": len(images) / statistics.median(seconds["eval_data"])}
 
 
 def shares_of_peak(cfg: Config, runtime: Runtime, found: Metrics, *, step_images: int) -> Metrics:
@@ -253,15 +270,6 @@ def product_flops_per_s(precision: Precision, *, repeats: int) -> float:
     return best
 
 
-def peak_memory_gb(runtime: Runtime) -> float:
-    """The most that this process, or on a card its device, has held so far."""
-    if runtime.device_target == "Ascend":
-        return ms.runtime.max_memory_allocated() / 1e9
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Bytes there, KiB on Linux
-    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9
-
-
 def computed_memory_gb(cfg: Config, runtime: Runtime) -> float:
     """What training must hold at least, to compare with the peak."""
     precision = build_precision(cfg.hardware.amp_level, half=runtime.half)
@@ -269,7 +277,8 @@ def computed_memory_gb(cfg: Config, runtime: Runtime) -> float:
         FLOAT32 if kind is ms.float32 else FLOAT16
         for kind in (precision.product, precision.activation)
     )
-    return training_bytes(cfg, product=product, layer=layer) / 1e9
+    moments = len(state_names(cfg.optimizer))
+    return training_bytes(cfg, product=product, layer=layer, moments=moments) / 1e9
 
 
 def timed(action: Callable[[], object], *, warm_up: int, repeats: int) -> list[float]:

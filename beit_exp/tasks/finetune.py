@@ -32,7 +32,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
     classes = cfg.dataset.num_classes
     network = build_model(cfg.model, num_classes=classes, precision=precision, seed=cfg.seed)
     if cfg.model.pretrained is not None:
-        load_pretrained(network, cfg.model.pretrained)
+        load_pretrained(network, cfg.model.pretrained, kind=cfg.checkpoint_kind)
     prepare_network(network, cfg.train)
 
     objective, steps_per_epoch = Classification(network), stream.steps_per_epoch

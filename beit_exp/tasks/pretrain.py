@@ -38,7 +38,9 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
     session = open_session(cfg, run_dir, runtime, tracker)
     stream, val_images = session.stream, session.val_images
 
-    tokenizer = load_tokenizer(cfg.tokenizer, tokenizer_place(cfg, run_dir))
+    tokenizer = load_tokenizer(
+        cfg.tokenizer, tokenizer_place(cfg, run_dir), kind=cfg.checkpoint_kind
+    )
     precision = build_precision(cfg.hardware.amp_level, half=runtime.half)
     vocabulary = cfg.tokenizer.vocabulary
     network = build_masked_model(

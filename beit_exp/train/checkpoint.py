@@ -21,11 +21,11 @@ from safetensors.numpy import save_file
 
 from beit_exp.errors import UserError
 from beit_exp.storage.files import replacing
-from beit_exp.storage.remote import local_copy
 
 logger = logging.getLogger(__name__)
 
 FORMAT = "beit-exp-1"
+BEST = "best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class CheckpointFolder:
 
     @property
     def best(self) -> Path:
-        return self.folder / "best.safetensors"
+        return self.folder / BEST
 
     def newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("step_*.safetensors"), reverse=True)
@@ -128,6 +128,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, arrays, json.loads(metadata["state"]))
 
 
+def read_state(path: Path) -> dict[str, Any] | None:
+    """The state saved with the tensors, without these; None for a file that is none of ours."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    return dict(json.loads(metadata["state"])) if metadata.get("format") == FORMAT else None
+
+
 def restore(checkpoint: Checkpoint, tensors: dict[str, Parameter]) -> None:
     """Set every parameter from the checkpoint; both must name the same tensors with the same
     shapes.
@@ -145,23 +155,6 @@ def restore(checkpoint: Checkpoint, tensors: dict[str, Parameter]) -> None:
         )
     for name, parameter in tensors.items():
         parameter.set_data(Tensor(checkpoint.tensors[name]))
-
-
-def find_checkpoint(place: str) -> Path:
-    """The file that `checkpoint=` or `model.pretrained=` means: a file, or the newest one of a run
-    directory.
-    """
-    path = Path(local_copy(place))
-    if path.is_dir():
-        found = CheckpointFolder(path / "checkpoints", keep=1).newest_first()
-        if not found:
-            raise UserError(
-                f"{place} holds no checkpoint (looked for checkpoints/step_*.safetensors)"
-            )
-        return found[0]
-    if not path.is_file():
-        raise UserError(f"{place} is missing: neither a run directory nor a weights file")
-    return path
 
 
 def _digest(arrays: dict[str, np.ndarray]) -> str:

@@ -135,11 +135,14 @@ class Loop:
     ) -> bool:
         """Measure the network, log it, and return whether it is the best so far."""
         metrics, step = validate(check_stop), self.trainer.step
-        is_best = is_better(metrics, self.progress.best, objective=self.cfg.objective)
+        found = {**metrics, "epoch": self.epoch, "step": step}
+        is_best = is_better(found, self.progress.best, objective=self.cfg.objective)
         self.progress.evaluated_step, self.progress.last = step, metrics
+        logged = metrics
         if is_best:
-            self.progress.best = {**metrics, "epoch": self.epoch, "step": step}
-        self.tracker.log(metrics, step=step, epoch=self.epoch)
+            self.progress.best = found
+            logged = metrics | {f"best/{name}": value for name, value in metrics.items()}
+        self.tracker.log(logged, step=step, epoch=self.epoch)
         line.show_evaluation(epoch=self.epoch, metrics=metrics, is_best=is_best)
         return is_best
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
-from beit_exp.config.objective import is_lower_better
+from beit_exp.config.objective import rank
 
 Metrics = dict[str, float]
 
@@ -30,9 +29,6 @@ def due(count: int, every: int, total: int) -> bool:
     return count % every == 0 or count == total
 
 
-def is_better(metrics: Metrics, best: Metrics, *, objective: str) -> bool:
-    """Whether an evaluation beats the best so far: in accuracy upwards, in loss downwards."""
-    name = objective.removeprefix("best/")
-    sign = -1 if is_lower_better(name) else 1
-    value = metrics[name]
-    return not best or (not math.isnan(value) and sign * value > sign * best[name])
+def is_better(found: Metrics, best: Metrics, *, objective: str) -> bool:
+    """Whether an evaluation, with its `step`, beats the best so far."""
+    return not best or rank(found, objective) > rank(best, objective)

@@ -7,23 +7,23 @@ import sys
 from pathlib import Path
 
 from beit_exp.errors import UserError
-from beit_exp.train.checkpoint import find_checkpoint
 from beit_exp.weights.load import read_weights, save_weights
 from beit_exp.weights.names import to_hugging_face, to_official
+from beit_exp.weights.source import Source, find_source
 
 
-def convert(source: Path, target: Path, *, to: str) -> None:
+def convert(source: Source, target: Path, *, to: str) -> None:
     """Write the weights of any readable file as .safetensors; `to` says under whose names."""
     if target.suffix != ".safetensors":
         raise UserError(f"{target}: the output is a .safetensors file")
-    arrays = read_weights(source)
+    arrays = read_weights(source.path, is_averaged=source.is_averaged)
     named = {
         "ours": arrays,
         "official": to_official(arrays),
         "huggingface": to_hugging_face(arrays),
     }[to]
     save_weights(named, target)
-    print(f"{target}: {len(arrays)} parameters under {to} names")
+    print(f"{target}: {len(arrays)} parameters under {to} names {source.why}".rstrip())
 
 
 def main(arguments: list[str]) -> int:
@@ -41,9 +41,12 @@ def main(arguments: list[str]) -> int:
         default="ours",
         help="whose parameter names",
     )
+    parser.add_argument(
+        "--kind", choices=("best", "last", "ema"), default="best", help="which of a run's weights"
+    )
     options = parser.parse_args(arguments)
     try:
-        convert(find_checkpoint(str(options.source)), options.target, to=options.to)
+        convert(find_source(str(options.source), options.kind), options.target, to=options.to)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

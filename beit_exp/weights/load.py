@@ -12,50 +12,55 @@ from pathlib import Path
 import numpy as np
 from mindspore import Tensor, nn
 from mindspore import load_checkpoint as load_mindspore
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from beit_exp.config.schema import CheckpointKind
 from beit_exp.errors import UserError
 from beit_exp.storage.files import replacing
-from beit_exp.train.checkpoint import FORMAT, find_checkpoint, load_checkpoint
+from beit_exp.train.checkpoint import load_checkpoint, read_state
 from beit_exp.weights.fit import Outcome, fit_to
 from beit_exp.weights.names import Arrays, from_mindspore_name, to_ours
+from beit_exp.weights.source import Source, find_source
 from beit_exp.weights.torch_file import read_torch_file
 
 logger = logging.getLogger(__name__)
-PREFIX = "model/"  # of the network's tensors in a checkpoint, beside the optimizer's
+PREFIX, AVERAGED = "model/", "ema/"  # of the network's tensors in a checkpoint, and their averages
 
 
-def load_pretrained(network: nn.Cell, place: str) -> Outcome:
+def load_pretrained(network: nn.Cell, place: str, *, kind: CheckpointKind = "best") -> Outcome:
     """Set the network from `model.pretrained`; the head and the final norm may be new.
 
     `UserError` if anything else of the network is not in the file, or does not fit.
     """
-    return _load(network, find_checkpoint(place), may_be_new=("head.", "fc_norm."))
+    return _load(network, find_source(place, kind), may_be_new=("head.", "fc_norm."))
 
 
-def load_trained(network: nn.Cell, place: str) -> Outcome:
+def load_trained(network: nn.Cell, place: str, *, kind: CheckpointKind = "best") -> Outcome:
     """Set the whole network, head included, from `checkpoint`; `UserError` if one does not fit."""
-    return _load(network, find_checkpoint(place), may_be_new=())
+    return _load(network, find_source(place, kind), may_be_new=())
 
 
-def saved_classes(place: str) -> list[str]:
+def saved_classes(place: str, *, kind: CheckpointKind = "best") -> list[str]:
     """The class names that a checkpoint of ours was trained on; none for a foreign file."""
-    path = find_checkpoint(place)
-    return list(load_checkpoint(path).state.get("classes", [])) if _is_ours(path) else []
+    path = find_source(place, kind).path
+    state = read_state(path) if path.suffix == ".safetensors" else None
+    return list((state or {}).get("classes", []))
 
 
-def _load(network: nn.Cell, path: Path, *, may_be_new: tuple[str, ...]) -> Outcome:
+def _load(network: nn.Cell, source: Source, *, may_be_new: tuple[str, ...]) -> Outcome:
     parameters = {parameter.name: parameter for parameter in network.get_parameters()}
     shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
-    arrays, outcome = fit_to(shapes, read_weights(path), path=path, may_be_new=may_be_new)
+    found = read_weights(source.path, is_averaged=source.is_averaged)
+    arrays, outcome = fit_to(shapes, found, path=source.path, may_be_new=may_be_new)
     for name, array in arrays.items():
         parameters[name].set_data(Tensor(array))
-    logger.info("weights of %s\n%s", path, outcome.table())
+    what = f"{source.path}: {source.why}" if source.why else str(source.path)
+    logger.info("weights of %s\n%s", what, outcome.table())
     return outcome
 
 
-def read_weights(path: Path) -> Arrays:
+def read_weights(path: Path, *, is_averaged: bool = False) -> Arrays:
     """The float32 arrays of a weights file under our parameter names.
 
     `UserError` if the file cannot be read, or holds no block of a BEiT.
@@ -65,7 +70,7 @@ def read_weights(path: Path) -> Arrays:
     elif path.suffix == ".ckpt":
         arrays = _read_mindspore(path)
     elif path.suffix == ".safetensors":
-        arrays = _read_safetensors(path)
+        arrays = _read_safetensors(path, is_averaged=is_averaged)
     else:
         raise UserError(
             f"{path}: weights are read from .pth, .pt, .bin, .safetensors and .ckpt files alone"
@@ -79,29 +84,27 @@ def read_weights(path: Path) -> Arrays:
     return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in ours.items()}
 
 
-def read_checkpoint(path: Path) -> Arrays:
-    """The network's arrays in a checkpoint of ours; `UserError` if it is damaged or none."""
+def read_checkpoint(path: Path, *, is_averaged: bool = False) -> Arrays:
+    """The network's arrays in a checkpoint of ours, or their averages where there are such.
+
+    `UserError` if it is damaged or none. What was frozen has no average.
+    """
+    tensors = load_checkpoint(path).tensors
     return {
-        name.removeprefix(PREFIX): array
-        for name, array in load_checkpoint(path).tensors.items()
-        if name.startswith(PREFIX)
+        name.removeprefix(prefix): array
+        for prefix in ((PREFIX, AVERAGED) if is_averaged else (PREFIX,))
+        for name, array in tensors.items()
+        if name.startswith(prefix)
     }
 
 
-def _is_ours(path: Path) -> bool:
-    if path.suffix != ".safetensors":
-        return False
-    with safe_open(path, framework="numpy") as file:
-        return (file.metadata() or {}).get("format") == FORMAT
-
-
-def _read_safetensors(path: Path) -> Arrays:
+def _read_safetensors(path: Path, *, is_averaged: bool) -> Arrays:
+    if read_state(path) is not None:
+        return read_checkpoint(path, is_averaged=is_averaged)
     try:
-        if not _is_ours(path):
-            return dict(load_file(path))
+        return dict(load_file(path))
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    return read_checkpoint(path)
 
 
 def _read_mindspore(path: Path) -> Arrays:

@@ -8,24 +8,25 @@ from pathlib import Path
 import numpy as np
 from mindspore import Tensor
 
-from beit_exp.config.schema import TokenizerConfig
+from beit_exp.config.schema import CheckpointKind, TokenizerConfig
 from beit_exp.errors import UserError
 from beit_exp.model.visual_tokenizer import VisualTokenizer, build_tokenizer, our_name
-from beit_exp.train.checkpoint import find_checkpoint
 from beit_exp.weights.load import read_checkpoint
+from beit_exp.weights.source import find_source
 from beit_exp.weights.torch_file import read_torch_file
 
 logger = logging.getLogger(__name__)
 PARTS = ("encoder.", "decoder.")
 
 
-def load_tokenizer(cfg: TokenizerConfig, place: str) -> VisualTokenizer:
+def load_tokenizer(cfg: TokenizerConfig, place: str, *, kind: CheckpointKind) -> VisualTokenizer:
     """The tokenizer of `cfg` with the weights at `place`, frozen.
 
     Its `decoder` is None if the weights have none; `UserError` names the settings that differ.
     """
-    path = find_checkpoint(place)
-    arrays = read_tokenizer(path)
+    source = find_source(place, kind)
+    path = source.path
+    arrays = read_tokenizer(path, is_averaged=source.is_averaged)
     network = build_tokenizer(
         cfg, has_decoder=any(name.startswith("decoder.") for name in arrays), seed=0
     )
@@ -38,27 +39,27 @@ def load_tokenizer(cfg: TokenizerConfig, place: str) -> VisualTokenizer:
         )
         raise UserError(
             f"{path} does not fit the tokenizer: {len(unlike)} tensors differ, such as "
-            f"{unlike[0]} (there "
-            f"{found.get(unlike[0])}, needed {shapes.get(unlike[0])}); tokenizer.vocabulary, "
-            "hidden, blocks_per_group "
-            "and decoder_input must be those that it was trained with"
+            f"{unlike[0]} (there {found.get(unlike[0])}, needed {shapes.get(unlike[0])}); "
+            "tokenizer.vocabulary, hidden, blocks_per_group and decoder_input must be those that "
+            "it was trained with"
         )
     for name, parameter in parameters.items():
         parameter.set_data(Tensor(arrays[name]))
         parameter.requires_grad = False
     network.set_train(False)
     what = "encoder and decoder" if network.decoder is not None else "encoder"
-    logger.info("visual tokenizer: %s of %s, %d tokens", what, path, cfg.vocabulary)
+    place = f"{path}: {source.why}" if source.why else str(path)
+    logger.info("visual tokenizer: %s of %s, %d tokens", what, place, cfg.vocabulary)
     return network
 
 
-def read_tokenizer(path: Path) -> dict[str, np.ndarray]:
+def read_tokenizer(path: Path, *, is_averaged: bool = False) -> dict[str, np.ndarray]:
     """Float32 arrays under our names, which begin with `encoder.` or `decoder.`.
 
     Tensors of a state dict without either are an encoder's. `UserError` if there is no encoder.
     """
     if path.suffix == ".safetensors":
-        arrays = read_checkpoint(path)
+        arrays = read_checkpoint(path, is_averaged=is_averaged)
     elif path.suffix in (".pth", ".pt"):
         arrays = {}
         for name, array in read_torch_file(path).items():

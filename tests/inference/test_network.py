@@ -48,6 +48,7 @@ def config(checkpoint: Path, *, amp_level: str = "O0") -> Config:
         hardware=HardwareConfig.model_construct(amp_level=amp_level),
         seed=0,
         checkpoint=str(checkpoint),
+        checkpoint_kind="best",
     )
 
 

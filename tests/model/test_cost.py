@@ -4,7 +4,7 @@ import pytest
 from networks import build
 from settings import make_config
 
-from beit_exp.model.cost import forward_flops, parameter_count
+from beit_exp.model.cost import forward_flops, parameter_count, training_bytes
 
 PUBLISHED = {  # billions of multiply-adds of one image, as timm 1.0 counts them
     "beit_base_patch16_224": 17.58,
@@ -31,3 +31,9 @@ def test_counted_parameters_are_those_of_the_network(settings: tuple[str, ...]) 
     assert parameter_count(cfg, num_classes=10) == sum(
         parameter.size for parameter in network.get_parameters()
     )
+
+
+def test_computed_memory_knows_how_much_an_optimizer_keeps() -> None:
+    cfg = make_config()
+    one, two = (training_bytes(cfg, product=4, layer=4, moments=count) for count in (1, 2))
+    assert two - one == 4 * parameter_count(cfg.model, num_classes=10)

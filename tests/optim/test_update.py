@@ -6,6 +6,7 @@ import pytest
 from mindspore import Parameter, ParameterTuple, Tensor
 from settings import make_config
 
+from beit_exp.optim.state import state_names
 from beit_exp.optim.update import Optimizer
 from beit_exp.train.step import UpdateCell
 
@@ -62,3 +63,13 @@ def test_rates_of_the_groups_differ_by_layer_decay() -> None:
     cfg = make_config("optimizer.layer_decay=0.5", "optimizer=adam_weight_decay").optimizer
     rates = Optimizer(cfg, parameters, depth=2).rates(0.8, updates_done=0)
     np.testing.assert_allclose(rates[0], [0.1, 0.2, 0.4, 0.8], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam_weight_decay", "momentum"])
+def test_an_optimizer_keeps_the_tensors_that_it_is_said_to(name: str) -> None:
+    cfg = make_config(f"optimizer={name}").optimizer
+    parameters = [Parameter(Tensor(np.ones((2, 3), np.float32)), name=name) for name in "ab"]
+    state = Optimizer(cfg, parameters, depth=2).update.state()
+    expected = [f"{kept}/{name}" for kept in state_names(cfg) for name in "ab"]
+    assert [tensor.name for tensor in state] == expected
+    assert {tensor.shape for tensor in state} == {(2, 3)}

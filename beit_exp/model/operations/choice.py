@@ -1,19 +1,50 @@
-"""What the layers of one network compute with, chosen by device and precision."""
+"""What the layers of one network compute with: the one place that asks for the device."""
 
 from __future__ import annotations
 
+import mindspore as ms
+
 from beit_exp.model.operations import onednn_kernels
+from beit_exp.model.operations.additions import (
+    Addition,
+    AdditionByOperators,
+    AdditionByProducts,
+    ScaledAddition,
+    ScaledAdditionByOperators,
+    ScaledAdditionByProducts,
+)
 from beit_exp.model.operations.gradients import (
     Normalisation,
     Product,
     ProductWithoutBias,
-    ScaledAddition,
+    Softmax,
     WeightedSum,
 )
-from beit_exp.model.operations.heads import MergeHeads, Permutation, SplitHeads
+from beit_exp.model.operations.heads import Heads, HeadsByRows, HeadsByTranspose
 from beit_exp.model.operations.mindspore_kernels import Kernels
-from beit_exp.model.operations.rows import Ones, Rows, Transposition
+from beit_exp.model.operations.onednn_kernels import (
+    NativeKernels,
+    NativeNormalisation,
+    NativeSoftmax,
+)
+from beit_exp.model.operations.rows import (
+    ConstantOnes,
+    OpenOnes,
+    Rows,
+    RowsByOperators,
+    RowsByProducts,
+)
 from beit_exp.model.precision import Precision
+
+
+def is_cpu() -> bool:
+    """Whether this process computes on a CPU."""
+    return bool(ms.get_context("device_target") == "CPU")
+
+
+def describe_kernels() -> str | None:
+    """Which kernels a CPU computes with; None on another device, which has MindSpore's alone."""
+    return onednn_kernels.describe() if is_cpu() else None
 
 
 class Operations:
@@ -22,27 +53,41 @@ class Operations:
     One for all of them, since the compiler reads the code of each instance anew: with instances of
     their own, the blocks of BEiT-base took it half as long again. With `portable` they are made of
     MindSpore's operators alone and leave the batch size open, as exported graphs must.
+
+    MindSpore's operators for a CPU sum, broadcast and transpose slowly, and keep much memory: there
+    matrix products and gathered rows stand in for them.
     """
+
+    rows: Rows
+    add: Addition
+    add_scaled: ScaledAddition
+    heads: Heads
+    normalise: Normalisation | NativeNormalisation
 
     def __init__(self, precision: Precision, *, portable: bool = False) -> None:
         self.precision = precision
-        is_native = onednn_kernels.is_available() and precision.is_float32 and not portable
-        kernels = (
-            onednn_kernels.NativeKernels(rounds_products=precision.rounds_products)
-            if is_native
-            else Kernels()
-        )
-        permute = Permutation()
-        self.ones = Ones(has_open_batch=portable)
-        self.rows = Rows(self.ones)
-        self.transposed = Transposition()
+        on_cpu = is_cpu()
+        if on_cpu:
+            ones = OpenOnes() if portable else ConstantOnes()
+            self.rows = RowsByProducts(ones)
+            self.add_scaled = ScaledAdditionByProducts(self.rows, ones)
+            self.add = AdditionByProducts(self.add_scaled, ones)
+        else:
+            self.rows = RowsByOperators()
+            self.add_scaled = ScaledAdditionByOperators()
+            self.add = AdditionByOperators()
+        self.heads = HeadsByRows() if on_cpu and not portable else HeadsByTranspose()
+        if on_cpu and onednn_kernels.is_available() and precision.is_float32 and not portable:
+            kernels: Kernels = NativeKernels(rounds_products=precision.rounds_products)
+            softmax: Softmax | NativeSoftmax = NativeSoftmax()
+            self.normalise = NativeNormalisation()
+        else:
+            kernels = Kernels()
+            softmax = Softmax(self.rows)
+            self.normalise = Normalisation(self.rows)
+        self.gelu = kernels.gelu
         self.product = Product(kernels, self.rows)
         self.product_without_bias = ProductWithoutBias(kernels)
-        self.gelu = kernels.gelu
-        self.normalise = (
-            onednn_kernels.NativeNormalisation() if is_native else Normalisation(self.rows)
+        self.weighted_sum = WeightedSum(
+            kernels, softmax, self.rows, statistics=precision.statistics
         )
-        self.add_scaled = ScaledAddition(self.rows)
-        self.split_heads = SplitHeads(permute, has_open_batch=portable)
-        self.merge_heads = MergeHeads(permute, has_open_batch=portable)
-        self.weighted_sum = WeightedSum(kernels, self.rows, precision.statistics)

@@ -1,9 +1,7 @@
-"""Layers with gradients of their own: fewer operators than automatic differentiation makes, and
-fewer kept tensors.
+"""Layers with gradients of their own, of fewer operators and kept tensors than automatic ones.
 
-Two things are slow or large in MindSpore's operators for a CPU and are done by matrix products
-there (`Rows`). What a backward pass computes from the forward pass alone waits for the gradient
-(`ops.depend`): the executor would do it at once and keep it, 0.35 GB of a BEiT-base step.
+What a backward pass computes from the forward pass alone waits for the gradient (`ops.depend`): the
+executor would do it at once and keep it, 0.35 GB of a BEiT-base step.
 """
 
 from __future__ import annotations
@@ -16,8 +14,7 @@ from beit_exp.model.operations.mindspore_kernels import Kernels
 from beit_exp.model.operations.rows import Rows
 from beit_exp.model.precision import cast
 
-# R rows · C columns · I width in · O width out · B batch · N tokens · D width · H heads · K width
-# per head
+# R rows · I width in · O width out · B batch · N tokens · D width · H heads · K width per head
 
 # Unilm/beit modeling_finetune.py; MindSpore's default is 1e-7, Hugging Face's 1e-12
 LAYER_NORM_EPS = 1e-6
@@ -101,68 +98,53 @@ class Normalisation(nn.Cell):
         return grad_x_RD, self.rows.column_sums(grad_RD * hat_RD), self.rows.column_sums(grad_RD)
 
 
-class ScaledAddition(nn.Cell):
-    """x + scale · branch for (R, D) rows, with a scale per channel and a factor per row that may
-    drop the branch.
+class Softmax(nn.Cell):
+    """softmax(scores + bias) of attention's scores, in their own element type.
+
+    A row's Σ p · dp, which the gradient needs, is that of out · dout (Dao et al., arXiv 2205.14135,
+    B.2): as many columns as a head is wide, not as there are tokens.
     """
 
     def __init__(self, rows: Rows) -> None:
         super().__init__()
-        self.product_of_transposed = ops.MatMul(transpose_a=True)
+        self.softmax = ops.Softmax()
         self.rows = rows
 
-    def construct(
-        self, x_RD: Tensor, branch_RD: Tensor, scale_D: Tensor, keep_R1: Tensor
-    ) -> Tensor:
-        return x_RD + branch_RD * self.rows.outer(keep_R1, scale_D)
+    def construct(self, scores_BHNN: Tensor, bias_HNN: Tensor) -> Tensor:
+        batch, heads, tokens, _ = scores_BHNN.shape
+        bias_HNN = ops.depend(bias_HNN, scores_BHNN)
+        bias = self.rows.spread_row(ops.reshape(bias_HNN, (-1,)), batch)
+        return self.softmax(scores_BHNN + ops.reshape(bias, (-1, heads, tokens, tokens)))
 
-    def bprop(
-        self,
-        x_RD: Tensor,
-        branch_RD: Tensor,
-        scale_D: Tensor,
-        keep_R1: Tensor,
-        out: Tensor,
-        grad_RD: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        keep_R1 = ops.depend(keep_R1, grad_RD)
-        grad_scale_1D = self.product_of_transposed(keep_R1, grad_RD * branch_RD)
-        grad_branch_RD = grad_RD * self.rows.outer(keep_R1, scale_D)
-        return grad_RD, grad_branch_RD, ops.reshape(grad_scale_1D, (-1,)), ops.zeros_like(keep_R1)
+    def gradient(
+        self, weights_BHNN: Tensor, grad_weights_BHNN: Tensor, out_BHNK: Tensor, grad_BHNK: Tensor
+    ) -> Tensor:
+        """-> (B, H, N, N) of the scores; `out` are the sums of what is weighted."""
+        batch, heads, tokens, width = out_BHNK.shape
+        along_R1 = self.rows.row_sums(ops.reshape(grad_BHNK * out_BHNK, (-1, width)))
+        along = self.rows.spread_column(along_R1, tokens)
+        along = ops.reshape(along, (batch, heads, tokens, -1))
+        return weights_BHNN * (grad_weights_BHNN - along)
 
 
 class WeightedSum(nn.Cell):
-    """softmax(q kᵀ + bias) v for each head, the softmax in its own element type.
+    """softmax(q kᵀ + bias) v for each head, the softmax in its own element type."""
 
-    A row's Σ p · dp, which the softmax's gradient needs, is that of out · dout (Dao et al., arXiv
-    2205.14135, B.2): 64 columns instead of as many as there are tokens.
-    """
-
-    def __init__(self, kernels: Kernels, rows: Rows, statistics: Any) -> None:
+    def __init__(self, kernels: Kernels, softmax: Any, rows: Rows, *, statistics: Any) -> None:
         super().__init__()
         self.statistics = statistics
         self.product = kernels.batch_product
         self.product_with_transposed = kernels.batch_product_with_transposed
         self.product_of_transposed = kernels.batch_product_of_transposed
-        self.softmax = ops.Softmax()
-        self.softmax_of_sum = kernels.softmax_of_sum
-        self.softmax_gradient = kernels.softmax_gradient
+        self.softmax = softmax
         self.rows = rows
 
     def construct(
         self, q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, bias_HNN: Tensor
     ) -> tuple[Tensor, Tensor]:
         """-> (B, H, N, K) sums and (B, H, N, N) weights."""
-        batch, heads, tokens, _ = q_BHNK.shape
         scores_BHNN = cast(self.product_with_transposed(q_BHNK, k_BHNK), self.statistics)
-        if self.softmax_of_sum is not None:
-            weights_BHNN = self.softmax_of_sum(scores_BHNN, bias_HNN)
-            return self.product(weights_BHNN, v_BHNK), weights_BHNN
-        bias_HNN = ops.depend(bias_HNN, scores_BHNN)
-        bias = ops.reshape(
-            self.rows.spread_row(ops.reshape(bias_HNN, (-1,)), batch), (-1, heads, tokens, tokens)
-        )
-        weights_BHNN = cast(self.softmax(scores_BHNN + bias), v_BHNK.dtype)
+        weights_BHNN = cast(self.softmax(scores_BHNN, bias_HNN), v_BHNK.dtype)
         return self.product(weights_BHNN, v_BHNK), weights_BHNN
 
     def bprop(
@@ -175,17 +157,12 @@ class WeightedSum(nn.Cell):
         grads: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         (out_BHNK, weights_BHNN), grad_BHNK = out, grads[0]
-        batch, heads, tokens, width = q_BHNK.shape
+        batch, heads, tokens, _ = q_BHNK.shape
         grad_v_BHNK = self.product_of_transposed(weights_BHNN, grad_BHNK)
         grad_weights_BHNN = self.product_with_transposed(grad_BHNK, v_BHNK)
-        if self.softmax_gradient is not None:
-            grad_scores_BHNN = self.softmax_gradient(weights_BHNN, grad_weights_BHNN)
-        else:
-            along_R1 = self.rows.row_sums(ops.reshape(grad_BHNK * out_BHNK, (-1, width)))
-            along = ops.reshape(
-                self.rows.spread_column(along_R1, tokens), (batch, heads, tokens, -1)
-            )
-            grad_scores_BHNN = weights_BHNN * (grad_weights_BHNN - along)
+        grad_scores_BHNN = self.softmax.gradient(
+            weights_BHNN, grad_weights_BHNN, out_BHNK, grad_BHNK
+        )
         grad_q_BHNK = self.product(grad_scores_BHNN, k_BHNK)
         grad_k_BHNK = self.product_of_transposed(grad_scores_BHNN, q_BHNK)
         images = ops.reshape(grad_scores_BHNN, (batch, heads * tokens * tokens))

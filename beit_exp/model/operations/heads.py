@@ -2,48 +2,57 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+# B batch · N tokens · D width · H heads · K width per head · R rows · C columns
 
-class SplitHeads(nn.Cell):
-    """(B, N, D) -> (B, H, N, K), by the operator `Transpose` on other devices than a CPU.
 
-    On a CPU that keeps 8 bytes an element for good, 1.6 GB of a BEiT-base step; rows of K numbers
-    are gathered instead.
+class HeadsByRows(nn.Cell):
+    """Heads on a CPU: rows of K numbers are gathered.
+
+    The operator `Transpose` keeps 8 bytes an element for good there, 1.6 GB of a BEiT-base step.
     """
 
-    def __init__(self, permute: Permutation, *, has_open_batch: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.by_rows = ms.get_context("device_target") == "CPU" and not has_open_batch
-        self.permute = permute
+        self.permute = Permutation()
 
-    def construct(self, x_BND: Tensor, num_heads: int) -> Tensor:
+    def split(self, x_BND: Tensor, num_heads: int) -> Tensor:
+        """-> (B, H, N, K)."""
         batch, tokens, width = x_BND.shape
         size = width // num_heads
-        if self.by_rows:
-            places = head_places(batch, tokens, num_heads)
-            rows = self.permute(ops.reshape(x_BND, (-1, size)), *places)
-            return ops.reshape(rows, (batch, num_heads, tokens, size))
-        return ops.transpose(ops.reshape(x_BND, (-1, tokens, num_heads, size)), (0, 2, 1, 3))
+        places = head_places(batch, tokens, num_heads)
+        rows = self.permute(ops.reshape(x_BND, (-1, size)), *places)
+        return ops.reshape(rows, (batch, num_heads, tokens, size))
 
-
-class MergeHeads(nn.Cell):
-    """(B, H, N, K) -> (B, N, D): what `SplitHeads` did, undone."""
-
-    def __init__(self, permute: Permutation, *, has_open_batch: bool) -> None:
-        super().__init__()
-        self.by_rows = ms.get_context("device_target") == "CPU" and not has_open_batch
-        self.permute = permute
-
-    def construct(self, x_BHNK: Tensor) -> Tensor:
+    def merge(self, x_BHNK: Tensor) -> Tensor:
+        """-> (B, N, D)."""
         batch, heads, tokens, size = x_BHNK.shape
-        if self.by_rows:
-            to_heads, from_heads = head_places(batch, tokens, heads)
-            rows = self.permute(ops.reshape(x_BHNK, (-1, size)), from_heads, to_heads)
-            return ops.reshape(rows, (batch, tokens, heads * size))
+        to_heads, from_heads = head_places(batch, tokens, heads)
+        rows = self.permute(ops.reshape(x_BHNK, (-1, size)), from_heads, to_heads)
+        return ops.reshape(rows, (batch, tokens, heads * size))
+
+
+class HeadsByTranspose(nn.Cell):
+    """Heads on other devices than a CPU, and where the batch size stays open."""
+
+    def split(self, x_BND: Tensor, num_heads: int) -> Tensor:
+        """-> (B, H, N, K)."""
+        _, tokens, width = x_BND.shape
+        x_BNHK = ops.reshape(x_BND, (-1, tokens, num_heads, width // num_heads))
+        return ops.transpose(x_BNHK, (0, 2, 1, 3))
+
+    def merge(self, x_BHNK: Tensor) -> Tensor:
+        """-> (B, N, D)."""
+        _, heads, tokens, size = x_BHNK.shape
         return ops.reshape(ops.transpose(x_BHNK, (0, 2, 1, 3)), (-1, tokens, heads * size))
+
+
+Heads: TypeAlias = HeadsByRows | HeadsByTranspose
 
 
 class Permutation(nn.Cell):

@@ -23,10 +23,10 @@ class Dense(nn.Cell):
 
 
 class Gelu(nn.Cell):
-    """x Φ(x) with Φ the normal distribution, exact: BEiT was trained with it, and the tanh form is
-    off by up to 5e-4.
+    """x Φ(x) with Φ the normal distribution, exact.
 
-    For the gradient the slope Φ + x φ is kept, instead of x and all that leads to it.
+    BEiT was trained with it, and the tanh form is off by up to 5e-4. For the gradient the slope
+    Φ + x φ is kept, instead of x and all that leads to it.
     """
 
     def construct(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,7 +42,7 @@ class Gelu(nn.Cell):
 
 
 class Kernels:
-    """Products of matrices, of batches of them, GELU, and the softmax of attention."""
+    """Products of matrices, of batches of them, and GELU."""
 
     def __init__(self) -> None:
         self.dense: Any = Dense()
@@ -53,6 +53,3 @@ class Kernels:
         self.batch_product_with_transposed: Any = ops.BatchMatMul(transpose_b=True)
         self.batch_product_of_transposed: Any = ops.BatchMatMul(transpose_a=True)
         self.gelu: Any = Gelu()
-        # Where None, these are made of several operators.
-        self.softmax_of_sum: Any = None
-        self.softmax_gradient: Any = None

@@ -1,40 +1,207 @@
+"""One place asks for the device; what it chooses elsewhere gives the numbers of its choice here."""
+
 from __future__ import annotations
+
+import ast
+from typing import Any
 
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor
-from settings import make_config
+from mindspore import Tensor, nn, ops
+from networks import O0, build
+from settings import ROOT, make_config
 
-from beit_exp.model.build import build_model
-from beit_exp.model.operations import onednn_kernels
+from beit_exp.model.build import build_masked_model, build_model
+from beit_exp.model.operations import choice
+from beit_exp.model.operations.additions import (
+    AdditionByProducts,
+    RowAddition,
+    ScaledAdditionByProducts,
+)
+from beit_exp.model.operations.choice import Operations
+from beit_exp.model.operations.heads import HeadsByRows
+from beit_exp.model.operations.onednn_kernels import NativeGelu, NativeNormalisation, NativeSoftmax
+from beit_exp.model.operations.rows import ConstantOnes, OpenOnes, RowsByProducts
 from beit_exp.model.precision import build_precision
-from beit_exp.train.losses import Classification
+from beit_exp.train.losses import Classification, MaskedPrediction
 from beit_exp.train.step import GradientCell
 
-pytestmark = pytest.mark.usefixtures("compiled")
+PACKAGE = ROOT / "beit_exp"
+SMALL = ("model.embed_dim=32", "model.depth=1", "model.num_heads=2", "model.head_init_scale=1.0")
+NO_SCALE = "model.layer_scale_init_value=null"
+CLASS_TOKEN = (
+    "model.pooling=cls",
+    "model.rel_pos_bias=false",
+    "model.shared_rel_pos_bias=true",
+    NO_SCALE,
+)
+KEEP = np.array([[[1, 0], [2, 1]]], np.float32)
+FOR_A_CPU = (AdditionByProducts, ScaledAdditionByProducts, RowAddition, RowsByProducts)
+FOR_A_CPU += (ConstantOnes, OpenOnes, HeadsByRows, NativeGelu, NativeNormalisation, NativeSoftmax)
+HERE_AND_ELSEWHERE = [True, False]  # on a CPU?
 
 
-def test_both_kinds_of_kernels_train_alike_and_rounding_stays_near(monkeypatch) -> None:
-    cfg = make_config(
-        "model.embed_dim=64", "model.depth=1", "model.num_heads=2", "model.head_init_scale=1.0"
-    ).model
-    rng = np.random.default_rng(0)
-    images = Tensor(rng.standard_normal((4, 3, 32, 32), np.float32))
-    targets = Tensor(np.eye(10, dtype=np.float32)[:4])
+def names_in(tree: ast.Module) -> set[str]:
+    """Every name that code reads, imports, or finds in another's attributes."""
+    found = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    found |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return found | {node.name for node in ast.walk(tree) if isinstance(node, ast.alias)}
 
-    def gradients(level: str) -> list[np.ndarray]:
-        network = build_model(
-            cfg, num_classes=10, precision=build_precision(level, half=ms.float32), seed=0
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        ("get_context", {"model/operations/choice.py"}),
+        ("is_available", {"model/operations/choice.py", "model/operations/onednn_kernels.py"}),
+        ("is_cpu", {"model/operations/choice.py"}),
+    ],
+)
+def test_one_file_outside_hardware_asks_for_the_device(name: str, places: set[str]) -> None:
+    paths = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "hardware"]
+    asking = {path for path in paths if name in names_in(ast.parse(path.read_text()))}
+    assert {path.relative_to(PACKAGE).as_posix() for path in asking} == places
+
+
+def test_kernels_are_described_on_a_cpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choice.describe_kernels() == choice.onednn_kernels.describe()
+    monkeypatch.setattr(choice, "is_cpu", lambda: False)
+    assert choice.describe_kernels() is None
+
+
+def operations(monkeypatch: pytest.MonkeyPatch, *, on_cpu: bool) -> Operations:
+    """What a network without compiled kernels computes with, on a CPU or another device."""
+    monkeypatch.setattr(choice, "is_cpu", lambda: on_cpu)
+    monkeypatch.setattr(choice.onednn_kernels, "is_available", lambda: False)
+    return Operations(O0)
+
+
+def numbers(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+@pytest.mark.parametrize("on_cpu", HERE_AND_ELSEWHERE)
+def test_sums_and_spreads_of_rows_are_their_definitions(on_cpu: bool, monkeypatch) -> None:
+    rows = operations(monkeypatch, on_cpu=on_cpu).rows
+    x, column, row = numbers(5, 3), numbers(5, 1, seed=1), numbers(3, seed=2)
+
+    def near(found: Tensor, expected: np.ndarray) -> None:
+        np.testing.assert_allclose(found.asnumpy(), expected, rtol=1e-5, atol=1e-6)
+
+    near(rows.column_sums(Tensor(x)), x.sum(axis=0))
+    near(rows.row_sums(Tensor(x)), x.sum(axis=1, keepdims=True))
+    near(Tensor(x) * rows.spread_column(Tensor(column), 3), x * column)
+    near(Tensor(x) * rows.spread_row(Tensor(row), 5), x * row)
+    near(rows.outer(Tensor(column), Tensor(row)), column * row)
+    near(rows.transposed(Tensor(x)), x.T)
+
+
+@pytest.mark.parametrize("on_cpu", HERE_AND_ELSEWHERE)
+def test_heads_are_the_width_split_and_merged_again(on_cpu: bool, monkeypatch) -> None:
+    heads = operations(monkeypatch, on_cpu=on_cpu).heads
+    x = numbers(2, 5, 12)
+    split = heads.split(Tensor(x), 3)
+    assert (split.asnumpy() == x.reshape(2, 5, 3, 4).transpose(0, 2, 1, 3)).all()
+    assert (heads.merge(split).asnumpy() == x).all()
+
+
+@pytest.mark.parametrize("mode", [ms.PYNATIVE_MODE, ms.GRAPH_MODE])
+@pytest.mark.parametrize("on_cpu", HERE_AND_ELSEWHERE)
+@pytest.mark.parametrize("has_gamma", [True, False])
+@pytest.mark.parametrize("keep", [None, np.array([2, 0], np.float32)])
+def test_a_branch_is_added_scaled_and_dropped_with_its_gradients(
+    keep: np.ndarray | None, has_gamma: bool, on_cpu: bool, mode: int, monkeypatch
+) -> None:
+    ms.set_context(mode=mode)
+    chosen = operations(monkeypatch, on_cpu=on_cpu)
+    x, branch, gradient = (numbers(2, 5, 4, seed=seed) for seed in range(3))
+    gamma = numbers(4, seed=3)
+    kept = None if keep is None else Tensor(keep)
+    factor = np.ones((2, 1, 1), np.float32) if keep is None else keep[:, None, None]
+
+    class Weighted(nn.Cell):
+        """A number whose gradients are those of the sum, seen from `gradient`."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.added = chosen.add_scaled if has_gamma else chosen.add
+
+        def construct(self, x: Tensor, branch: Tensor, gamma: Tensor) -> Tensor:
+            added = self.added(x, branch, gamma if has_gamma else None, kept)
+            return (added * Tensor(gradient)).sum()
+
+    inputs = [Tensor(array) for array in (x, branch, gamma)]
+    wanted = (0, 1, 2) if has_gamma else (0, 1)
+    value, found = ops.value_and_grad(Weighted(), wanted)(*inputs)
+    scale = gamma if has_gamma else np.ones_like(gamma)
+    assert float(value) == pytest.approx((gradient * (x + factor * scale * branch)).sum(), rel=1e-4)
+    expected = [gradient, gradient * factor * scale, (gradient * factor * branch).sum((0, 1))]
+    for ours, exact in zip(found, expected[: len(wanted)], strict=True):
+        np.testing.assert_allclose(ours.asnumpy(), exact, rtol=1e-5, atol=1e-6)
+
+
+def gradients(network: Any, keep: np.ndarray | None, *, masked: bool) -> list[np.ndarray]:
+    """The loss of two images, and the gradient of every weight."""
+    images = Tensor(numbers(2, 3, 32, 32))
+    kept = None if keep is None else Tensor(keep)
+    objective: Any = Classification(network)
+    batch: list[Any] = [images, Tensor(np.eye(10, dtype=np.float32)[:2]), kept]
+    if masked:
+        hidden = np.zeros((2, network.pos_embed.shape[1] - 1), np.int32)
+        hidden[:, :3] = 1
+        places = np.flatnonzero(hidden).astype(np.int32)
+        tokens, weights = np.arange(len(places)), np.ones(len(places), np.float32)
+        objective = MaskedPrediction(network)
+        batch = [images, Tensor(hidden), Tensor(places), Tensor(tokens.astype(np.int32))]
+        batch += [Tensor(weights), kept]
+    cell = GradientCell(objective, accumulate_steps=1, ranks=1)
+    cell.set_train()
+    loss, _, found = cell(Tensor(np.float32(1)), True, *batch)
+    return [loss.asnumpy(), *(gradient.asnumpy() for gradient in found)]
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize(
+    ("settings", "keep", "masked"),
+    [
+        pytest.param((), KEEP, False, id="layer scale and drop path"),
+        pytest.param((), None, False, id="layer scale"),
+        pytest.param((NO_SCALE,), KEEP, False, id="drop path"),
+        pytest.param(CLASS_TOKEN, None, False, id="neither"),
+        pytest.param((), KEEP, True, id="pre-training"),
+    ],
+)
+def test_another_device_gets_operators_that_give_the_numbers_of_a_cpus(
+    settings: tuple[str, ...], keep: np.ndarray | None, masked: bool, monkeypatch
+) -> None:
+    cfg = make_config(*SMALL, *settings).model
+    found = []
+    for on_cpu in HERE_AND_ELSEWHERE:
+        monkeypatch.setattr(choice, "is_cpu", lambda on_cpu=on_cpu: on_cpu)
+        network: Any = (
+            build_masked_model(cfg, vocabulary=16, precision=O0, seed=0)
+            if masked
+            else build_model(cfg, num_classes=10, precision=O0, seed=0)
         )
-        cell = GradientCell(Classification(network), accumulate_steps=1, ranks=1)
-        loss, _, found = cell(Tensor(np.float32(1)), True, images, targets, None)
-        return [loss.asnumpy(), *(gradient.asnumpy() for gradient in found)]
+        only_here = [cell for _, cell in network.cells_and_names() if isinstance(cell, FOR_A_CPU)]
+        assert bool(only_here) == on_cpu
+        found.append(gradients(network, keep, masked=masked))
+    for ours, plain in zip(*found, strict=True):
+        atol = 2e-6 * max(1.0, float(np.abs(plain).max()))
+        np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=atol)
 
-    own, half = gradients("O0"), gradients("O1")
-    monkeypatch.setattr(onednn_kernels, "is_available", lambda: False)
-    plain = gradients("O0")
-    for ours, rounding, mindspore in zip(own, half, plain, strict=True):
+
+@pytest.mark.usefixtures("compiled")
+def test_both_kinds_of_kernels_train_alike_and_rounding_stays_near(monkeypatch) -> None:
+    wider = (*SMALL, "model.embed_dim=64")
+    half = build_precision("O1", half=ms.float32)
+    own, rounded = (
+        gradients(build(*wider, precision=precision), None, masked=False)
+        for precision in (O0, half)
+    )
+    monkeypatch.setattr(choice.onednn_kernels, "is_available", lambda: False)
+    plain = gradients(build(*wider), None, masked=False)
+    for ours, rounding, mindspore in zip(own, rounded, plain, strict=True):
         largest = max(1e-3, float(np.abs(mindspore).max()))
         np.testing.assert_allclose(ours, mindspore, rtol=1e-4, atol=2e-6 * largest)
         np.testing.assert_allclose(rounding, mindspore, atol=0.05 * largest)

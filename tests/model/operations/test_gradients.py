@@ -8,10 +8,11 @@ from mindspore import Tensor, nn, ops
 from networks import KERNELS, kernels_of
 
 from beit_exp.model.operations import onednn_kernels
-from beit_exp.model.operations.gradients import Normalisation, WeightedSum
-from beit_exp.model.operations.rows import Ones, Rows
+from beit_exp.model.operations.gradients import Normalisation, Softmax, WeightedSum
+from beit_exp.model.operations.rows import ConstantOnes, RowsByProducts
 
-NORMS = [Normalisation(Rows(Ones(has_open_batch=False)))]
+ROWS = RowsByProducts(ConstantOnes())
+NORMS = [Normalisation(ROWS)]
 NORMS += [onednn_kernels.NativeNormalisation()] if onednn_kernels.is_available() else []
 
 
@@ -64,7 +65,8 @@ def test_attention_and_its_gradients_are_exact(name: str, batch: int) -> None:
         rng.standard_normal((batch, heads, tokens, width), np.float32) for _ in range(4)
     )
     bias = rng.standard_normal((heads, tokens, tokens), np.float32)
-    attend = WeightedSum(kernels_of(name), Rows(Ones(has_open_batch=False)), ms.float32)
+    softmax = Softmax(ROWS) if name == "mindspore" else onednn_kernels.NativeSoftmax()
+    attend = WeightedSum(kernels_of(name), softmax, ROWS, statistics=ms.float32)
     _, gradients = ops.value_and_grad(
         lambda *inputs: (attend(*inputs)[0] * Tensor(gradient)).sum(), (0, 1, 2, 3)
     )(*(Tensor(array) for array in (q, k, v, bias)))

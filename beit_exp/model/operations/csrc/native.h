@@ -16,13 +16,16 @@ enum { GRAIN = 32 }; /* parts of rows and elements begin at multiples of it */
 typedef void *handle; /* of something of oneDNN's */
 typedef struct { int number; handle memory; } argument;
 
-/* What makes two calls alike. Products: R rows, K the width summed over, C columns, B times; norms and softmax: R rows,
- * C columns; sums: B times the elements, to which the same are added; else the elements alone. */
+/* What makes two calls alike. Products: R rows, K the width summed over, C columns, B times; norms
+ * and softmax: R rows, C columns; sums: B times the elements, to which the same are added; else the
+ * elements alone. */
 enum what {
-    ROUNDING, SUMMING, GELU_FORWARD, GELU_BACKWARD, NORM_FORWARD, NORM_BACKWARD, SOFTMAX_FORWARD, SOFTMAX_BACKWARD, PRODUCT
+    ROUNDING, SUMMING, GELU_FORWARD, GELU_BACKWARD, NORM_FORWARD, NORM_BACKWARD, SOFTMAX_FORWARD,
+    SOFTMAX_BACKWARD, PRODUCT
 };
 typedef struct {
-    int64_t what, elements, batch, rows, width, columns, left_lies_transposed, right_lies_transposed, has_bias, kind;
+    int64_t what, elements, batch, rows, width, columns;
+    int64_t left_lies_transposed, right_lies_transposed, has_bias, kind;
 } form;
 
 /* A primitive for one thread's part, and where in each array that part begins. */

@@ -1,6 +1,8 @@
-/* Work made of the primitives of oneDNN (C interface, version 3), the library that MindSpore brings and has loaded.
+/* Work made of the primitives of oneDNN (C interface, version 3), the library that MindSpore brings
+ * and has loaded.
  *
- * A piece of work is cut into a part for each thread. What was made once is kept as long as the process lives.
+ * A piece of work is cut into a part for each thread. What was made once is kept as long as the
+ * process lives.
  */
 
 #include "native.h"
@@ -11,9 +13,10 @@
 
 enum { CPU = 1, IN_ORDER = 1, FORWARD = 64, BACKWARD = 128, WITH_SCALE_AND_SHIFT = 2 | 4 };
 enum { GELU = 0x31, SUM = 0x1fff0, SOFTMAX = 0x30000 };
-enum { SOURCE = 1, SECOND_SOURCE = 2, OUT = 17, WEIGHTS = 33, BIAS = 41, MEAN = 49, VARIANCE = 50, SCALE = 51, SHIFT = 52 };
+enum { SOURCE = 1, SECOND_SOURCE = 2, OUT = 17, WEIGHTS = 33, BIAS = 41 };
+enum { MEAN = 49, VARIANCE = 50, SCALE = 51, SHIFT = 52 };
 enum { SOURCE_GRADIENT = 129, OUT_GRADIENT = 145, SCALE_GRADIENT = 255, SHIFT_GRADIENT = 256 };
-enum { LEAST_ELEMENTS = 1 << 14, LEAST_PRODUCTS = 1 << 21 }; /* of a part: waking a thread takes 10 to 20 us */
+enum { LEAST_ELEMENTS = 1 << 14, LEAST_PRODUCTS = 1 << 21 }; /* waking a thread takes 10 to 20 us */
 
 static struct {
     int (*engine_create)(handle *, int, size_t);
@@ -24,12 +27,15 @@ static struct {
     int (*memory_set_data_handle)(handle, void *);
     int (*reorder_primitive_desc_create)(handle *, handle, handle, handle, handle, handle);
     int (*matmul_primitive_desc_create)(handle *, handle, handle, handle, handle, handle, handle);
-    int (*eltwise_forward_primitive_desc_create)(handle *, handle, int, int, handle, handle, float, float, handle);
+    int (*eltwise_forward_primitive_desc_create)(
+        handle *, handle, int, int, handle, handle, float, float, handle);
     int (*eltwise_backward_primitive_desc_create)(
         handle *, handle, int, handle, handle, handle, float, float, handle, handle);
     int (*binary_primitive_desc_create)(handle *, handle, int, handle, handle, handle, handle);
-    int (*softmax_forward_primitive_desc_create)(handle *, handle, int, int, handle, handle, int, handle);
-    int (*softmax_backward_primitive_desc_create)(handle *, handle, int, handle, handle, handle, int, handle, handle);
+    int (*softmax_forward_primitive_desc_create)(
+        handle *, handle, int, int, handle, handle, int, handle);
+    int (*softmax_backward_primitive_desc_create)(
+        handle *, handle, int, handle, handle, handle, int, handle, handle);
     int (*layer_normalization_forward_primitive_desc_create)(
         handle *, handle, int, handle, handle, handle, float, unsigned, handle);
     int (*layer_normalization_backward_primitive_desc_create)(
@@ -74,20 +80,24 @@ static int make_sum(piece *own, const form *of, int64_t begin, int64_t length) {
     int64_t offset = 4 * begin * (is_batch ? elements : 1);
     handle all, one, description;
     return layout(&all, shape, strides, FLOAT32) || row_layout(&one, elements, FLOAT32)
-        || add_operand(own, SOURCE, all, offset) || add_operand(own, SECOND_SOURCE, one, is_batch ? 0 : offset)
+        || add_operand(own, SOURCE, all, offset)
+        || add_operand(own, SECOND_SOURCE, one, is_batch ? 0 : offset)
         || add_operand(own, OUT, all, offset)
         || dnnl.binary_primitive_desc_create(&description, engine, SUM, all, one, all, NULL)
         || dnnl.primitive_create(&own->primitive, description);
 }
 
-static int make_softmax(piece *own, const form *of, int64_t begin, int64_t length, int is_backward) {
-    int64_t shape[3] = {1, length, of->columns}, strides[3] = {length * of->columns, of->columns, 1};
-    int64_t offset = 4 * begin * of->columns;
+static int make_softmax(
+    piece *own, const form *of, int64_t begin, int64_t length, int is_backward) {
+    int64_t columns = of->columns, offset = 4 * begin * columns;
+    int64_t shape[3] = {1, length, columns}, strides[3] = {length * columns, columns, 1};
     handle plain, forward, backward;
     int status = layout(&plain, shape, strides, FLOAT32)
-        || dnnl.softmax_forward_primitive_desc_create(&forward, engine, FORWARD, SOFTMAX, plain, plain, 2, NULL);
+        || dnnl.softmax_forward_primitive_desc_create(
+            &forward, engine, FORWARD, SOFTMAX, plain, plain, 2, NULL);
     if (status || !is_backward)
-        return status || add_operand(own, SOURCE, plain, offset) || add_operand(own, OUT, plain, offset)
+        return status || add_operand(own, SOURCE, plain, offset)
+            || add_operand(own, OUT, plain, offset)
             || dnnl.primitive_create(&own->primitive, forward);
     return add_operand(own, OUT, plain, offset) || add_operand(own, OUT_GRADIENT, plain, offset)
         || add_operand(own, SOURCE_GRADIENT, plain, offset)
@@ -99,11 +109,14 @@ static int make_softmax(piece *own, const form *of, int64_t begin, int64_t lengt
 static int make_gelu(piece *own, int64_t begin, int64_t length, int is_backward) {
     handle plain, forward, backward;
     int status = row_layout(&plain, length, FLOAT32)
-        || dnnl.eltwise_forward_primitive_desc_create(&forward, engine, FORWARD, GELU, plain, plain, 0, 0, NULL)
+        || dnnl.eltwise_forward_primitive_desc_create(
+            &forward, engine, FORWARD, GELU, plain, plain, 0, 0, NULL)
         || add_operand(own, SOURCE, plain, 4 * begin);
     if (status || !is_backward)
-        return status || add_operand(own, OUT, plain, 4 * begin) || dnnl.primitive_create(&own->primitive, forward);
-    return add_operand(own, OUT_GRADIENT, plain, 4 * begin) || add_operand(own, SOURCE_GRADIENT, plain, 4 * begin)
+        return status || add_operand(own, OUT, plain, 4 * begin)
+            || dnnl.primitive_create(&own->primitive, forward);
+    return add_operand(own, OUT_GRADIENT, plain, 4 * begin)
+        || add_operand(own, SOURCE_GRADIENT, plain, 4 * begin)
         || dnnl.eltwise_backward_primitive_desc_create(
             &backward, engine, GELU, plain, plain, plain, 0, 0, forward, NULL)
         || dnnl.primitive_create(&own->primitive, backward);
@@ -116,7 +129,8 @@ static int make_product(piece *own, const form *of, int64_t begin, int64_t lengt
     int64_t shape[3] = {of->batch, of->rows, of->columns}, at[3] = {0, 0, 0};
     shape[cut_axis(of)] = length;
     at[cut_axis(of)] = begin;
-    int64_t left_shape[3] = {shape[0], shape[1], of->width}, right_shape[3] = {shape[0], of->width, shape[2]};
+    int64_t left_shape[3] = {shape[0], shape[1], of->width};
+    int64_t right_shape[3] = {shape[0], of->width, shape[2]};
     int64_t left_strides[3] = {of->rows * of->width, of->width, 1};
     int64_t right_strides[3] = {of->width * of->columns, of->columns, 1};
     int64_t out_strides[3] = {of->rows * of->columns, of->columns, 1};
@@ -126,18 +140,24 @@ static int make_product(piece *own, const form *of, int64_t begin, int64_t lengt
         right_strides[1] = 1, right_strides[2] = of->width;
     int64_t bytes = of->kind == BFLOAT16 ? 2 : 4;
     handle left, right, out, bias = NULL, description;
-    return layout(&left, left_shape, left_strides, of->kind) || layout(&right, right_shape, right_strides, of->kind)
-        || layout(&out, shape, out_strides, FLOAT32) || (of->has_bias && row_layout(&bias, shape[2], FLOAT32))
-        || add_operand(own, SOURCE, left, bytes * (at[0] * left_strides[0] + at[1] * left_strides[1]))
-        || add_operand(own, WEIGHTS, right, bytes * (at[0] * right_strides[0] + at[2] * right_strides[2]))
-        || add_operand(own, OUT, out, 4 * (at[0] * out_strides[0] + at[1] * out_strides[1] + at[2]))
+    int64_t left_offset = bytes * (at[0] * left_strides[0] + at[1] * left_strides[1]);
+    int64_t right_offset = bytes * (at[0] * right_strides[0] + at[2] * right_strides[2]);
+    int64_t out_offset = 4 * (at[0] * out_strides[0] + at[1] * out_strides[1] + at[2]);
+    return layout(&left, left_shape, left_strides, of->kind)
+        || layout(&right, right_shape, right_strides, of->kind)
+        || layout(&out, shape, out_strides, FLOAT32)
+        || (of->has_bias && row_layout(&bias, shape[2], FLOAT32))
+        || add_operand(own, SOURCE, left, left_offset)
+        || add_operand(own, WEIGHTS, right, right_offset)
+        || add_operand(own, OUT, out, out_offset)
         || (of->has_bias && add_operand(own, BIAS, bias, 4 * at[2]))
         || dnnl.matmul_primitive_desc_create(&description, engine, left, right, bias, out, NULL)
         || dnnl.primitive_create(&own->primitive, description);
 }
 
 static int make_norm(piece *own, const form *of, int64_t begin, int64_t length, int is_backward) {
-    int64_t columns = of->columns, shape[3] = {1, length, columns}, strides[3] = {length * columns, columns, 1};
+    int64_t columns = of->columns, offset = 4 * begin * columns;
+    int64_t shape[3] = {1, length, columns}, strides[3] = {length * columns, columns, 1};
     int64_t rows[3] = {1, length, 1}, one[1] = {1}, along[1] = {columns}, steps[2] = {length, 1};
     handle plain, of_rows, of_columns, forward, backward;
     int status = layout(&plain, shape, strides, FLOAT32)
@@ -145,20 +165,60 @@ static int make_norm(piece *own, const form *of, int64_t begin, int64_t length, 
         || dnnl.memory_desc_create_with_strides(&of_columns, 1, along, FLOAT32, one)
         || dnnl.layer_normalization_forward_primitive_desc_create(
             &forward, engine, FORWARD, plain, plain, of_rows, epsilon, WITH_SCALE_AND_SHIFT, NULL)
-        || add_operand(own, SOURCE, plain, 4 * begin * columns) || add_operand(own, SCALE, of_columns, 0);
+        || add_operand(own, SOURCE, plain, offset) || add_operand(own, SCALE, of_columns, 0);
     if (status || !is_backward)
-        return status || add_operand(own, SHIFT, of_columns, 0) || add_operand(own, OUT, plain, 4 * begin * columns)
-            || add_operand(own, MEAN, of_rows, 4 * begin) || add_operand(own, VARIANCE, of_rows, 4 * begin)
+        return status || add_operand(own, SHIFT, of_columns, 0)
+            || add_operand(own, OUT, plain, offset) || add_operand(own, MEAN, of_rows, 4 * begin)
+            || add_operand(own, VARIANCE, of_rows, 4 * begin)
             || dnnl.primitive_create(&own->primitive, forward);
-    int64_t part = begin / GRAIN * columns; /* room for the sums of each part, of which none is shorter than the grain */
-    return add_operand(own, MEAN, of_rows, 4 * begin) || add_operand(own, VARIANCE, of_rows, 4 * begin)
-        || add_operand(own, OUT_GRADIENT, plain, 4 * begin * columns)
-        || add_operand(own, SOURCE_GRADIENT, plain, 4 * begin * columns)
+    /* Room for the sums of each part, of which none is shorter than the grain. */
+    int64_t part = begin / GRAIN * columns;
+    return add_operand(own, MEAN, of_rows, 4 * begin)
+        || add_operand(own, VARIANCE, of_rows, 4 * begin)
+        || add_operand(own, OUT_GRADIENT, plain, offset)
+        || add_operand(own, SOURCE_GRADIENT, plain, offset)
         || add_operand(own, SCALE_GRADIENT, of_columns, 4 * part)
         || add_operand(own, SHIFT_GRADIENT, of_columns, 4 * part)
         || dnnl.layer_normalization_backward_primitive_desc_create(
-            &backward, engine, BACKWARD, plain, plain, plain, of_rows, epsilon, WITH_SCALE_AND_SHIFT, forward, NULL)
+            &backward, engine, BACKWARD, plain, plain, plain, of_rows, epsilon,
+            WITH_SCALE_AND_SHIFT, forward, NULL)
         || dnnl.primitive_create(&own->primitive, backward);
+}
+
+/* How work is cut: the length of the axis along which, what each part's begin is a multiple of, and
+ * how many parts are large enough to wake a thread for. */
+typedef struct { int64_t length, grain, parts; } cut;
+
+static cut way_to_cut(const form *of) {
+    const int64_t sides[3] = {of->batch, of->rows, of->columns};
+    const cut by_elements = {of->elements, GRAIN, of->elements / LEAST_ELEMENTS};
+    switch (of->what) {
+    case PRODUCT: {
+        int64_t products = of->batch * of->rows * of->width * of->columns;
+        return (cut){sides[cut_axis(of)], of->batch > 1 ? 1 : GRAIN, products / LEAST_PRODUCTS};
+    }
+    case NORM_FORWARD:
+    case NORM_BACKWARD:
+    case SOFTMAX_FORWARD:
+    case SOFTMAX_BACKWARD: return (cut){of->rows, GRAIN, of->rows * of->columns / LEAST_ELEMENTS};
+    case SUMMING: return of->batch > 1 ? (cut){of->batch, 1, by_elements.parts} : by_elements;
+    default: return by_elements;
+    }
+}
+
+static int make_piece(piece *own, const form *of, int64_t begin, int64_t length) {
+    switch (of->what) {
+    case ROUNDING: return make_rounding(own, begin, length);
+    case SUMMING: return make_sum(own, of, begin, length);
+    case SOFTMAX_FORWARD: return make_softmax(own, of, begin, length, 0);
+    case SOFTMAX_BACKWARD: return make_softmax(own, of, begin, length, 1);
+    case GELU_FORWARD: return make_gelu(own, begin, length, 0);
+    case GELU_BACKWARD: return make_gelu(own, begin, length, 1);
+    case NORM_FORWARD: return make_norm(own, of, begin, length, 0);
+    case NORM_BACKWARD: return make_norm(own, of, begin, length, 1);
+    case PRODUCT: return make_product(own, of, begin, length);
+    default: return FAILURE;
+    }
 }
 
 /* The work of this form, made at its first use; NULL if oneDNN refuses it. */
@@ -166,43 +226,16 @@ const work *find(const form *of) {
     for (work *one = known; one != NULL; one = one->next)
         if (memcmp(&one->of, of, sizeof(form)) == 0)
             return one;
-    const int64_t sides[3] = {of->batch, of->rows, of->columns};
-    int64_t length = of->elements, amount = of->elements / LEAST_ELEMENTS, grain = GRAIN;
-    if (of->what == PRODUCT) {
-        length = sides[cut_axis(of)];
-        amount = of->batch * of->rows * of->width * of->columns / LEAST_PRODUCTS;
-        grain = of->batch > 1 ? 1 : GRAIN;
-    }
-    if (of->what == SUMMING && of->batch > 1) {
-        length = of->batch;
-        grain = 1;
-    }
-    if (of->rows > 0 && of->what != PRODUCT) {
-        length = of->rows;
-        amount = of->rows * of->columns / LEAST_ELEMENTS;
-    }
-    int64_t most = amount < 1 ? 1 : amount < threads ? amount : threads;
-    int64_t part = (length + grain * most - 1) / (grain * most) * grain;
+    const cut way = way_to_cut(of);
+    const int64_t most = way.parts < 1 ? 1 : way.parts < threads ? way.parts : threads;
+    const int64_t part = (way.length + way.grain * most - 1) / (way.grain * most) * way.grain;
     work *made = calloc(1, sizeof(work));
     if (made == NULL || (made->pieces = calloc((size_t)most, sizeof(piece))) == NULL)
         return NULL;
     made->of = *of;
-    for (int64_t begin = 0; begin < length; begin += part) {
-        int64_t own = length - begin < part ? length - begin : part;
-        piece *next = &made->pieces[made->parts++];
-        int status = FAILURE;
-        switch (of->what) {
-        case ROUNDING: status = make_rounding(next, begin, own); break;
-        case SUMMING: status = make_sum(next, of, begin, own); break;
-        case SOFTMAX_FORWARD: status = make_softmax(next, of, begin, own, 0); break;
-        case SOFTMAX_BACKWARD: status = make_softmax(next, of, begin, own, 1); break;
-        case GELU_FORWARD: status = make_gelu(next, begin, own, 0); break;
-        case GELU_BACKWARD: status = make_gelu(next, begin, own, 1); break;
-        case NORM_FORWARD: status = make_norm(next, of, begin, own, 0); break;
-        case NORM_BACKWARD: status = make_norm(next, of, begin, own, 1); break;
-        case PRODUCT: status = make_product(next, of, begin, own); break;
-        }
-        if (status)
+    for (int64_t begin = 0; begin < way.length; begin += part) {
+        const int64_t rest = way.length - begin;
+        if (make_piece(&made->pieces[made->parts++], of, begin, rest < part ? rest : part))
             return NULL;
     }
     made->next = known;
@@ -216,7 +249,8 @@ int do_part(const work *todo, int part, void *const *starts) {
         status = dnnl.memory_set_data_handle(
             own->arguments[number].memory, (char *)starts[number] + own->offsets[number]);
     if (!status)
-        status = dnnl.primitive_execute(own->primitive, streams[part], own->operands, own->arguments);
+        status = dnnl.primitive_execute(
+            own->primitive, streams[part], own->operands, own->arguments);
     return status ? status : dnnl.stream_wait(streams[part]);
 }
 
@@ -225,7 +259,9 @@ int load_onednn(const char *path, int number_of_threads, float epsilon_of_norms)
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (library == NULL)
         return FAILURE;
-#define FIND(name) if ((*(void **)&dnnl.name = dlsym(library, "dnnl_" #name)) == NULL) return FAILURE
+#define FIND(name) \
+    if ((*(void **)&dnnl.name = dlsym(library, "dnnl_" #name)) == NULL) \
+        return FAILURE
     FIND(engine_create);
     FIND(stream_create);
     FIND(stream_wait);

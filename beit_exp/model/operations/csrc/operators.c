@@ -1,6 +1,8 @@
-/* Operators for a CPU, for MindSpore's `ops.Custom`: matrix products, exact GELU, layer norm and the softmax of attention.
+/* Operators for a CPU, for MindSpore's `ops.Custom`: matrix products, exact GELU, layer norm and
+ * the softmax of attention.
  *
- * All arrays are float32. One operator runs at a time, on all threads; scratch memory is kept as long as the process lives.
+ * All arrays are float32. One operator runs at a time, on all threads; scratch memory is kept as
+ * long as the process lives.
  */
 
 #include "native.h"
@@ -37,7 +39,8 @@ static int round_operand(int side, void **array, int64_t size) {
     return run(rounding, starts);
 }
 
-static void add_up(float *total, const room *parts, const work *todo, int64_t columns, int operand) {
+static void add_up(
+    float *total, const room *parts, const work *todo, int64_t columns, int operand) {
     memset(total, 0, 4 * (size_t)columns);
     for (int number = 0; number < todo->parts; number++) {
         const float *part = (float *)((char *)parts->start + todo->pieces[number].offsets[operand]);
@@ -59,7 +62,8 @@ static int compute(const form *of, void **arrays) {
             || round_operand(1, &starts[1], of->batch * of->width * of->columns);
     if (!status && of->what == NORM_BACKWARD)
         for (int number = 0; number < 2; number++) {
-            status |= provide(&sums[number], 4 * (size_t)(of->rows / GRAIN + 1) * (size_t)of->columns);
+            size_t most_parts = (size_t)(of->rows / GRAIN + 1);
+            status |= provide(&sums[number], 4 * most_parts * (size_t)of->columns);
             starts[6 + number] = sums[number].start;
         }
     status = status || run(todo, starts);
@@ -70,8 +74,8 @@ static int compute(const form *of, void **arrays) {
     return status;
 }
 
-/* Takes the path of oneDNN's library, the number of threads and the epsilon of layer norms; once in a process, before any
- * operator. -> 0 if done. */
+/* Takes the path of oneDNN's library, the number of threads and the epsilon of layer norms; once in
+ * a process, before any operator. -> 0 if done. */
 int native_open(const char *path, int number_of_threads, float epsilon_of_norms) {
     int threads = number_of_threads < MOST_THREADS ? number_of_threads : MOST_THREADS;
     if (load_onednn(path, threads, epsilon_of_norms) || start_team(threads))
@@ -80,10 +84,12 @@ int native_open(const char *path, int number_of_threads, float epsilon_of_norms)
     return SUCCESS;
 }
 
-/* The operators. ops.Custom gives them their inputs, then the output, with shapes; all arrays are float32. */
+/* The operators. ops.Custom gives them their inputs, then the output, with shapes; all arrays are
+ * float32. */
 
 #define OPERATOR(name) \
-    int name(int count, void **arrays, int *dimensions, int64_t **shapes, const char **kinds, void *stream, void *extra)
+    int name(int count, void **arrays, int *dimensions, int64_t **shapes, const char **kinds, \
+             void *stream, void *extra)
 
 static int64_t product_of(const int64_t *shape, int axes) {
     int64_t product = 1;
@@ -93,8 +99,9 @@ static int64_t product_of(const int64_t *shape, int axes) {
 }
 
 /* The last two axes are those of matrices, the others count them. */
-static int multiply(void **arrays, const int *dimensions, int64_t **shapes, int left_lies_transposed,
-                    int right_lies_transposed, int has_bias, int kind) {
+static int multiply(
+    void **arrays, const int *dimensions, int64_t **shapes, int left_lies_transposed,
+    int right_lies_transposed, int has_bias, int kind) {
     int axes = dimensions[0];
     const int64_t *left = shapes[0] + axes - 2, *right = shapes[1] + axes - 2;
     form of = {
@@ -112,18 +119,22 @@ static int multiply(void **arrays, const int *dimensions, int64_t **shapes, int 
     return compute(&of, operands);
 }
 
-#define PRODUCT_OPERATORS(name, left_lies_transposed, right_lies_transposed, has_bias) \
+#define PRODUCT_OPERATORS(name, ...) /* which operands lie transposed, whether there is a bias */ \
     OPERATOR(name##_float32) { \
-        return multiply(arrays, dimensions, shapes, left_lies_transposed, right_lies_transposed, has_bias, FLOAT32); \
+        return multiply(arrays, dimensions, shapes, __VA_ARGS__, FLOAT32); \
     } \
     OPERATOR(name##_bfloat16) { \
-        return multiply(arrays, dimensions, shapes, left_lies_transposed, right_lies_transposed, has_bias, BFLOAT16); \
+        return multiply(arrays, dimensions, shapes, __VA_ARGS__, BFLOAT16); \
     }
 
-PRODUCT_OPERATORS(dense, 0, 1, 1)                   /* x (R, K), weight (C, K), bias (C) -> x weight' + bias */
-PRODUCT_OPERATORS(product, 0, 0, 0)                 /* left (.., R, K), right (.., K, C) -> left right */
-PRODUCT_OPERATORS(product_with_transposed, 0, 1, 0) /* left (.., R, K), right (.., C, K) -> left right' */
-PRODUCT_OPERATORS(product_of_transposed, 1, 0, 0)   /* left (.., K, R), right (.., K, C) -> left' right */
+/* x (R, K), weight (C, K), bias (C) -> x weight' + bias */
+PRODUCT_OPERATORS(dense, 0, 1, 1)
+/* left (.., R, K), right (.., K, C) -> left right */
+PRODUCT_OPERATORS(product, 0, 0, 0)
+/* left (.., R, K), right (.., C, K) -> left right' */
+PRODUCT_OPERATORS(product_with_transposed, 0, 1, 0)
+/* left (.., K, R), right (.., K, C) -> left' right */
+PRODUCT_OPERATORS(product_of_transposed, 1, 0, 0)
 
 /* x -> x Phi(x), Phi the normal distribution */
 OPERATOR(gelu) {
@@ -143,18 +154,21 @@ OPERATOR(layer_norm) {
     return compute(&of, arrays);
 }
 
-/* x (R, C), scale (C), mean (R), variance (R), gradient (R, C) -> gradients of x, of scale and of shift */
+/* x (R, C), scale (C), mean (R), variance (R), gradient (R, C)
+ * -> gradients of x, of scale and of shift */
 OPERATOR(layer_norm_gradient) {
     form of = {.what = NORM_BACKWARD, .rows = shapes[0][0], .columns = shapes[0][1]};
     return compute(&of, arrays);
 }
 
-/* scores (.., R, C), bias (R, C) with as many axes less as it is the same for -> softmax(scores + bias) along columns */
+/* scores (.., R, C), bias (R, C) with as many axes less as it is the same for
+ * -> softmax(scores + bias) along columns */
 OPERATOR(softmax_of_sum) {
     int axes = dimensions[0], own = dimensions[1];
-    int64_t columns = shapes[0][axes - 1], elements = product_of(shapes[1], own);
-    form sum = {.what = SUMMING, .batch = product_of(shapes[0], axes - own), .elements = elements};
-    form softmax = {.what = SOFTMAX_FORWARD, .rows = product_of(shapes[0], axes - 1), .columns = columns};
+    int64_t rows = product_of(shapes[0], axes - 1), columns = shapes[0][axes - 1];
+    int64_t batch = product_of(shapes[0], axes - own), elements = product_of(shapes[1], own);
+    form sum = {.what = SUMMING, .batch = batch, .elements = elements};
+    form softmax = {.what = SOFTMAX_FORWARD, .rows = rows, .columns = columns};
     void *in_place[2] = {arrays[2], arrays[2]};
     return compute(&sum, arrays) || compute(&softmax, in_place);
 }

@@ -1,4 +1,5 @@
-/* The threads that share out a piece of work: the one that calls does part 0, the others wait for theirs. */
+/* The threads that share out a piece of work: the one that calls does part 0, the others wait for
+ * theirs. */
 
 #include "native.h"
 
@@ -11,7 +12,11 @@ static struct {
     int busy, status;
     const work *work;
     void *const *starts;
-} team = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, 0, NULL, NULL};
+} team = {
+    .lock = PTHREAD_MUTEX_INITIALIZER,
+    .begin = PTHREAD_COND_INITIALIZER,
+    .end = PTHREAD_COND_INITIALIZER,
+};
 
 static void *follow(void *number) {
     int part = (int)(intptr_t)number;
