@@ -169,7 +169,7 @@ REFUSED = {
         "augment.mix_up = 0.8: must be 0 for task=pretrain and task=train_tokenizer",
     ),
     "two warm-ups": (
-        ("scheduler.warmup_steps=10",),
+        ("scheduler.warmup_steps=10", "scheduler.warmup_length=1"),
         "scheduler.warmup_steps = 10: must be null unless",
     ),
     "colours changed twice": (

@@ -76,6 +76,12 @@ def same_weights(first: Path, second: Path) -> bool:
     return one.keys() == other.keys() and all((one[name] == other[name]).all() for name in one)
 
 
+def best_of(run_dir: Path) -> dict[str, float]:
+    """The validation metrics of a run's best weights, which other tasks take."""
+    metrics = metrics_of(run_dir)
+    return {name: metrics[f"best/{name}"] for name in ("val/loss", "val/top1", "val/top5")}
+
+
 def metrics_of(run_dir: Path) -> dict[str, float]:
     return json.loads((run_dir / "metrics.json").read_text())
 

@@ -12,9 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 import mindspore as ms
-import numpy as np
 import psutil
-from mindspore import Tensor
 from rich.console import Console
 from rich.table import Table
 
@@ -29,8 +27,9 @@ from beit_exp.inference.evaluate import predict_batches
 from beit_exp.model.beit import BEiT
 from beit_exp.model.build import build_model
 from beit_exp.model.cost import FLOAT16, FLOAT32, forward_flops, training_bytes
-from beit_exp.model.operations.choice import Operations, describe_kernels
-from beit_exp.model.precision import Precision, build_precision
+from beit_exp.model.operations.choice import describe_kernels
+from beit_exp.model.peak import product_flops_per_s, timed
+from beit_exp.model.precision import build_precision
 from beit_exp.optim.state import state_names
 from beit_exp.storage.files import write_atomically
 from beit_exp.tracking.tracker import Tracker
@@ -42,9 +41,6 @@ from beit_exp.weights.load import load_pretrained
 logger = logging.getLogger(__name__)
 
 BACKWARD_FLOPS = 2  # times those of the forward pass: a product for each operand's gradient
-PRODUCT_SIDES = (512, 1024, 2048, 4096, 8192)
-PRODUCTS_IN_A_ROW = 4
-LONG_ENOUGH_S = 0.2
 Metrics = dict[str, float]
 Seconds = dict[str, list[float]]  # part -> what each repeat took
 
@@ -244,32 +240,6 @@ def shares_of_peak(cfg: Config, runtime: Runtime, found: Metrics, *, step_images
     return shares
 
 
-def product_flops_per_s(precision: Precision, *, repeats: int) -> float:
-    """The best of square matrix products of growing sides, until one takes long enough to be sure.
-
-    They are products as the network has them, of the same precision.
-    """
-    product = Operations(precision).product_without_bias
-    best = 0.0
-    for side in PRODUCT_SIDES:
-        numbers = (
-            np.random.default_rng(0).standard_normal((side, side), dtype=np.float32) / side**0.5
-        )
-        left = Tensor(numbers).astype(precision.product)
-
-        def multiply(left: Tensor = left) -> None:
-            found = left
-            for _ in range(PRODUCTS_IN_A_ROW):
-                found = product(found, left)
-            found[0, 0].asnumpy()  # waits for the device
-
-        took = statistics.median(timed(multiply, warm_up=1, repeats=repeats))
-        best = max(best, PRODUCTS_IN_A_ROW * 2 * side**3 / took)
-        if took > LONG_ENOUGH_S:
-            break
-    return best
-
-
 def computed_memory_gb(cfg: Config, runtime: Runtime) -> float:
     """What training must hold at least, to compare with the peak."""
     precision = build_precision(cfg.hardware.amp_level, half=runtime.half)
@@ -279,18 +249,6 @@ def computed_memory_gb(cfg: Config, runtime: Runtime) -> float:
     )
     moments = len(state_names(cfg.optimizer))
     return training_bytes(cfg, product=product, layer=layer, moments=moments) / 1e9
-
-
-def timed(action: Callable[[], object], *, warm_up: int, repeats: int) -> list[float]:
-    """Seconds of each repeat, after the warm-up."""
-    for _ in range(warm_up):
-        action()
-    taken = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        action()
-        taken.append(time.perf_counter() - started)
-    return taken
 
 
 def exhaust(batches: Iterable[object]) -> None:

@@ -32,6 +32,7 @@ def build_trainer(cfg: Config, objective: nn.Cell, *, steps_per_epoch: int, rank
     return Trainer(
         objective,
         build_optimizer(cfg.optimizer, objective, depth=cfg.model.depth),
+        cfg.train,
         schedule=build_schedule(
             cfg.scheduler,
             peak_lr=cfg.optimizer.base_lr,
@@ -40,8 +41,6 @@ def build_trainer(cfg: Config, objective: nn.Cell, *, steps_per_epoch: int, rank
         ),
         loss_scale=build_loss_scale(cfg.hardware),
         clip_norm=cfg.optimizer.clip_global_norm_value,
-        accumulate_steps=cfg.train.accumulate_steps,
-        ema_decay=cfg.train.ema_decay,
         ranks=ranks,
     )
 

@@ -118,7 +118,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise UserError(f"{path} is not a checkpoint of this project")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            names = file.keys()  # it is no mapping: nothing but this lists them
+            arrays = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise UserError(f"the checkpoint {path} cannot be read: {error}") from error
     if _digest(arrays) != metadata.get("sha256"):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from beit_exp.config.schema import TrainConfig
 from beit_exp.optim.update import Optimizer
 from beit_exp.train.loss_scale import LossScale
 
@@ -157,12 +158,11 @@ class Trainer:
         self,
         objective: nn.Cell,
         optimizer: Optimizer,
+        cfg: TrainConfig,
         *,
         schedule: np.ndarray,
         loss_scale: LossScale,
         clip_norm: float | None,
-        accumulate_steps: int,
-        ema_decay: float | None,
         ranks: int = 1,
     ) -> None:
         self.objective = objective
@@ -172,10 +172,11 @@ class Trainer:
         self.step = 0
         self.updates_done = 0
         self.clip_norm = clip_norm
-        self.accumulate_steps = accumulate_steps
-        self.gradients = GradientCell(objective, accumulate_steps=accumulate_steps, ranks=ranks)
-        self.update = UpdateCell(self.gradients.weights, optimizer.update, ema_decay=ema_decay)
-        self.clear = ClearCell(self.gradients.sums) if accumulate_steps > 1 else None
+        self.accumulate_steps = micro_steps = cfg.accumulate_steps
+        self.gradients = GradientCell(objective, accumulate_steps=micro_steps, ranks=ranks)
+        weights = self.gradients.weights
+        self.update = UpdateCell(weights, optimizer.update, ema_decay=cfg.ema_decay)
+        self.clear = ClearCell(self.gradients.sums) if micro_steps > 1 else None
         self.set_train()
 
     @property

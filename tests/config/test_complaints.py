@@ -8,6 +8,7 @@ from beit_exp.errors import UserError
 
 WRONG = {  # overrides -> what the message must say
     ("optimizer.name=adam",): "one of adamw, adam_weight_decay, momentum. Did you mean adamw?",
+    ("optimizer.name='a :b'",): "optimizer.name = 'a :b': must be one of",
     ("+model.dpeth=3",): "model.dpeth: there is no such setting. Did you mean model.depth?",
 }
 

@@ -174,11 +174,10 @@ def test_thirty_training_steps_are_those_of_torch(mode: int) -> None:
     trainer = Trainer(
         Classification(network),
         build_optimizer(cfg.optimizer, network, depth=cfg.model.depth),
+        cfg.train,
         schedule=schedule,
         loss_scale=LossScale(1024.0, True, 1000),
         clip_norm=cfg.optimizer.clip_global_norm_value,
-        accumulate_steps=1,
-        ema_decay=None,
     )
     losses, norms = [], []
     for images, labels in zip(reference["images"], reference["labels"], strict=True):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from agreement import agree
 from settings import GOLDEN
-from whole_runs import Command, metrics_of
+from whole_runs import Command, best_of
 
 
 def test_prediction_lists_every_image_in_path_order(
@@ -26,7 +26,7 @@ def test_prediction_lists_every_image_in_path_order(
     probabilities = np.exp(logits[0]) / np.exp(logits[0]).sum()
     assert float(rows[0]["probability1"]) == pytest.approx(probabilities.max(), abs=1e-5)
     hits = np.mean([row["class1"] == Path(row["path"]).parent.name for row in rows])
-    assert 100 * hits == pytest.approx(metrics_of(finished[1])["val/top1"])
+    assert 100 * hits == pytest.approx(best_of(finished[1])["val/top1"])
 
 
 @pytest.mark.slow

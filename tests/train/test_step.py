@@ -27,16 +27,17 @@ def make_trainer(
     accumulate_steps: int = 1,
     ema_decay: float | None = None,
 ) -> Trainer:
-    cfg = make_config(*ONE_BLOCK, *overrides)
+    averaging = "null" if ema_decay is None else ema_decay
+    train = (f"train.accumulate_steps={accumulate_steps}", f"train.ema_decay={averaging}")
+    cfg = make_config(*ONE_BLOCK, *train, *overrides)
     network = build(*ONE_BLOCK, *overrides, precision=precision)
     return Trainer(
         Classification(network),
         build_optimizer(cfg.optimizer, network, depth=cfg.model.depth),
+        cfg.train,
         schedule=np.linspace(1e-3, 2e-3, 20),
         loss_scale=loss_scale or LossScale(1.0, False, 1000),
         clip_norm=cfg.optimizer.clip_global_norm_value,
-        accumulate_steps=accumulate_steps,
-        ema_decay=ema_decay,
     )
 
 
