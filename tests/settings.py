@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +36,16 @@ SMALL_TOKENIZER = (
 
 def compose(*overrides: str) -> dict[str, Any]:
     """The plain values that launch.py would check."""
+    return copy.deepcopy(_composed(*overrides))
+
+
+@cache
+def _composed(*overrides: str) -> dict[str, Any]:
     with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
 
 
+@cache
 def make_config(*overrides: str) -> Config:
     return build_config(compose(*overrides))
 

@@ -79,6 +79,20 @@ def test_both_documents_show_the_same_runs() -> None:
     )
 
 
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_a_documented_test_stands_where_it_is_said_to(document: str) -> None:
+    text = (ROOT / document).read_text()
+    named = re.findall(r"`([\w/]+/test_\w+\.py)`", text)
+    typed = [
+        word
+        for command in re.findall(r"`(pytest [^`]+)`", text)
+        for word in command.split()
+        if word.startswith("tests")
+    ]
+    places = [*(name.removeprefix("tests/") for name in named), *(word[6:] for word in typed)]
+    assert places and [place for place in places if not list((ROOT / "tests").glob(place))] == []
+
+
 @pytest.fixture(scope="module")
 def trained(
     tmp_path_factory: pytest.TempPathFactory, few_digits: Path

@@ -27,7 +27,10 @@ from beit_exp.weights.names import to_official
 
 VARIANTS = ["rel_pos", "shared_rel_pos", "abs_pos", "cls_token"]
 KERNELS = ["native", "mindspore"] if onednn_kernels.is_available() else ["mindspore"]
-MODES = [pytest.param(ms.PYNATIVE_MODE, id="eager"), pytest.param(ms.GRAPH_MODE, id="compiled")]
+MODES = [  # runs are compiled; the same operators one by one
+    pytest.param(ms.PYNATIVE_MODE, id="eager", marks=pytest.mark.slow),
+    pytest.param(ms.GRAPH_MODE, id="compiled"),
+]
 
 
 def overrides_of(golden: dict[str, Any]) -> list[str]:
@@ -145,9 +148,7 @@ def test_masked_logits_loss_and_every_gradient_are_the_official_ones(mode: int) 
     compare("masked image modelling: gradients", cell, gradients, reference)
 
 
-@pytest.mark.parametrize(
-    "mode", [pytest.param(ms.PYNATIVE_MODE, id="eager", marks=pytest.mark.slow), MODES[1]]
-)
+@pytest.mark.parametrize("mode", MODES)
 def test_thirty_training_steps_are_those_of_torch(mode: int) -> None:
     ms.set_context(mode=mode)
     golden = json.loads((GOLDEN / "trajectory" / "config.json").read_text())

@@ -25,7 +25,7 @@ def finished(shared: Path, empty_store: Path, few_digits: Path) -> tuple[Command
     def train(folder: Path) -> None:
         shutil.copy(empty_store, folder / "mlflow.db")
         done = Command(folder)(
-            *small(few_digits, "optimizer.base_lr=3e-5", "scheduler.min_lr=1e-7"),
+            *small(few_digits, "optimizer.base_lr=3e-5", "scheduler.min_lr=1e-7", "model.depth=1"),
             "hydra.run.dir=run",
         )
         assert done.returncode == 0, done.stdout + done.stderr

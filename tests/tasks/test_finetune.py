@@ -74,7 +74,9 @@ def test_a_finished_run_started_again_changes_nothing(
 ) -> None:
     shutil.copytree(finished[0].folder, tmp_path, dirs_exist_ok=True)
     before = without_times(tmp_path / "run")
-    run_dir = work(*small(few_digits, "optimizer.base_lr=3e-5", "scheduler.min_lr=1e-7"))
+    run_dir = work(
+        *small(few_digits, "optimizer.base_lr=3e-5", "scheduler.min_lr=1e-7", "model.depth=1")
+    )
     assert without_times(run_dir) == before
     assert metrics_of(run_dir) == metrics_of(finished[1])
 

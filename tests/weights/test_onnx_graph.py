@@ -14,8 +14,6 @@ from beit_exp.model.build import build_model
 from beit_exp.model.precision import build_precision
 from beit_exp.weights.onnx_graph import build_onnx
 
-pytestmark = pytest.mark.usefixtures("compiled")
-
 VARIANTS = {
     "per-block tables": (
         "model.rel_pos_bias=true",

@@ -24,7 +24,7 @@ def test_dalles_state_dict_loads_with_and_without_a_prefix(monkeypatch) -> None:
         f"tokenizer.blocks_per_group={shape['n_blk_per_group']}",
     )
     reference = np.load(GOLDEN / "mim" / "reference.npz")
-    tokenizer = load_tokenizer(make_config(*settings).tokenizer, str(DALLE))
+    tokenizer = load_tokenizer(make_config(*settings).tokenizer, str(DALLE), kind="best")
     assert tokenizer.decoder is None
     assert list(tokenizer.trainable_params()) == []
     tokens = tokenizer(Tensor(reference["tokenizer_images_0_1"])).asnumpy()
@@ -45,9 +45,9 @@ def test_dalles_state_dict_loads_with_and_without_a_prefix(monkeypatch) -> None:
 )
 def test_a_tokenizer_of_another_shape_is_refused(settings: tuple[str, ...], complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
-        load_tokenizer(make_config(*settings).tokenizer, str(DALLE))
+        load_tokenizer(make_config(*settings).tokenizer, str(DALLE), kind="best")
 
 
 def test_weights_of_something_else_are_no_tokenizer() -> None:
     with pytest.raises(UserError, match="holds no visual tokenizer"):
-        load_tokenizer(make_config().tokenizer, str(GOLDEN / "mim" / "official.pth"))
+        load_tokenizer(make_config().tokenizer, str(GOLDEN / "mim" / "official.pth"), kind="best")
