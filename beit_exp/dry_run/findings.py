@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from beit_exp.dry_run.graphs import Node, Place
@@ -91,6 +92,23 @@ def group(nodes: Iterable[Node], detail: Callable[[Node], str] = lambda _: "") -
         for (op, text), alike in kinds.items()
     ]
     return sorted(found, key=lambda one: (-one.count, one.op, one.detail))
+
+
+def together(lists: Iterable[list[Finding]]) -> list[Finding]:
+    """Those of several graphs, alike ones as one."""
+    kinds: dict[tuple[str, str], list[Finding]] = {}
+    for one in chain.from_iterable(lists):
+        kinds.setdefault((one.op, one.detail), []).append(one)
+    return [
+        Finding(
+            op,
+            detail,
+            sum(one.count for one in alike),
+            size_bytes=sum(one.size_bytes for one in alike),
+            places=tuple(dict.fromkeys(place for one in alike for place in one.places)),
+        )
+        for (op, detail), alike in kinds.items()
+    ]
 
 
 def place_of(node: Node) -> str:

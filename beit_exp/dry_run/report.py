@@ -21,6 +21,7 @@ KINDS = ("aclnn", "aclop", "hccl", "host", "view")
 HEADS = ("phase", "compiled", *KINDS, "launches", "runs")
 TITLE, WIDTH = 24, 100  # characters of a row's title, and of a line
 MEGABYTE = 1e6
+STEP_CELLS = ("GradientCell", "UpdateCell", "ClearCell")  # of `train.step`
 GRAPH_NAME = "kernel_graph"  # and its number: what dumps call what the log numbers
 
 
@@ -51,9 +52,10 @@ class StageReport:
     launches_per_step: float
     eager_kernels: list[tuple[str, str, int]]  # compiled for an operator that stands alone
     gathered_bytes: list[int]  # of each collective outside the graphs
-    planned_bytes: int  # by MindSpore
+    planned_bytes: int | None  # by MindSpore; None if the worker was killed
     computed_bytes: int | None  # by our own count
     findings: dict[str, list[Finding]]  # what -> where it is; empty lists are good
+    failure: str | None  # why the run did not come to its end
 
 
 def build_stage(cfg: Config, done: Simulated) -> StageReport:
@@ -64,8 +66,8 @@ def build_stage(cfg: Config, done: Simulated) -> StageReport:
         for one in done.log.compilations
     ]
     rows = [build_graph(compilation, own) for compilation, own in told]
-    stepping = [row for row in rows if row.phase == "train" and row.runs > 0]
-    steps = min((row.runs for row in stepping), default=0)  # the update runs once a step
+    stepping = [row for row in rows if is_of_step(row) and row.runs > 0]
+    steps = min((row.runs for row in stepping), default=0)  # the update runs once in each
     nodes = [node for _, own in told for graph in own for node in graph.nodes]
     on_host = [node for compilation, own in told for node in host_nodes(compilation, own)]
     return StageReport(
@@ -85,6 +87,7 @@ def build_stage(cfg: Config, done: Simulated) -> StageReport:
             "Float64": findings.double_precision(nodes),
             "kernels on the host": findings.group(on_host),
         },
+        failure=done.failure,
     )
 
 
@@ -123,6 +126,11 @@ def host_nodes(compilation: Compilation, graphs: list[Graph]) -> Iterator[Node]:
         )
 
 
+def is_of_step(row: GraphReport) -> bool:
+    """Whether a training step runs it."""
+    return row.name.partition(".")[0] in STEP_CELLS
+
+
 def title_of(cfg: Config) -> str:
     network = f"{cfg.model.arch}, {cfg.model.image_size} px, batch {cfg.train.batch_size}"
     return f"{network}, {cfg.hardware.amp_level}, rank 0 of {world_size(cfg.hardware)}"
@@ -141,12 +149,14 @@ def table(stage: StageReport) -> str:
     indent = " " * (TITLE + 1)
     for title, text in _facts(stage):
         lines += textwrap.wrap(f"{title:{TITLE}} {text}", WIDTH, subsequent_indent=indent)
-    step = [row for row in stage.graphs if row.phase == "train"] or stage.graphs
-    lines += _listed("matrix products", [one for row in step for one in row.products])
-    lines += _listed("collectives", [one for row in step for one in row.collectives], sizes=True)
+    step = [row for row in stage.graphs if is_of_step(row) or not stage.steps]
+    lines += _listed("matrix products", findings.together(row.products for row in step))
+    lines += _listed("collectives", findings.together(row.collectives for row in step), sizes=True)
     lines.append("")
     for what, found in stage.findings.items():
         lines += _listed(f"{'!!' if found else 'ok'}  {what}", found)
+    if stage.failure is not None:
+        lines += ["", f"!!  {stage.failure}"]
     return "\n".join(lines)
 
 
@@ -162,20 +172,24 @@ def _facts(stage: StageReport) -> Iterator[tuple[str, str]]:
     for kind in KINDS:
         names: Counter[str] = Counter()
         for row in stage.graphs:
-            if row.phase == "train" or not stage.steps:
+            if is_of_step(row) or not stage.steps:
                 names.update({op: count for op, own, count in row.kernel_names if own == kind})
         told = [f"{name} {count:,}" for name, count in names.most_common(NAMES_TOLD)]
         if len(names) > len(told):
             told.append(f"{len(names) - len(told)} others")
         if told:
             yield kind, ", ".join(told)
-    computed = stage.computed_bytes
-    beside = "" if computed is None else f"; by our own count {computed / MEGABYTE:,.0f} MB"
-    planned = f"planned {stage.planned_bytes / MEGABYTE:,.0f} MB"
-    yield "peak memory", f"{planned}, without the workspaces that CANN's kernels ask for{beside}"
+    if stage.planned_bytes is not None:
+        yield "peak memory", _memory(stage.planned_bytes, stage.computed_bytes)
     if stage.gathered_bytes:
         sent = sum(stage.gathered_bytes) / MEGABYTE
         yield "outside graphs", f"AllGather {len(stage.gathered_bytes)} times, {sent:,.3f} MB"
+
+
+def _memory(planned: int, computed: int | None) -> str:
+    beside = "" if computed is None else f"; by our own count {computed / MEGABYTE:,.0f} MB"
+    without = "without the workspaces that CANN's kernels ask for"
+    return f"planned {planned / MEGABYTE:,.0f} MB, {without}{beside}"
 
 
 def _listed(title: str, found: list[Finding], *, sizes: bool = False) -> Iterator[str]:

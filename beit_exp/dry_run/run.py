@@ -29,12 +29,7 @@ from beit_exp.dry_run.settings import (
     images_needed,
     per_class,
 )
-from beit_exp.dry_run.simulation import (
-    DryRunFailedError,
-    find_cann,
-    simulate,
-    simulation_environment,
-)
+from beit_exp.dry_run.simulation import find_cann, simulate, simulation_environment
 from beit_exp.dry_run.stubs import mindspore_version
 from beit_exp.errors import UserError
 from beit_exp.launch.compose import compose
@@ -55,13 +50,15 @@ def main(arguments: list[str]) -> int:
     is_kept = options.keep
     try:
         about, stages = dry_run(options.overrides, folder)
+        show(about, stages)
+        if options.json is not None:
+            write_atomically(options.json, json.dumps(as_json(about, stages), indent=1).encode())
+        has_failed = stages[-1].failure is not None
+        is_kept |= has_failed
+        return int(has_failed)
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_status
-    except DryRunFailedError as error:
-        print(error, file=sys.stderr)
-        is_kept = True
-        return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     finally:
@@ -69,10 +66,6 @@ def main(arguments: list[str]) -> int:
             print(f"the files of the dry run are in {folder}", file=sys.stderr)
         else:
             shutil.rmtree(folder, ignore_errors=True)
-    show(about, stages)
-    if options.json is not None:
-        write_atomically(options.json, json.dumps(as_json(about, stages), indent=1).encode())
-    return 0
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -102,8 +95,12 @@ def dry_run(overrides: list[str], folder: Path) -> tuple[dict[str, Any], list[St
         "command": overrides,
         **prepare(cfg, folder),
     }
-    runs = stages_of(cfg, folder)
-    return about, [build_stage(own, simulate(own, place, environment)) for place, own in runs]
+    stages: list[StageReport] = []
+    for place, own in stages_of(cfg, folder):
+        stages.append(build_stage(own, simulate(own, place, environment)))
+        if stages[-1].failure is not None:
+            break
+    return about, stages
 
 
 def stages_of(cfg: Config, folder: Path) -> list[tuple[Path, Config]]:

@@ -26,13 +26,10 @@ from beit_exp.launch.run_directory import last_error
 CANN = Path("/usr/local/Ascend")  # where its installer puts it
 LIBRARY = "libascendcl.so"
 FACTS = "dry_run.json"  # what the worker leaves of what only it knows
+NO_FACTS: dict[str, Any] = {"planned_bytes": None, "computed_bytes": None, "gathered_bytes": []}
 LOG, OUTPUT, DUMPS = "mindspore.log", "output.log", "graphs"
 COMPILING = re.compile(r"(Start|End) compiling '(.+?)'")
 EXCEPTION = re.compile(r"^\w*(?:Error|Exception)\b.*", re.MULTILINE)
-
-
-class DryRunFailedError(Exception):
-    """The task did not come to its end."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,7 @@ class Simulated:
     graphs: list[Graph]
     facts: dict[str, Any]
     seconds: float
+    failure: str | None = None  # why it did not come to its end
 
 
 def find_cann() -> Path | None:
@@ -92,11 +90,10 @@ def simulate(cfg: Config, run_dir: Path, environment: Mapping[str, str]) -> Simu
     seconds = time.monotonic() - started
     with (run_dir / LOG).open(errors="replace") as lines:
         log = read_log(lines)
-    facts = run_dir / FACTS
-    if status != 0 or not facts.exists():
-        raise DryRunFailedError(_reason(run_dir, log, status))
-    graphs = read_graphs(run_dir / DUMPS, dump=BUILT)
-    return Simulated(log, graphs, json.loads(facts.read_text()), seconds)
+    path = run_dir / FACTS
+    facts = json.loads(path.read_text()) if path.exists() else NO_FACTS
+    failure = None if status == 0 and path.exists() else _reason(run_dir, log, status)
+    return Simulated(log, read_graphs(run_dir / DUMPS, dump=BUILT), facts, seconds, failure)
 
 
 def _run(run_dir: Path, environment: Mapping[str, str]) -> int:
@@ -124,6 +121,5 @@ def _reason(run_dir: Path, log: CompileLog, status: int) -> str:
     """Why a worker failed: what Python raised, and the first error that MindSpore logged."""
     how = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
     raised = EXCEPTION.findall((run_dir / OUTPUT).read_text(errors="replace"))
-    told = [*raised[-1:], log.error, last_error(run_dir)]
-    first = [text for text in told if text][:2]
-    return "\n  ".join([f"the worker in {run_dir} {how}", *dict.fromkeys(first)])
+    told = [raised[-1] if raised else last_error(run_dir), log.error]
+    return "\n  ".join([f"the worker in {run_dir} {how}", *filter(None, told)])

@@ -46,6 +46,13 @@ def test_collectives_are_counted_with_their_bytes() -> None:
     assert len(found.places) == 2  # of the loss, and of gradients
 
 
+def test_findings_of_two_graphs_are_told_as_one() -> None:
+    found = findings.collectives(nodes(CARD))
+    (both,) = findings.together([found, found])
+    assert (both.count, both.size_bytes) == (6, 2 * found[0].size_bytes)
+    assert both.places == found[0].places
+
+
 def test_what_calls_python_is_found() -> None:
     assert findings.callbacks(nodes("21_validate_0276.ir")) == [
         Finding("PyExecute", "", 1, 0, ("beit_exp/odd.py:7  def construct(self,a):",))

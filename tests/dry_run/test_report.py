@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from beit_exp.config.mapping import build_config
 from beit_exp.dry_run import findings
 from beit_exp.dry_run.compile_log import read_log
 from beit_exp.dry_run.graphs import Graph, parse_graph
-from beit_exp.dry_run.report import StageReport, as_json, build_stage, table
+from beit_exp.dry_run.report import STEP_CELLS, StageReport, as_json, build_stage, table
 from beit_exp.dry_run.simulation import Simulated
 from beit_exp.launch.compose import compose
+from beit_exp.train.step import ClearCell, GradientCell, UpdateCell
 
 EXCERPTS = Path(__file__).parent / "excerpts"
 
@@ -49,9 +51,11 @@ def odd() -> StageReport:
 
 def test_a_step_launches_what_its_graphs_launch(training: StageReport) -> None:
     assert training.steps == 2
-    assert training.launches_per_step == sum(
-        row.launches for row in training.graphs if row.phase == "train"
-    )
+    assert training.launches_per_step == sum(row.launches for row in training.graphs[:2])
+
+
+def test_the_graphs_of_a_step_are_the_cells_of_training() -> None:
+    assert {cell.__name__ for cell in (GradientCell, UpdateCell, ClearCell)} == set(STEP_CELLS)
 
 
 def test_what_a_graph_holds_is_told_with_it(training: StageReport) -> None:
@@ -102,6 +106,13 @@ def test_the_table_says_what_was_asked_for(training: StageReport) -> None:
 def test_a_graph_that_did_not_compile_says_so(odd: StageReport) -> None:
     (row,) = [line for line in table(odd).splitlines() if line.startswith("Odd.construct")]
     assert "failed" in row.split()
+
+
+def test_a_run_that_was_killed_is_told_with_what_is_known(training: StageReport) -> None:
+    killed = replace(training, planned_bytes=None, failure="the worker was killed by signal 9")
+    text = table(killed)
+    assert text.endswith("!!  the worker was killed by signal 9")
+    assert "peak memory" not in text and "launches a step" in text
 
 
 def test_json_holds_the_same(odd: StageReport) -> None:

@@ -80,4 +80,7 @@ def test_a_failure_is_told_by_what_was_raised_and_by_mindspore_s_first_error(
         "  RuntimeError: no kernel for Sin",
         "  Select failed",
     ]
+    (tmp_path / "output.log").write_text("")
+    (tmp_path / "launch.log").write_text("now ERROR beit_exp.worker: the disk is full\n")
+    assert simulation._reason(tmp_path, CompileLog(), 2).endswith("\n  the disk is full")
     assert "was killed by signal 9" in simulation._reason(tmp_path, CompileLog(), -9)
