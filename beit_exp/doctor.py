@@ -1,7 +1,7 @@
 """Is this machine ready? `python -m beit_exp.doctor [--data FOLDER] [--uri STORE] [--runs FOLDER]`
 
 Checks what runs depend on and says what to do about each thing that is wrong. Needs nothing but
-Python to start.
+Python to start. `--dry-run ascend [OVERRIDES]` compiles a task on a simulated card instead.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 PYTHONS = ((3, 10), (3, 12))
 LEAST_DISK_GB = 5.0
 TIMEOUT_S = 120
+DRY_RUN = "--dry-run"
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,10 @@ def _python(code: str) -> subprocess.CompletedProcess[str]:
 
 def main(arguments: list[str]) -> int:
     """Exit status 0: all is well; 1: something is to be mended."""
+    if DRY_RUN in arguments:
+        from beit_exp.dry_run import run
+
+        return run.main([word for word in arguments if word != DRY_RUN])
     parser = argparse.ArgumentParser(
         prog="python -m beit_exp.doctor", description="Check this machine."
     )
@@ -177,6 +182,9 @@ def main(arguments: list[str]) -> int:
         "--uri", default=os.environ.get("MLFLOW_TRACKING_URI"), help="a tracking store to check"
     )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are written")
+    parser.add_argument(
+        DRY_RUN, metavar="ascend", help="compile a task on a simulated card; see --dry-run --help"
+    )
     options = parser.parse_args(arguments)
     checks: list[Callable[[], Finding]] = [
         check_python,

@@ -70,9 +70,7 @@ def start_device(cfg: HardwareConfig, *, seed: int) -> Runtime:
 def device_name(runtime: Runtime) -> str:
     """What the device calls itself, for the tags of a run: `8 x Ascend910`."""
     if runtime.device_target == "Ascend":
-        from mindspore import hal
-
-        return f"{runtime.size} x {hal.get_device_name(0)}"
+        return f"{runtime.size} x {_card_name()}"
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     name = next(
@@ -92,6 +90,13 @@ def _mindspore_target(name: DeviceTarget) -> str:
             return "Ascend" if _has_ascend() else "CPU"
         case _:
             assert_never(name)
+
+
+def _card_name() -> str:
+    from mindspore import hal
+
+    # Where MindSpore simulates a card it counts none, and has no name for it
+    return str(hal.get_device_name(0)) if _has_ascend() else "simulated Ascend"
 
 
 def _gather(row: np.ndarray) -> np.ndarray:

@@ -31,16 +31,20 @@ def is_remote(place: str) -> bool:
     return place.partition("://")[0] in SCHEMES and "://" in place
 
 
+def cache_folder() -> Path:
+    """Where this machine keeps what can be had again: `BEIT_EXP_CACHE`, else ~/.cache/beit_exp."""
+    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "beit_exp")
+
+
 def local_copy(place: str) -> str:
     """The path of a setting's folder or file on this machine.
 
-    A remote one is copied into the cache first. The cache is `BEIT_EXP_CACHE`, else
-    ~/.cache/beit_exp. A copy counts only once it is complete. `UserError` if the store does not
-    give it.
+    A remote one is copied into the cache first, and counts only once it is complete. `UserError`
+    if the store does not give it.
     """
     if not is_remote(place):
         return place
-    cache = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "beit_exp")
+    cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     name = f"{hashlib.sha256(place.encode()).hexdigest()[:16]}"
     target = cache / name / Path(place.rstrip("/")).name

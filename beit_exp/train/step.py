@@ -85,13 +85,15 @@ class UpdateCell(nn.Cell):
         self.ema_decay = ema_decay or 0.0
         self.averages: Any = _copies(weights, "ema", np.array) if ema_decay is not None else None
 
-    def construct(self, factor: Tensor | None, rates_3P: Tensor, *gradients: Tensor) -> None:
+    def construct(self, factor: Tensor | None, rates_3P: Tensor, *gradients: Tensor) -> Tensor:
+        """-> the rates: of a graph that returns None, the compiler makes one that calls Python."""
         # Not as one tuple: the compiler would take that for a constant, and compile at every step.
         if factor is not None:
             gradients = self.map(ops.partial(self.multiply, factor), gradients)
         self.update(gradients, rates_3P)
         if self.averages is not None:
             self.map(self.follow, self.averages, self.weights)
+        return rates_3P
 
     def follow(self, average: Parameter, weight: Parameter) -> Tensor:
         return ops.assign(average, average * self.ema_decay + weight * (1 - self.ema_decay))
@@ -104,9 +106,12 @@ class ClearCell(nn.Cell):
         super().__init__(auto_prefix=False)
         self.sums = sums
         self.map = ops.HyperMap()
+        self.done = Tensor(np.float32(1))
 
-    def construct(self) -> None:
+    def construct(self) -> Tensor:
+        """-> one, as `UpdateCell` returns the rates."""
         self.map(self.clear, self.sums)
+        return self.done
 
     def clear(self, total: Parameter) -> Tensor:
         return ops.assign(total, ops.zeros_like(total))

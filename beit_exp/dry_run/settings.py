@@ -1,0 +1,80 @@
+"""What a dry run changes of the settings: a few steps, on a few images, and nothing outside its own
+folder. The graphs stay those of the whole run.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from beit_exp.config.mapping import build_config
+from beit_exp.config.schema import Config
+from beit_exp.errors import UserError
+from beit_exp.hardware.cluster import world_size
+from beit_exp.launch.tokenizer_first import merge
+from beit_exp.storage.remote import is_remote
+
+STEPS = 2  # the first compiles, the second shows that nothing compiles again
+BENCHMARK_STEPS = 4  # the fewest that `task=benchmark` takes
+NAME_FILES = ("checkpoint", "images", "model.pretrained", "tokenizer.weights", "dataset.data_url")
+DATA, STORE = "data", "mlflow.db"
+
+
+def check_device(cfg: Config) -> None:
+    """Refuse what a dry run on Ascend cannot be."""
+    if cfg.hardware.device_target != "ascend":
+        raise UserError(
+            f"hardware.device_target = {cfg.hardware.device_target!r}: must be ascend for a dry "
+            "run on it (hardware=ascend, hardware=ascend_8p)"
+        )
+    if cfg.task == "export":
+        raise UserError(
+            "task = 'export': a dry run cannot do it: MindSpore's simulation refuses graphs with "
+            "an open batch size"
+        )
+
+
+def absolute_paths(cfg: Config) -> Config:
+    """The same with files named from the root: a dry run works in a folder of its own."""
+    values = cfg.model_dump()
+    for key in NAME_FILES:
+        *sections, leaf = key.split(".")
+        section = values
+        for name in sections:
+            section = section[name]
+        if section[leaf] is not None and not is_remote(section[leaf]):
+            section[leaf] = os.path.abspath(section[leaf])
+    return build_config(values)
+
+
+def images_needed(cfg: Config) -> tuple[int, int]:
+    """Images in `train` and in `val` that fill a step and a batch of every rank."""
+    batches = cfg.train.batch_size * world_size(cfg.hardware)
+    return batches * cfg.train.accumulate_steps, batches
+
+
+def per_class(images: int, cfg: Config) -> int:
+    """Images of each class that make at least so many, and the same number for every rank."""
+    classes, ranks = cfg.dataset.num_classes, world_size(cfg.hardware)
+    alike = ranks // math.gcd(classes, ranks)
+    return alike * math.ceil(images / (classes * alike))
+
+
+def few_steps(cfg: Config, folder: Path) -> Config:
+    """The settings of a dry run whose files, images and all, lie in that folder."""
+    steps = BENCHMARK_STEPS if cfg.task == "benchmark" else STEPS
+    needed = images_needed(cfg)[0]
+    steps_per_epoch = per_class(needed, cfg) * cfg.dataset.num_classes // needed
+    epochs = math.ceil(steps / steps_per_epoch)
+    often = {"eval_every_epochs": epochs, "save_every_epochs": epochs, "log_every_steps": 1}
+    changes: dict[str, Any] = {
+        "allow_changes": [],
+        "dataset": {"data_url": str(folder / DATA), "val_labels": None, "images_per_class": None},
+        "scheduler": {"warmup_length": 0, "warmup_steps": None, "cooldown_epochs": 0},
+        "train": {"epochs": epochs, **often, "checkpoint_url": None},
+        "tracking": {"uri": f"sqlite:///{folder / STORE}", "log_model": None},
+        "benchmark": {"warm_up": 0, "repeats": 1, "data_batches": 1},
+    }
+    return build_config(merge(cfg.model_dump(), changes))
