@@ -16,12 +16,10 @@ import numpy as np
 
 from beit_exp import worker
 from beit_exp.config.mapping import load_config
-from beit_exp.config.schema import Config
 from beit_exp.dry_run.simulation import FACTS
 from beit_exp.hardware.device import Runtime
-from beit_exp.model.cost import FLOAT16, FLOAT32, training_bytes
-from beit_exp.model.precision import build_precision
 from beit_exp.storage.files import write_atomically
+from beit_exp.train.memory import computed_bytes
 
 WITH_FORMULA = ("finetune", "benchmark")  # the tasks of which `training_bytes` tells
 
@@ -35,7 +33,9 @@ def main(run_dir: Path) -> NoReturn:
     facts = {
         "exit_status": status,
         "planned_bytes": ms.runtime.max_memory_allocated(),
-        "computed_bytes": computed_bytes(cfg) if cfg.task in WITH_FORMULA else None,
+        "computed_bytes": computed_bytes(cfg, half=ms.float16)
+        if cfg.task in WITH_FORMULA
+        else None,
         "gathered_bytes": gathered,
     }
     write_atomically(run_dir / FACTS, json.dumps(facts, indent=1).encode())
@@ -59,16 +59,6 @@ def answer_for_other_ranks(gathered: list[int]) -> None:
         return np.broadcast_to(row, (runtime.size, *row.shape)).copy()
 
     Runtime.gather = gather_alike  # type: ignore[method-assign, assignment]
-
-
-def computed_bytes(cfg: Config) -> int:
-    """What training must hold at least, by our own count."""
-    precision = build_precision(cfg.hardware.amp_level, half=ms.float16)
-    product, layer = (
-        FLOAT32 if kind is ms.float32 else FLOAT16
-        for kind in (precision.product, precision.activation)
-    )
-    return training_bytes(cfg, product=product, layer=layer)
 
 
 if __name__ == "__main__":

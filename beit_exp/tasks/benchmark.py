@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import mindspore as ms
 import psutil
 from rich.console import Console
 from rich.table import Table
@@ -26,15 +25,15 @@ from beit_exp.hardware.memory import peak_memory_gb
 from beit_exp.inference.evaluate import predict_batches
 from beit_exp.model.beit import BEiT
 from beit_exp.model.build import build_model
-from beit_exp.model.cost import FLOAT16, FLOAT32, forward_flops, training_bytes
+from beit_exp.model.cost import forward_flops
 from beit_exp.model.operations.choice import describe_kernels
 from beit_exp.model.peak import product_flops_per_s, timed
 from beit_exp.model.precision import build_precision
-from beit_exp.optim.state import state_names
 from beit_exp.storage.files import write_atomically
 from beit_exp.tracking.tracker import Tracker
 from beit_exp.train.build import build_trainer, make_labelled_batches, prepare_network
 from beit_exp.train.losses import Classification
+from beit_exp.train.memory import computed_bytes
 from beit_exp.train.step import MicroBatch, Trainer
 from beit_exp.weights.load import load_pretrained
 
@@ -156,7 +155,7 @@ def measure_step(cfg: Config, runtime: Runtime, setup: Finetuning, seconds: Seco
         "compile_s": first_s - step_s,
         "start_to_first_step_s": since_start,
         "peak_memory_gb": peak_memory_gb(runtime),
-        "computed_memory_gb": computed_memory_gb(cfg, runtime),
+        "computed_memory_gb": computed_bytes(cfg, half=runtime.half) / 1e9,
     }
 
 
@@ -238,17 +237,6 @@ def shares_of_peak(cfg: Config, runtime: Runtime, found: Metrics, *, step_images
         speed = forward * found["inference_images_per_s"] / runtime.size
         shares["inference_percent_of_peak"] = 100 * speed / peak
     return shares
-
-
-def computed_memory_gb(cfg: Config, runtime: Runtime) -> float:
-    """What training must hold at least, to compare with the peak."""
-    precision = build_precision(cfg.hardware.amp_level, half=runtime.half)
-    product, layer = (
-        FLOAT32 if kind is ms.float32 else FLOAT16
-        for kind in (precision.product, precision.activation)
-    )
-    moments = len(state_names(cfg.optimizer))
-    return training_bytes(cfg, product=product, layer=layer, moments=moments) / 1e9
 
 
 def exhaust(batches: Iterable[object]) -> None:
