@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from beit_exp.config.mapping import flatten
 from beit_exp.config.schema import Config
+from beit_exp.config.traits import task_traits
 from beit_exp.storage.files import write_atomically
 from beit_exp.tracking.mlflow_store import open_experiment
 
 MAX_BATCH = 1000  # metrics in one request, MLflow's limit
 PARAM_LENGTH = 6000  # MLflow's limit
-OWN_PLACE = ("tracking.run_name", "tracking.tags")  # MLflow shows them without being asked
 PARENT_TAG = "mlflow.parentRunId"
 EPOCH_METRIC = "time/epoch"
 
@@ -31,7 +31,8 @@ class Entry(NamedTuple):
 def open_run(cfg: Config, run_dir: Path) -> tuple[Any, str]:
     """An MLflow client and the id of the run that belongs to a run directory.
 
-    The run is created if need be, and is running from now on.
+    The run is created if need be, and is running from now on. Its parameters are the settings that
+    its task reads; `config.yaml` holds them all.
     """
     from mlflow.entities import Param
 
@@ -48,8 +49,10 @@ def open_run(cfg: Config, run_dir: Path) -> tuple[Any, str]:
     write_atomically(
         state_path, json.dumps({"uri": str(cfg.tracking.uri), "run_id": run_id}).encode()
     )
-    settings = {key: value for key, value in flatten(cfg).items() if key not in OWN_PLACE}
-    params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in settings.items()]
+    is_read = task_traits(cfg.task).is_read
+    params = [
+        Param(key, str(value)[:PARAM_LENGTH]) for key, value in flatten(cfg).items() if is_read(key)
+    ]
     client.log_batch(run_id, params=params)
     client.log_artifact(run_id, str(run_dir / "config.yaml"))
     return client, run_id
