@@ -29,6 +29,7 @@ from beit_exp.tracking.records import (
     read_facts,
     read_records,
 )
+from beit_exp.tracking.run_name import typed_tag
 
 
 class Tracker(Protocol):
@@ -130,8 +131,9 @@ def open_tracker(cfg: Config, run_dir: Path, *, is_leader: bool = True) -> Itera
     path = run_dir / "metrics.jsonl"
     path.touch()
     keep_records(path, len(read_records(path)))  # without a last line that a crash cut short
+    tags = {**environment_tags(), **typed_tag()}
     tracker = RunTracker(run_dir, sink=MlflowSink(cfg, run_dir))
-    tracker.log_facts(tags=environment_tags())
+    tracker.log_facts(tags=tags)
     status: Status = "FAILED"
     try:
         yield tracker
