@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ from beit_exp.launch.overrides import CONF, adopt_run, check_overrides
 from beit_exp.launch.run_directory import mark_failed
 from beit_exp.tracking.mlflow_store import resolve_uri
 from beit_exp.tracking.records import Status
+from beit_exp.tracking.run_name import OVERRIDES
 
 LAUNCH = "BEIT_EXP_LAUNCH"
 
@@ -65,6 +67,7 @@ def main() -> None:
 def compose_and_run(raw: DictConfig) -> float | None:
     """What Hydra does with composed settings; of a job of a sweep, returns the objective."""
     composed = HydraConfig.get()
+    os.environ[OVERRIDES] = shlex.join(composed.overrides.task)
     if composed.mode == RunMode.MULTIRUN:
         return run_in_sweep(raw, composed)
     run_alone(raw, composed)

@@ -11,10 +11,15 @@ from typing_extensions import assert_never
 
 from beit_exp.config.schema import DatasetName, TaskName
 
+OF_ALL = ("task", "seed", "hardware", "dataset")
+OF_TRAINING = (*OF_ALL, "objective", "augment", "optimizer", "scheduler", "train")
+OF_CHECKPOINT = (*OF_ALL, "checkpoint", "checkpoint_kind", "model")
+
 
 class TaskTraits(NamedTuple):
     """What a task needs, reads and allows."""
 
+    reads: tuple[str, ...]  # groups and settings that a result may depend on: see `is_read`
     objectives: tuple[str, ...] = ()  # what it measures, if a sweep may compare it
     needs_checkpoint: bool = False  # else it must have none
     uses_labels: bool = True
@@ -24,12 +29,17 @@ class TaskTraits(NamedTuple):
     allows_images: bool = False  # `images`
     allows_flip: bool = False  # evaluation.flip
 
+    def is_read(self, key: str) -> bool:
+        """Whether a setting, by its full key, is one that the task reads."""
+        return key in self.reads or key.partition(".")[0] in self.reads
+
 
 def task_traits(name: TaskName) -> TaskTraits:
     """What a task is like."""
     match name:
         case "finetune":
             return TaskTraits(
+                reads=(*OF_TRAINING, "model", "checkpoint_kind"),
                 objectives=("val/top1", "val/top5", "val/loss", "best/val/top1"),
                 reads_pretrained=True,
                 reads_class_folders=True,
@@ -37,6 +47,7 @@ def task_traits(name: TaskName) -> TaskTraits:
             )
         case "pretrain":
             return TaskTraits(
+                reads=(*OF_TRAINING, "model", "mask", "tokenizer", "checkpoint_kind"),
                 objectives=("val/loss", "val/masked_accuracy"),
                 uses_labels=False,
                 reads_class_folders=True,
@@ -44,6 +55,7 @@ def task_traits(name: TaskName) -> TaskTraits:
             )
         case "train_tokenizer":
             return TaskTraits(
+                reads=(*OF_TRAINING, "model.image_size", "model.patch_size", "tokenizer"),
                 objectives=("val/loss",),
                 uses_labels=False,
                 reads_class_folders=True,
@@ -51,21 +63,41 @@ def task_traits(name: TaskName) -> TaskTraits:
             )
         case "evaluate":
             return TaskTraits(
+                reads=(*OF_CHECKPOINT, "evaluation", "train.batch_size"),
                 needs_checkpoint=True,
                 reads_class_folders=True,
                 allows_devices=True,
                 allows_flip=True,
             )
         case "predict":
-            return TaskTraits(needs_checkpoint=True, allows_images=True, allows_flip=True)
+            return TaskTraits(
+                reads=(*OF_CHECKPOINT, "images", "evaluation", "train.batch_size"),
+                needs_checkpoint=True,
+                allows_images=True,
+                allows_flip=True,
+            )
         case "explain":
-            return TaskTraits(needs_checkpoint=True, allows_images=True)
+            return TaskTraits(
+                reads=(*OF_CHECKPOINT, "images"),
+                needs_checkpoint=True,
+                allows_images=True,
+            )
         case "export":
-            return TaskTraits(needs_checkpoint=True)
+            return TaskTraits(
+                reads=(*OF_CHECKPOINT, "export"),
+                needs_checkpoint=True,
+            )
         case "check_data":
-            return TaskTraits(reads_class_folders=True)
+            return TaskTraits(
+                reads=OF_ALL,
+                reads_class_folders=True,
+            )
         case "benchmark":
-            return TaskTraits(reads_pretrained=True, allows_devices=True)
+            return TaskTraits(
+                reads=(*OF_TRAINING, "model", "checkpoint_kind", "benchmark"),
+                reads_pretrained=True,
+                allows_devices=True,
+            )
         case _:
             assert_never(name)
 

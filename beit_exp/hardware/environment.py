@@ -10,30 +10,57 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from beit_exp.config.command_line import PROGRAM
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def environment_tags() -> dict[str, str]:
     """Names and values, as tags of a run."""
     tags = {"host": platform.node(), "python": platform.python_version()}
-    # Columns of MLflow's page
-    tags |= {"mlflow.user": getpass.getuser(), "mlflow.source.name": "launch.py"}
+    tags |= {  # columns of MLflow's page
+        "mlflow.user": user_name(),
+        "mlflow.source.name": os.environ.get(PROGRAM, "launch.py").split()[-1],
+        "mlflow.source.type": "LOCAL",
+    }
     tags |= {name: metadata.version(name) for name in ("mindspore", "numpy")}
     if (cann := cann_version()) is not None:
         tags["cann"] = cann
-    if (ROOT / ".git").exists() and shutil.which("git"):
-        git = ["git", "-C", str(ROOT)]
-        commit = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        )
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False
-        )
-        tags |= {
-            "git.commit": commit.stdout.strip(),
-            "git.dirty": str(bool(changed.stdout.strip())).lower(),
-        }
-    return tags
+    return tags | git_tags()
+
+
+def user_name() -> str:
+    """Who runs this; a container may know no name for its user."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def git_tags() -> dict[str, str]:
+    """The commit of this clone and whether files that git knows have changed since.
+
+    Nothing where this is no clone, or where git is missing or refuses.
+    """
+    if not (ROOT / ".git").exists():
+        return {}
+    commit = git("rev-parse", "HEAD")
+    changed = git("status", "--porcelain", "-uno")
+    if commit is None or changed is None:
+        return {}
+    return {
+        "mlflow.source.git.commit": commit,
+        "mlflow.source.git.dirty": str(bool(changed)).lower(),
+    }
+
+
+def git(*arguments: str) -> str | None:
+    """What git says of this clone; None if it fails."""
+    if shutil.which("git") is None:
+        return None
+    command = ["git", "-C", str(ROOT), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def cann_version() -> str | None:

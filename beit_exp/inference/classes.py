@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from beit_exp.config.answers import TOP
 from beit_exp.inference.softmax import softmax
-
-TOP = 5
 
 
 class Ranking(NamedTuple):
@@ -27,9 +26,3 @@ def rank_classes(logits_BK: np.ndarray, classes: list[str]) -> list[Ranking]:
             Ranking([classes[index] for index in best], [float(row[index]) for index in best])
         )
     return rankings
-
-
-def columns(num_classes: int) -> list[str]:
-    """Headings of a table of rankings: the classes, then the probabilities."""
-    ranks = range(1, min(TOP, num_classes) + 1)
-    return [*(f"class{rank}" for rank in ranks), *(f"probability{rank}" for rank in ranks)]

@@ -16,11 +16,12 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from pandas import DataFrame
 
+from beit_exp.config.answers import columns
 from beit_exp.config.mapping import load_config
 from beit_exp.data.transforms import load_image, make_eval_transform
 from beit_exp.hardware.device import start_device
 from beit_exp.hardware.process import library_environment
-from beit_exp.inference.classes import columns, rank_classes
+from beit_exp.inference.classes import rank_classes
 from beit_exp.inference.evaluate import predict_all
 from beit_exp.inference.network import class_names, load_network
 

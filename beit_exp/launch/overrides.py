@@ -17,6 +17,7 @@ from beit_exp.config import complaints
 from beit_exp.config.mapping import WrongSettingsError, build_config, read_mapping
 from beit_exp.config.schema import known_names, setting_names
 from beit_exp.errors import UserError
+from beit_exp.tracking.mlflow_write import PARENT_TAG
 
 HERE = Path(__file__).resolve().parent.parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"  # in a wheel, in a clone
@@ -109,6 +110,7 @@ def adopt_run(raw: DictConfig, overrides: list[str]) -> dict[str, Any]:
         return values
     adopted = read_mapping(saved)
     adopted["tracking"]["run_name"] = None
+    adopted["tracking"]["tags"].pop(PARENT_TAG, None)  # of the sweep that the run was a job of
     for key in named:
         *sections, leaf = key.split(".")
         source, target = values, adopted

@@ -6,10 +6,11 @@ import logging
 import time
 from pathlib import Path
 
+from beit_exp.config.answers import columns
 from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, eval_batches
 from beit_exp.hardware.device import Runtime
-from beit_exp.inference.classes import columns, rank_classes
+from beit_exp.inference.classes import rank_classes
 from beit_exp.inference.evaluate import predict_all
 from beit_exp.inference.images import open_images
 from beit_exp.inference.network import class_names, load_network

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
+from beit_exp.config.answers import columns
 from beit_exp.config.schema import Config
+from beit_exp.tracking.mlflow_write import entries
+from beit_exp.tracking.records import read_records
 
 SERVED_WITH = (
     "mlflow",
@@ -27,29 +34,98 @@ PACKAGE = Path(__file__).resolve().parent.parent
 def log_model(client: Any, run_id: str, cfg: Config, run_dir: Path) -> None:
     """Log the best network as an MLflow model that takes images (see `served.py`), once.
 
-    It is registered by the name `tracking.log_model`.
+    It belongs to the run and its experiment, holds the metrics of the evaluation that chose it, and
+    is registered by the name `tracking.log_model`.
     """
-    if MODEL_TAG in client.get_run(run_id).data.tags:
+    run = client.get_run(run_id)
+    if MODEL_TAG in run.data.tags:
         return
     import mlflow
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, Schema
 
-    mlflow.set_tracking_uri(str(cfg.tracking.uri))  # logging a model knows no client
-    inputs = [ColSpec("binary", "image", required=False), ColSpec("string", "path", required=False)]
-    logged = Model.log(
-        artifact_path=None,  # the name before MLflow 3
+    experiments = [run.info.experiment_id]
+    begun = client.search_logged_models(experiments, f"source_run_id = '{run_id}'")
+    model = (begun or [create_model(client, run, cfg)])[0]
+    link_metrics(client, run, model.model_id, run_dir)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "model"
+        write_model(place, cfg, run_dir, run_id=run_id, model_id=model.model_id)
+        client.log_model_artifacts(model.model_id, str(place))
+    client.finalize_logged_model(model.model_id, "READY")
+    uri = f"models:/{model.model_id}"
+    if not client.search_model_versions(f"source_path = '{uri}'"):
+        mlflow.set_tracking_uri(str(cfg.tracking.uri))  # registering a model knows no client
+        mlflow.register_model(uri, cfg.tracking.log_model)
+    client.set_tag(run_id, MODEL_TAG, uri)
+
+
+def create_model(client: Any, run: Any, cfg: Config) -> Any:
+    """The model's entry in the store, which has no files yet."""
+    return client.create_logged_model(
+        run.info.experiment_id,
         name=cfg.model.arch,
-        flavor=mlflow.pyfunc,
-        run_id=run_id,
-        registered_model_name=cfg.tracking.log_model,
+        source_run_id=run.info.run_id,
+        params=run.data.params,
+        model_type="image classification",
+    )
+
+
+def link_metrics(client: Any, run: Any, model_id: str, run_dir: Path) -> None:
+    """Say of the best evaluation's metrics that they are the model's, and of the run at what step
+    it made the model.
+    """
+    from mlflow.entities import LoggedModelOutput, Metric
+
+    records = read_records(run_dir / "metrics.jsonl")
+    bests = [record for record in records if any(name.startswith("best/") for name in record)]
+    found = entries(bests[-1]) if bests else []
+    metrics = [
+        Metric(entry.name, entry.value, entry.at_ms, entry.step, model_id=model_id)
+        for entry in found
+    ]
+    client.log_batch(run.info.run_id, metrics=metrics)
+    if not run.outputs.model_outputs:
+        step = found[0].step if found else 0
+        client.log_outputs(run.info.run_id, [LoggedModelOutput(model_id, step=step)])
+
+
+def write_model(place: Path, cfg: Config, run_dir: Path, *, run_id: str, model_id: str) -> None:
+    """Write the model's files: this package, the settings, the weights, and what it takes and
+    answers.
+    """
+    import mlflow
+    import pandas
+
+    mlflow.pyfunc.save_model(
+        place,
+        mlflow_model=mlflow.models.Model(run_id=run_id, model_id=model_id, model_uuid=model_id),
         python_model=str(PACKAGE / "inference" / "served.py"),
         code_paths=[str(PACKAGE)],
         artifacts={
             "config": str(run_dir / "config.yaml"),
             "checkpoint": str(run_dir / "checkpoints" / "best.safetensors"),
         },
-        signature=ModelSignature(inputs=Schema(inputs)),
+        signature=make_signature(cfg),
+        input_example=pandas.DataFrame({"image": [example_image(cfg)]}),
         pip_requirements=[f"{name}=={metadata.version(name)}" for name in SERVED_WITH],
     )
-    client.set_tag(run_id, MODEL_TAG, logged.model_uri)
+
+
+def make_signature(cfg: Config) -> Any:
+    """Image bytes or paths -> the likeliest classes and their probabilities."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    inputs = [ColSpec("binary", "image", required=False), ColSpec("string", "path", required=False)]
+    outputs = [
+        ColSpec("string" if name.startswith("class") else "double", name)
+        for name in columns(cfg.dataset.num_classes)
+    ]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
+
+
+def example_image(cfg: Config) -> bytes:
+    """A grey PNG of the model's size, of some hundred bytes: no image of anybody's data."""
+    side = cfg.model.image_size
+    file = io.BytesIO()
+    Image.new("RGB", (side, side), (128, 128, 128)).save(file, format="PNG", optimize=True)
+    return file.getvalue()

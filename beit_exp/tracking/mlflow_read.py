@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from beit_exp.tracking.lineage import is_job
 from beit_exp.tracking.mlflow_store import open_store
 from beit_exp.tracking.mlflow_write import EPOCH_METRIC, PARENT_TAG
 
@@ -21,9 +22,9 @@ class StoredRun(NamedTuple):
 
 
 def find_runs(uri: str, name: str) -> list[StoredRun]:
-    """The run with an id, or its children if it has any, or the runs of an experiment.
+    """The run with an id, or the jobs of the sweep with that id, or the runs of an experiment.
 
-    Of an experiment, parents are left out.
+    Of an experiment, sweeps are left out. An evaluation below its training is a run by itself.
     """
     client = open_store(uri)
     experiment = client.get_experiment_by_name(name)
@@ -31,14 +32,15 @@ def find_runs(uri: str, name: str) -> list[StoredRun]:
         found = client.search_runs(
             [experiment.experiment_id], order_by=["attributes.start_time ASC"]
         )
-        parents = {run.data.tags.get(PARENT_TAG) for run in found}
-        found = [run for run in found if run.info.run_id not in parents]
+        sweeps = {run.data.tags[PARENT_TAG] for run in found if is_job(run.data.tags)}
+        found = [run for run in found if run.info.run_id not in sweeps]
     else:
         everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
         below = client.search_runs(
             everywhere, f"tags.`{PARENT_TAG}` = '{name}'", order_by=["attributes.start_time ASC"]
         )
-        found = list(below) or list(client.search_runs(everywhere, f"attributes.run_id = '{name}'"))
+        jobs = [run for run in below if is_job(run.data.tags)]
+        found = jobs or list(client.search_runs(everywhere, f"attributes.run_id = '{name}'"))
     return [
         StoredRun(
             run.info.run_id,

@@ -105,7 +105,8 @@ class MlflowSink:
         with self.reading:
             self.offset = 0
         while True:
-            is_last = self.closing.is_set()  # asked first: all that was logged before is sent
+            # Asked first: all that was logged before is sent
+            is_last, waiting = self.closing.is_set(), len(self.uploads)
             while records := self._read():
                 new = [
                     entry
@@ -115,7 +116,7 @@ class MlflowSink:
                 mlflow_write.send(client, run_id, new)
                 known |= {entry.name: entry.step for entry in new}
             try:
-                self._upload(client, run_id)
+                self._upload(client, run_id, waiting)
             finally:
                 if is_last:
                     client.set_terminated(run_id, self.status)
@@ -123,10 +124,10 @@ class MlflowSink:
                 return
             self.closing.wait(SEND_EVERY_S)
 
-    def _upload(self, client: Any, run_id: str) -> None:
-        """Do what waits; what fails waits on, and lets the others pass."""
+    def _upload(self, client: Any, run_id: str, waiting: int) -> None:
+        """Do what has waited longest; what fails waits on, and lets the others pass."""
         failure: Exception | None = None
-        for _ in range(len(self.uploads)):
+        for _ in range(waiting):
             job = self.uploads.popleft()
             try:
                 job(client, run_id)

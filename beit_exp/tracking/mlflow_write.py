@@ -9,14 +9,18 @@ from typing import Any, NamedTuple
 
 from beit_exp.config.mapping import flatten
 from beit_exp.config.schema import Config
+from beit_exp.config.traits import task_traits
 from beit_exp.storage.files import write_atomically
 from beit_exp.tracking.mlflow_store import open_experiment
+from beit_exp.tracking.records import read_facts
+from beit_exp.tracking.run_name import run_name, typed_overrides
 
 MAX_BATCH = 1000  # metrics in one request, MLflow's limit
 PARAM_LENGTH = 6000  # MLflow's limit
-OWN_PLACE = ("tracking.run_name", "tracking.tags")  # MLflow shows them without being asked
 PARENT_TAG = "mlflow.parentRunId"
 EPOCH_METRIC = "time/epoch"
+STATE_FILE = "mlflow.json"  # in a run directory: the store, and the id of the run in it
+DIGEST_LENGTH = 8  # as MLflow's own data sets have
 
 
 class Entry(NamedTuple):
@@ -31,25 +35,28 @@ class Entry(NamedTuple):
 def open_run(cfg: Config, run_dir: Path) -> tuple[Any, str]:
     """An MLflow client and the id of the run that belongs to a run directory.
 
-    The run is created if need be, and is running from now on.
+    The run is created if need be, and is running from now on. Its parameters are the settings that
+    its task reads; `config.yaml` holds them all.
     """
     from mlflow.entities import Param
 
     client, experiment_id = open_experiment(str(cfg.tracking.uri), cfg.tracking.experiment)
-    state_path = run_dir / "mlflow.json"
+    state_path = run_dir / STATE_FILE
     if state_path.exists():
         run_id = str(json.loads(state_path.read_text())["run_id"])
         client.update_run(run_id, status="RUNNING")
         return client, run_id
-    name = cfg.tracking.run_name or f"{cfg.model.arch} {run_dir.name}"
-    run_id = str(
-        client.create_run(experiment_id, tags=cfg.tracking.tags, run_name=name).info.run_id
-    )
+    facts = read_facts(run_dir).get("tags", {})
+    name = cfg.tracking.run_name or run_name(typed_overrides(facts), run_dir)
+    tags = {**cfg.tracking.tags, **facts, "beit_exp.run_dir": str(run_dir.resolve())}
+    run_id = str(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
     write_atomically(
         state_path, json.dumps({"uri": str(cfg.tracking.uri), "run_id": run_id}).encode()
     )
-    settings = {key: value for key, value in flatten(cfg).items() if key not in OWN_PLACE}
-    params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in settings.items()]
+    is_read = task_traits(cfg.task).is_read
+    params = [
+        Param(key, str(value)[:PARAM_LENGTH]) for key, value in flatten(cfg).items() if is_read(key)
+    ]
     client.log_batch(run_id, params=params)
     client.log_artifact(run_id, str(run_dir / "config.yaml"))
     return client, run_id
@@ -97,7 +104,7 @@ def send_facts(client: Any, run_id: str, facts: dict[str, Any]) -> None:
         DatasetInput(
             Dataset(
                 name=found["name"],
-                digest=found["digest"],
+                digest=found["digest"][:DIGEST_LENGTH],
                 source_type="local"
                 if "://" not in found["source"]
                 else found["source"].partition("://")[0],

@@ -20,6 +20,7 @@ from beit_exp.errors import Interrupted
 from beit_exp.hardware.environment import environment_tags
 from beit_exp.storage.files import write_atomically
 from beit_exp.tracking import mlflow_write
+from beit_exp.tracking.lineage import lineage_tags
 from beit_exp.tracking.mlflow_sink import MlflowSink, Upload
 from beit_exp.tracking.records import (
     FACTS_FILE,
@@ -29,6 +30,7 @@ from beit_exp.tracking.records import (
     read_facts,
     read_records,
 )
+from beit_exp.tracking.run_name import typed_tag
 
 
 class Tracker(Protocol):
@@ -130,8 +132,9 @@ def open_tracker(cfg: Config, run_dir: Path, *, is_leader: bool = True) -> Itera
     path = run_dir / "metrics.jsonl"
     path.touch()
     keep_records(path, len(read_records(path)))  # without a last line that a crash cut short
+    tags = {**environment_tags(), **typed_tag(), **lineage_tags(cfg)}
     tracker = RunTracker(run_dir, sink=MlflowSink(cfg, run_dir))
-    tracker.log_facts(tags=environment_tags())
+    tracker.log_facts(tags=tags)
     status: Status = "FAILED"
     try:
         yield tracker

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from beit_exp.inference.classes import Ranking, columns, rank_classes
+from beit_exp.config.answers import columns
+from beit_exp.inference.classes import Ranking, rank_classes
 from beit_exp.inference.evaluate import predict_all
 
 

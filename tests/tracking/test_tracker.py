@@ -7,10 +7,11 @@ import pytest
 from beit_exp.config.schema import setting_names
 from beit_exp.errors import Interrupted
 from beit_exp.tracking.records import read_records
+from beit_exp.tracking.run_name import OVERRIDES, OVERRIDES_TAG
 from beit_exp.tracking.tracker import open_tracker
 
 
-def test_a_run_holds_every_setting_every_metric_and_the_configuration(run) -> None:
+def test_a_run_holds_what_its_task_reads_every_metric_and_the_configuration(run) -> None:
     cfg, run_dir = run
     with open_tracker(cfg, run_dir) as tracker:
         for step in (1, 2, 3):
@@ -20,10 +21,11 @@ def test_a_run_holds_every_setting_every_metric_and_the_configuration(run) -> No
     client, stored = run.stored()
     assert stored.info.status == "FINISHED"
     assert stored.data.params["optimizer.base_lr"] == "0.002"
-    assert stored.data.params.keys() == set(setting_names()) - {
-        "tracking.run_name",
-        "tracking.tags",
-    }
+    groups = {key.partition(".")[0] for key in stored.data.params}
+    expected = {"task", "seed", "objective", "checkpoint_kind", "model", "dataset", "augment"}
+    assert groups == expected | {"optimizer", "scheduler", "hardware", "train"}
+    group = {key for key in setting_names() if key.startswith("optimizer.")}
+    assert group <= stored.data.params.keys()
     history = client.get_metric_history(stored.info.run_id, "train/loss")
     assert [(metric.step, metric.value) for metric in history] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
     assert [artifact.path for artifact in client.list_artifacts(stored.info.run_id)] == [
@@ -68,7 +70,7 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run_without_duplicates(run) ->
         for step in (3, 4):
             tracker.log({"train/loss": float(step)}, step=step, epoch=0)
             if step == 3:
-                tracker.log({"val/top1": 50.0}, step=step, epoch=0)
+                tracker.log({"val/top1": 50.0, "best/val/top1": 50.0}, step=step, epoch=0)
     client, stored = run.stored()
     assert (stored.info.run_id, stored.info.status) == (first, "FINISHED")
     assert [metric.step for metric in client.get_metric_history(first, "train/loss")] == [
@@ -78,8 +80,32 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run_without_duplicates(run) ->
         4,
     ]
     # Not sent before the stop
-    assert [metric.step for metric in client.get_metric_history(first, "val/top1")] == [3]
+    for name in ("val/top1", "best/val/top1"):
+        assert [metric.step for metric in client.get_metric_history(first, name)] == [3]
     assert [record["step"] for record in read_records(run_dir / "metrics.jsonl")] == [1, 2, 3, 3, 4]
+
+
+def test_the_best_evaluations_reach_the_store_by_step_and_once_though_the_run_is_resumed(
+    run,
+) -> None:
+    cfg, run_dir = run
+    evaluations = ((1, 40.0, True), (2, 60.0, True), (3, 50.0, False), (4, 70.0, True))
+
+    def log(tracker, found) -> None:
+        for step, top1, is_best in found:
+            best = {"best/val/top1": top1} if is_best else {}
+            tracker.log({"val/top1": top1, **best}, step=step, epoch=step)
+
+    with pytest.raises(Interrupted), open_tracker(cfg, run_dir) as tracker:
+        log(tracker, evaluations[:3])
+        raise Interrupted(15)
+    with open_tracker(cfg, run_dir) as tracker:
+        tracker.rewind(1)  # the checkpoint is of the first
+        log(tracker, evaluations[1:])
+    client, stored = run.stored()
+    history = client.get_metric_history(stored.info.run_id, "best/val/top1")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 40), (2, 60), (4, 70)]
+    assert stored.data.metrics["best/val/top1"] == 70
 
 
 def test_a_run_is_tagged_with_code_and_versions(run) -> None:
@@ -88,8 +114,10 @@ def test_a_run_is_tagged_with_code_and_versions(run) -> None:
         pass
     tags = run.stored()[1].data.tags
     assert tags["numpy"].startswith("1.26") and tags["mindspore"].startswith("2.10")
-    assert len(tags.get("git.commit", "0" * 40)) == 40
-    assert {"host", "python"} <= tags.keys()
+    assert len(tags.get("mlflow.source.git.commit", "0" * 40)) == 40
+    assert tags["mlflow.source.type"] == "LOCAL"
+    assert tags["beit_exp.run_dir"] == str(run_dir)
+    assert {"host", "python", "mlflow.user", "mlflow.source.name"} <= tags.keys()
 
 
 def test_a_process_that_is_not_the_first_leaves_nothing(run, empty_store: Path) -> None:
@@ -105,3 +133,32 @@ def test_a_process_that_is_not_the_first_leaves_nothing(run, empty_store: Path) 
         raise Interrupted(15)
     assert sorted(run_dir.rglob("*")) == before
     assert (run_dir.parent / "mlflow.db").read_bytes() == empty_store.read_bytes()
+
+
+def test_a_run_tells_what_was_typed(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg, run_dir = run
+    cfg = cfg.model_copy(update={"tracking": cfg.tracking.model_copy(update={"run_name": None})})
+    monkeypatch.setenv(OVERRIDES, "optimizer.base_lr=3e-05 'dataset.data_url=/my data/x'")
+    with open_tracker(cfg, run_dir):
+        pass
+    monkeypatch.delenv(OVERRIDES)
+    with open_tracker(cfg, run_dir):  # resumed by the worker alone
+        pass
+    stored = run._replace(cfg=cfg).stored()[1]
+    assert stored.info.run_name == "base_lr=3e-05 data_url=x run"
+    typed = stored.data.tags[OVERRIDES_TAG]
+    assert typed == "optimizer.base_lr=3e-05 'dataset.data_url=/my data/x'"
+
+
+def test_a_data_set_has_a_short_digest(run) -> None:
+    cfg, run_dir = run
+    found = {
+        "name": "digits",
+        "source": "/data",
+        "context": "training",
+        "digest": "0123456789abcdef",
+    }
+    with open_tracker(cfg, run_dir) as tracker:
+        tracker.log_facts(datasets=[{**found, "images": 80, "classes": 10}])
+    (given,) = run.stored()[1].inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("digits", "01234567")

@@ -1,0 +1,64 @@
+"""Which training a run belongs to that takes a trained network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from beit_exp.config.mapping import read_mapping
+from beit_exp.config.schema import Config
+from beit_exp.config.traits import task_traits
+from beit_exp.tracking.mlflow_write import PARENT_TAG, STATE_FILE
+
+TRAINED_BY_TAG = "beit_exp.trained_by"
+
+
+class Training(NamedTuple):
+    """The tracked run that a checkpoint is of."""
+
+    run_id: str
+    uri: str
+    experiment: str
+
+
+def find_training(checkpoint: str) -> Training | None:
+    """The run whose directory a checkpoint is, or whose `checkpoints/` it stands in.
+
+    None if it is another file, or was never tracked.
+    """
+    path = Path(checkpoint)
+    if path.is_dir():
+        run_dir = path
+    elif path.parent.name == "checkpoints":
+        run_dir = path.parent.parent
+    else:
+        return None
+    if not (run_dir / STATE_FILE).is_file() or not (run_dir / "config.yaml").is_file():
+        return None
+    state = json.loads((run_dir / STATE_FILE).read_text())
+    experiment = read_mapping(run_dir / "config.yaml")["tracking"]["experiment"]
+    return Training(str(state["run_id"]), str(state["uri"]), str(experiment))
+
+
+def lineage_tags(cfg: Config) -> dict[str, str]:
+    """What links a run to the training whose checkpoint it takes.
+
+    MLflow shows it below that training, unless they are in different experiments or it belongs to a
+    sweep of its own.
+    """
+    if not task_traits(cfg.task).needs_checkpoint:
+        return {}
+    training = find_training(str(cfg.checkpoint))
+    if training is None:
+        return {}
+    tags = {TRAINED_BY_TAG: training.run_id}
+    here = (str(cfg.tracking.uri), cfg.tracking.experiment)
+    if here == (training.uri, training.experiment) and PARENT_TAG not in cfg.tracking.tags:
+        tags[PARENT_TAG] = training.run_id
+    return tags
+
+
+def is_job(tags: dict[str, str]) -> bool:
+    """Whether a run is a job of a sweep: it has a parent, which is not the training it examines."""
+    return PARENT_TAG in tags and tags[PARENT_TAG] != tags.get(TRAINED_BY_TAG)

@@ -1,0 +1,68 @@
+"""What was typed, and the name that it gives a run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+OVERRIDES = "BEIT_EXP_OVERRIDES"  # what was typed, if the command started this process
+OVERRIDES_TAG = "beit_exp.overrides"
+NAME_LENGTH = 120
+# Say nothing of what a run does
+SILENT = (
+    "hydra",
+    "tracking.",
+    "allow_changes",
+    "hardware.num_parallel_workers",
+    "hardware.master_",
+)
+CHOICES = ("experiment", "task")  # before what else was typed
+NO_CHOICES = ("seed", "objective", "images", "checkpoint_kind")  # of the names without a group
+DATE = re.compile(r"\d{4}-\d\d-\d\d_")
+
+
+def run_name(overrides: list[str], run_dir: Path) -> str:
+    """What was typed differently from the defaults, in few words, and the run directory's name.
+
+    Choices come first and paths last, of which the last part alone is said.
+    """
+    pairs = [
+        (key.lstrip("+~"), value)
+        for key, _, value in (override.partition("=") for override in overrides)
+        if not key.lstrip("+~").startswith(SILENT)
+    ]
+    pairs.sort(key=lambda pair: _place(*pair))
+    words = " ".join(_word(key, value) for key, value in pairs)[:NAME_LENGTH].strip()
+    return f"{words} {_without_date(run_dir.name)}".strip()
+
+
+def _place(key: str, value: str) -> int:
+    if key in CHOICES:
+        return CHOICES.index(key)
+    is_path = "/" in value and key != "checkpoint"
+    return len(CHOICES) + is_path
+
+
+def _word(key: str, value: str) -> str:
+    value = value.strip("'\"").rstrip("/")
+    if "/" in value:
+        value = _without_date(value.rpartition("/")[2])
+    is_choice = "." not in key and key not in NO_CHOICES
+    return value if is_choice else f"{key.rpartition('.')[2]}={value}"
+
+
+def _without_date(name: str) -> str:
+    """A run directory's name, which begins with the day by default: the time tells more."""
+    return DATE.sub("", name, count=1) if DATE.match(name) else name
+
+
+def typed_tag() -> dict[str, str]:
+    """The overrides that the command was given, as a tag; none if it did not start this process."""
+    return {OVERRIDES_TAG: os.environ[OVERRIDES]} if OVERRIDES in os.environ else {}
+
+
+def typed_overrides(tags: dict[str, str]) -> list[str]:
+    """The overrides that a tag tells."""
+    return shlex.split(tags.get(OVERRIDES_TAG, ""))
