@@ -8,7 +8,7 @@ from pathlib import Path
 
 from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, eval_batches
-from beit_exp.data.sources import open_split
+from beit_exp.data.sources import describe, open_split
 from beit_exp.hardware.device import Runtime
 from beit_exp.inference.evaluate import evaluate
 from beit_exp.inference.network import load_network
@@ -44,6 +44,9 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     if not runtime.is_leader:
         return metrics
 
+    source = cfg.dataset.data_url
+    found_images = describe(images, name=cfg.dataset.name, source=source, context="evaluation")
+    tracker.log_facts(datasets=[found_images])
     tracker.log({**metrics, "time/images_per_s": len(images) / elapsed_s}, step=0, epoch=0)
     outcomes.save(run_dir / OUTCOMES_FILE)
     matrix = confusion(outcomes, len(images.classes))

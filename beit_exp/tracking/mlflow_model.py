@@ -12,8 +12,8 @@ from PIL import Image
 
 from beit_exp.config.answers import columns
 from beit_exp.config.schema import Config
-from beit_exp.tracking.mlflow_write import entries
-from beit_exp.tracking.records import read_records
+from beit_exp.tracking.mlflow_write import map_entries, short_digest
+from beit_exp.tracking.records import read_facts, read_records
 
 SERVED_WITH = (
     "mlflow",
@@ -70,22 +70,27 @@ def create_model(client: Any, run: Any, cfg: Config) -> Any:
 
 
 def link_metrics(client: Any, run: Any, model_id: str, run_dir: Path) -> None:
-    """Say of the best evaluation's metrics that they are the model's, and of the run at what step
-    it made the model.
-    """
+    """Say that the best evaluation's metrics are the model's, and at what step the run made it."""
     from mlflow.entities import LoggedModelOutput, Metric
 
     records = read_records(run_dir / "metrics.jsonl")
-    bests = [record for record in records if any(name.startswith("best/") for name in record)]
-    found = entries(bests[-1]) if bests else []
+    bests = [entry for entry in map_entries(records) if entry.name.startswith("best/")]
+    step = bests[-1].step if bests else 0
+    measured_on = validation_set(read_facts(run_dir))
     metrics = [
-        Metric(entry.name, entry.value, entry.at_ms, entry.step, model_id=model_id)
-        for entry in found
+        Metric(*entry, model_id=model_id, **measured_on) for entry in bests if entry.step == step
     ]
     client.log_batch(run.info.run_id, metrics=metrics)
     if not run.outputs.model_outputs:
-        step = found[0].step if found else 0
         client.log_outputs(run.info.run_id, [LoggedModelOutput(model_id, step=step)])
+
+
+def validation_set(facts: dict[str, Any]) -> dict[str, str]:
+    """The data set of a training's evaluations, as MLflow's metrics name it; none if not known."""
+    for found in facts.get("datasets", []):
+        if found["context"] == "validation":
+            return {"dataset_name": found["name"], "dataset_digest": short_digest(found)}
+    return {}
 
 
 def write_model(place: Path, cfg: Config, run_dir: Path, *, run_id: str, model_id: str) -> None:

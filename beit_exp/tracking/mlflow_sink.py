@@ -110,7 +110,7 @@ class MlflowSink:
             while records := self._read():
                 new = [
                     entry
-                    for entry in map_entries(records)
+                    for entry in mlflow_write.map_entries(records)
                     if entry.step > known.get(entry.name, -1)
                 ]
                 mlflow_write.send(client, run_id, new)
@@ -147,18 +147,13 @@ class MlflowSink:
         return [json.loads(line) for line in lines]
 
 
-def map_entries(records: list[dict[str, Any]]) -> list[mlflow_write.Entry]:
-    """Every metric of some records."""
-    return [entry for record in records for entry in mlflow_write.entries(record)]
-
-
 def sync(cfg: Config, run_dir: Path) -> int:
     """Send everything of a run that the store lacks; returns how many metrics.
 
     Twice changes nothing. Raises whatever the store or its client raise.
     """
     client, run_id = mlflow_write.open_run(cfg, run_dir)
-    found = map_entries(read_records(run_dir / "metrics.jsonl"))
+    found = mlflow_write.map_entries(read_records(run_dir / "metrics.jsonl"))
     known = {
         (name, metric.step)
         for name in {entry.name for entry in found}

@@ -93,6 +93,11 @@ def entries(record: dict[str, Any]) -> list[Entry]:
     return [Entry(name, value, at_ms, step) for name, value in metrics.items()]
 
 
+def map_entries(records: list[dict[str, Any]]) -> list[Entry]:
+    """Every metric of some records."""
+    return [entry for record in records for entry in entries(record)]
+
+
 def send_facts(client: Any, run_id: str, facts: dict[str, Any]) -> None:
     """Tags and data sets of a run; twice changes nothing."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, RunTag
@@ -104,7 +109,7 @@ def send_facts(client: Any, run_id: str, facts: dict[str, Any]) -> None:
         DatasetInput(
             Dataset(
                 name=found["name"],
-                digest=found["digest"][:DIGEST_LENGTH],
+                digest=short_digest(found),
                 source_type="local"
                 if "://" not in found["source"]
                 else found["source"].partition("://")[0],
@@ -117,3 +122,8 @@ def send_facts(client: Any, run_id: str, facts: dict[str, Any]) -> None:
     ]
     if inputs:
         client.log_inputs(run_id, datasets=inputs)
+
+
+def short_digest(dataset: dict[str, Any]) -> str:
+    """What MLflow knows a data set by, of what `data.sources.describe` says of it."""
+    return str(dataset["digest"][:DIGEST_LENGTH])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 OVERRIDES = "BEIT_EXP_OVERRIDES"  # what was typed, if the command started this process
 OVERRIDES_TAG = "beit_exp.overrides"
-NAME_LENGTH = 120
+NAME_LENGTH = 80
 # Say nothing of what a run does
 SILENT = (
     "hydra",
@@ -34,7 +34,9 @@ def run_name(overrides: list[str], run_dir: Path) -> str:
         if not key.lstrip("+~").startswith(SILENT)
     ]
     pairs.sort(key=lambda pair: _place(*pair))
-    words = " ".join(_word(key, value) for key, value in pairs)[:NAME_LENGTH].strip()
+    words = " ".join(_word(key, value) for key, value in pairs)
+    if len(words) > NAME_LENGTH:
+        words = f"{words[:NAME_LENGTH]}..."
     return f"{words} {_without_date(run_dir.name)}".strip()
 
 

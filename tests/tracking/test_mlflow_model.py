@@ -25,7 +25,14 @@ def trained(run):
     run = run._replace(cfg=cfg.model_copy(update={"tracking": tracking}))
     (run_dir / "checkpoints").mkdir()
     (run_dir / "checkpoints" / "best.safetensors").write_bytes(b"weights")
+    images = {"name": "digits", "source": "/data", "images": 50, "classes": 10}
     with open_tracker(run.cfg, run_dir) as tracker:
+        tracker.log_facts(
+            datasets=[
+                {**images, "context": use, "digest": 32 * digit}
+                for use, digit in (("training", "1"), ("validation", "2"))
+            ]
+        )
         for step, top1 in ((1, 50.0), (2, 80.0), (3, 70.0)):
             metrics = {"val/top1": top1}
             if step < 3:
@@ -46,14 +53,16 @@ def test_a_model_belongs_to_the_runs_experiment_and_holds_the_best_metrics(train
     assert (model.source_run_id, model.status) == (stored.info.run_id, "READY")
     assert client.search_logged_models(["0"]) == []
     assert stored.data.tags[MODEL_TAG] == f"models:/{model.model_id}"
-    metrics = {metric.key: (metric.value, metric.step) for metric in model.metrics}
-    assert metrics["best/val/top1"] == metrics["val/top1"] == (80.0, 2)
+    (metric,) = model.metrics
+    assert (metric.key, metric.value, metric.step) == ("best/val/top1", 80.0, 2)
+    assert (metric.dataset_name, metric.dataset_digest) == ("digits", "22222222")
     assert model.params["optimizer.base_lr"] == "0.002"
     (output,) = stored.outputs.model_outputs
     assert (output.model_id, output.step) == (model.model_id, 2)
     # The run's own history is as it was
-    history = client.get_metric_history(stored.info.run_id, "val/top1")
-    assert [metric.value for metric in history] == [50.0, 80.0, 70.0]
+    for name, values in (("val/top1", [50.0, 80.0, 70.0]), ("best/val/top1", [50.0, 80.0])):
+        history = client.get_metric_history(stored.info.run_id, name)
+        assert [metric.value for metric in history] == values
     (version,) = client.search_model_versions("name = 'digits'")
     assert version.source == f"models:/{model.model_id}"
 
