@@ -13,6 +13,7 @@ from beit_exp.config.schema import DatasetName, TaskName
 
 OF_ALL = ("task", "seed", "hardware", "dataset")
 OF_TRAINING = (*OF_ALL, "objective", "augment", "optimizer", "scheduler", "train")
+OF_FINETUNING = (*OF_TRAINING, "model", "checkpoint_kind")
 OF_CHECKPOINT = (*OF_ALL, "checkpoint", "checkpoint_kind", "model")
 
 
@@ -39,7 +40,7 @@ def task_traits(name: TaskName) -> TaskTraits:
     match name:
         case "finetune":
             return TaskTraits(
-                reads=(*OF_TRAINING, "model", "checkpoint_kind"),
+                reads=OF_FINETUNING,
                 objectives=("val/top1", "val/top5", "val/loss", "best/val/top1"),
                 reads_pretrained=True,
                 reads_class_folders=True,
@@ -47,7 +48,7 @@ def task_traits(name: TaskName) -> TaskTraits:
             )
         case "pretrain":
             return TaskTraits(
-                reads=(*OF_TRAINING, "model", "mask", "tokenizer", "checkpoint_kind"),
+                reads=(*OF_FINETUNING, "mask", "tokenizer"),
                 objectives=("val/loss", "val/masked_accuracy"),
                 uses_labels=False,
                 reads_class_folders=True,
@@ -78,23 +79,15 @@ def task_traits(name: TaskName) -> TaskTraits:
             )
         case "explain":
             return TaskTraits(
-                reads=(*OF_CHECKPOINT, "images"),
-                needs_checkpoint=True,
-                allows_images=True,
+                reads=(*OF_CHECKPOINT, "images"), needs_checkpoint=True, allows_images=True
             )
         case "export":
-            return TaskTraits(
-                reads=(*OF_CHECKPOINT, "export"),
-                needs_checkpoint=True,
-            )
+            return TaskTraits(reads=(*OF_CHECKPOINT, "export"), needs_checkpoint=True)
         case "check_data":
-            return TaskTraits(
-                reads=OF_ALL,
-                reads_class_folders=True,
-            )
+            return TaskTraits(reads=OF_ALL, reads_class_folders=True)
         case "benchmark":
             return TaskTraits(
-                reads=(*OF_TRAINING, "model", "checkpoint_kind", "benchmark"),
+                reads=(*OF_FINETUNING, "benchmark"),
                 reads_pretrained=True,
                 allows_devices=True,
             )
