@@ -198,7 +198,7 @@ def test_two_trainings_from_one_seed_are_equal(plain: Trainer) -> None:
 
 @pytest.fixture
 def weight() -> Parameter:
-    """A graph without a result makes Python its last operator, at every step: the cells have one."""
+    """A weight of ones. (A graph without a result would call Python back at every step.)"""
     return Parameter(Tensor(np.ones(3, np.float32)), name="weight")
 
 
