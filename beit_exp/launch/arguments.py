@@ -39,7 +39,8 @@ def program_typed(path: str) -> str:
     if path.endswith(".py"):
         return shlex.join(["python", path])
     found = shutil.which(name)
-    return name if found is not None and Path(found).samefile(path) else shlex.quote(path)
+    is_found = found is not None and Path(found).resolve() == Path(path).resolve()
+    return name if is_found else shlex.quote(path)
 
 
 def parse_arguments(arguments: list[str]) -> Namespace:

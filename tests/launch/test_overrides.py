@@ -57,9 +57,9 @@ def test_what_hydra_can_do_is_let_through(words: tuple[str, ...], tmp_path, monk
 def test_what_was_typed_lies_over_the_settings_of_a_run(tmp_path: Path) -> None:
     save_config(make_config("train.epochs=7", "seed=5"), tmp_path / "config.yaml")
     typed = ["task=evaluate", f"checkpoint={tmp_path}", "seed=6", "++tracking.tags.site=lab"]
-    typed += ["++tokenizer.training.train.epochs=3", "sweep=base_lr", "~tracking.run_name"]
+    typed += ["++tokenizer.training.train.epochs=3", "sweep=base_lr", "~tracking.experiment"]
     adopted = adopt_run(OmegaConf.create(compose(*typed)), typed)
     assert (adopted["train"]["epochs"], adopted["seed"]) == (7, 6)
     assert adopted["tracking"]["tags"] == {"site": "lab"}
     assert adopted["tokenizer"]["training"] == {"train": {"epochs": 3}}
-    assert "run_name" not in adopted["tracking"] and "sweep" not in adopted
+    assert "experiment" not in adopted["tracking"] and "sweep" not in adopted
