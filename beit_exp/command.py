@@ -31,9 +31,7 @@ from beit_exp.launch import sweep
 from beit_exp.launch.arguments import hydra_arguments, parse_arguments, program_typed
 from beit_exp.launch.composition import CONF, CONFIG_NAME, build_lookup
 from beit_exp.launch.help_text import help_text, version_text
-from beit_exp.launch.job import do_job
 from beit_exp.launch.overrides import adopt_run, check_overrides
-from beit_exp.launch.run_directory import mark_failed
 from beit_exp.tracking.mlflow_store import resolve_uri
 from beit_exp.tracking.records import Status
 
@@ -90,6 +88,8 @@ def compose_and_run(raw: DictConfig) -> float | None:
 
 def run_alone(raw: DictConfig, composed: HydraConf) -> None:
     """A run of its own: ends the process by its exit status, if that is not 0."""
+    from beit_exp.launch.job import do_job  # brings NumPy, which `--help` need not wait for
+
     outcome = do_job(
         lambda: typed_settings(raw, composed),
         Path(composed.runtime.output_dir),
@@ -105,6 +105,9 @@ def run_in_sweep(raw: DictConfig, composed: HydraConf) -> float:
 
     A search learns from a training that diverges, so to it that is a result: the worst.
     """
+    from beit_exp.launch.job import do_job
+    from beit_exp.launch.run_directory import mark_failed
+
     sweep_dir = Path(composed.sweep.dir)
     name = sweep.job_name(sweep_dir, list(composed.overrides.task))
     run_dir = Path(composed.runtime.output_dir) / name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -467,6 +468,39 @@ def test_a_wrong_command_ends_its_process_so(launch: Command) -> None:
         "optimizer.base_lr?\n"
     )
     assert list(launch.folder.iterdir()) == []
+
+
+def test_a_wrong_sweep_ends_its_process_before_anything_is_made(
+    launch: Command, tmp_path: Path, more: Path
+) -> None:
+    launch.folder = tmp_path / "here"
+    launch.folder.mkdir()
+    wrong = ("-m", "optimizer.layer_decay=0.65,1.5", "hydra.sweep.dir=a b=(数据)")
+    for places in ((), (f"--config-dir={more}", "experiment=mine")):
+        done = launch(*wrong, *places)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            "1 setting is wrong:\n  optimizer.layer_decay = 1.5: must be a number > 0 and <= 1\n"
+        )
+        assert list(launch.folder.iterdir()) == []
+
+
+def test_an_answer_needs_none_of_the_large_libraries(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom beit_exp.command import main\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert stop.code == 2\n"
+        "print(*{'mindspore', 'mlflow', 'numpy', 'PIL', 'matplotlib'} & set(sys.modules))"
+    )
+    for word in ("--help", "optimizer.lrr=1", "seed=x"):
+        shown = subprocess.run(
+            [sys.executable, "-c", code, word],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert shown.stdout.splitlines()[-1] == ""
 
 
 def test_unknown_keys_and_wrong_values_are_reported_together(launch: Command) -> None:

@@ -16,7 +16,6 @@ from beit_exp.config.mapping import WrongSettingsError, build_config
 from beit_exp.errors import UserError
 from beit_exp.launch.arguments import parse_override
 from beit_exp.launch.composition import Lookup, compose, options, plain_values
-from beit_exp.launch.run_directory import check_files
 from beit_exp.launch.saved_settings import lay_over_run
 from beit_exp.launch.tokenizer_first import merge, tokenizer_run, trains_tokenizer_first
 
@@ -93,6 +92,8 @@ def check_jobs(
 
 def check_job(values: dict[str, Any], words: list[str]) -> None:
     """Raise `UserError` if the run with these settings cannot begin."""
+    from beit_exp.launch.run_directory import check_files  # brings NumPy: a tenth of a second
+
     cfg = build_config(lay_over_run(values, words))
     check_files(cfg)
     if trains_tokenizer_first(cfg):

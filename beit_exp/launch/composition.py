@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import IConfigRepository
 from hydra._internal.utils import create_automatic_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.hydra_config import HydraConfig
@@ -34,8 +35,8 @@ class Lookup:
     """Where a command's settings are found."""
 
     loader: ConfigLoaderImpl
+    places: IConfigRepository  # with those of hydra.searchpath
     config_name: str
-    searchpath: list[str]  # the overrides that add places to look in
 
 
 def build_lookup(typed: Namespace) -> Lookup:
@@ -51,27 +52,22 @@ def build_lookup(typed: Namespace) -> Lookup:
             anchor=SearchPathQuery(provider="schema"),
         )
     searchpath = [word for word in typed.overrides if word.startswith("hydra.searchpath=")]
-    return Lookup(ConfigLoaderImpl(path), typed.config_name or CONFIG_NAME, searchpath)
+    loader, name = ConfigLoaderImpl(path), typed.config_name or CONFIG_NAME
+    try:
+        _, places = loader._parse_overrides_and_create_caching_repo(name, searchpath)
+    except REFUSALS as error:
+        raise UserError(in_words(error)) from error
+    return Lookup(loader, places, name)
 
 
 def options(lookup: Lookup, group: str) -> list[str]:
     """The choices for a group, sorted; empty if there is no such group."""
-    return _listed(lookup, group, ObjectType.CONFIG)
+    return sorted(set(lookup.places.get_group_options(group, ObjectType.CONFIG)))
 
 
 def groups(lookup: Lookup) -> list[str]:
     """The groups of settings but Hydra's own, sorted."""
-    return [group for group in _listed(lookup, "", ObjectType.GROUP) if group != "hydra"]
-
-
-def _listed(lookup: Lookup, group: str, kind: ObjectType) -> list[str]:
-    try:
-        found = lookup.loader.get_group_options(
-            group, kind, config_name=lookup.config_name, overrides=lookup.searchpath
-        )
-    except REFUSALS as error:
-        raise UserError(in_words(error)) from error
-    return sorted(set(found))
+    return sorted({*lookup.places.get_group_options("", ObjectType.GROUP)} - {"hydra"})
 
 
 def compose(lookup: Lookup, words: list[str]) -> DictConfig:

@@ -93,7 +93,7 @@ def _task_line(task: str) -> str:
 
 def _option_line(lookup: Lookup, group: str, option: str) -> str:
     """An option's first comment that is no command, or the values in its file."""
-    for source in lookup.loader.get_sources():
+    for source in lookup.places.get_sources():
         path = Path(source.path) / group / f"{option}.yaml"
         if source.scheme() == "file" and path.is_file():
             text = path.read_text()
