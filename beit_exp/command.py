@@ -23,14 +23,16 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from beit_exp.config.command_line import PROGRAM
 from beit_exp.config.schema import Config
-from beit_exp.errors import DivergedError
+from beit_exp.errors import DivergedError, UserError
 from beit_exp.hardware.cores import share_of_machine
 from beit_exp.hardware.process import run_worker, shell_status
 from beit_exp.launch import sweep
-from beit_exp.launch.job import do_job
-from beit_exp.launch.overrides import CONF, adopt_run, check_overrides
-from beit_exp.launch.run_directory import mark_failed
+from beit_exp.launch.arguments import hydra_arguments, parse_arguments, program_typed
+from beit_exp.launch.composition import CONF, CONFIG_NAME, build_lookup
+from beit_exp.launch.help_text import help_text, version_text
+from beit_exp.launch.overrides import adopt_run, check_overrides
 from beit_exp.tracking.mlflow_store import resolve_uri
 from beit_exp.tracking.records import Status
 from beit_exp.tracking.run_name import OVERRIDES
@@ -47,9 +49,22 @@ def main() -> None:
 
     Exit status 0: done; 1: a sweep's job failed; 2: a wrong setting; else the worker's.
     """
+    os.environ[PROGRAM] = program_typed(sys.argv[0])
     # In the names of run directories: two commands may share a second
     os.environ[LAUNCH] = secrets.token_hex(2)
-    check_overrides(sys.argv[1:])
+    if "--version" in sys.argv:
+        print(version_text())
+        return
+    try:
+        sys.argv[1:] = hydra_arguments(sys.argv[1:])
+        typed = parse_arguments(sys.argv[1:])
+        if typed.help:
+            print(help_text(build_lookup(typed)))
+            return
+        check_overrides(typed)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_status)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(shell_status(-number)))
     status: Status = "KILLED"
     try:
@@ -63,7 +78,7 @@ def main() -> None:
             sweep.finish(Path(os.environ[sweep.SWEEP_DIR]), status)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)
 def compose_and_run(raw: DictConfig) -> float | None:
     """What Hydra does with composed settings; of a job of a sweep, returns the objective."""
     composed = HydraConfig.get()
@@ -76,6 +91,8 @@ def compose_and_run(raw: DictConfig) -> float | None:
 
 def run_alone(raw: DictConfig, composed: HydraConf) -> None:
     """A run of its own: ends the process by its exit status, if that is not 0."""
+    from beit_exp.launch.job import do_job  # brings NumPy, which `--help` need not wait for
+
     outcome = do_job(
         lambda: typed_settings(raw, composed),
         Path(composed.runtime.output_dir),
@@ -91,6 +108,9 @@ def run_in_sweep(raw: DictConfig, composed: HydraConf) -> float:
 
     A search learns from a training that diverges, so to it that is a result: the worst.
     """
+    from beit_exp.launch.job import do_job
+    from beit_exp.launch.run_directory import mark_failed
+
     sweep_dir = Path(composed.sweep.dir)
     name = sweep.job_name(sweep_dir, list(composed.overrides.task))
     run_dir = Path(composed.runtime.output_dir) / name

@@ -12,27 +12,47 @@ from typing import Any
 Schema = dict[str, Any]
 
 
-def nearest(word: str, choices: list[str]) -> str:
-    """` Did you mean x?` for a misspelt word, or nothing.
+ALIKE = 0.8  # share of letters in common from which a word is taken for a misspelling
+ALIKE_IN_GROUP = 0.7  # enough where the group is right
 
-    Sought are first its last part in any group, then its own group, then whole names.
+
+def nearest(word: str, choices: list[str]) -> str:
+    """` Did you mean x?` for a misspelt word, or nothing: a far-fetched hint misleads.
+
+    Sought is its last part, first in its own group, where it may also be the first or the last of
+    the words in a name (lr for base_lr), then in any. A name that several groups have is meant
+    where the group is misspelt, too.
     """
     section, _, leaf = word.rpartition(".")
-    by_leaf = {choice.rsplit(".", 1)[-1]: choice for choice in choices}
-    siblings = {
-        choice.rsplit(".", 1)[-1]: choice
-        for choice in choices
-        if section and choice.startswith(f"{section}.")
-    }
-    close = (
-        [by_leaf[name] for name in difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.75)]
-        or [
-            siblings[name]
-            for name in difflib.get_close_matches(leaf, list(siblings), n=1, cutoff=0.35)
-        ]
-        or difflib.get_close_matches(word, choices, n=1, cutoff=0.45)
+    known = list(dict.fromkeys(choices))
+    siblings = [choice for choice in known if choice.rpartition(".")[0] == section]
+    found = (
+        _alike(leaf, siblings, ALIKE_IN_GROUP)
+        or _ends_alike(leaf, siblings)
+        or _alike(leaf, known, ALIKE)
+        or [choice for choice in known if choice.endswith(f"_{leaf}")]
     )
-    return f" Did you mean {close[0]}?" if close else ""
+    if len(found) > 1 and found[0] not in siblings and leaf == found[0].rpartition(".")[2]:
+        found = difflib.get_close_matches(word, found, n=1, cutoff=ALIKE)
+    return f" Did you mean {found[0]}?" if found else ""
+
+
+def _alike(leaf: str, choices: list[str], share: float) -> list[str]:
+    """All choices with the last part that is most like `leaf`."""
+    leaves = [choice.rpartition(".")[2] for choice in choices]
+    best = difflib.get_close_matches(leaf, leaves, n=1, cutoff=share)
+    return [choice for choice, name in zip(choices, leaves, strict=True) if name in best]
+
+
+def _ends_alike(leaf: str, choices: list[str]) -> list[str]:
+    """The choices whose last part begins with the word `leaf`, or ends with one like it."""
+    names = [(choice, choice.rpartition(".")[2].split("_")) for choice in choices]
+    return [
+        choice
+        for choice, words in names
+        if len(words) > 1
+        and (words[0] == leaf or difflib.get_close_matches(leaf, words[-1:], n=1, cutoff=ALIKE))
+    ]
 
 
 def unknown_key(key: str, known: list[str]) -> str:

@@ -1,26 +1,36 @@
-"""What was typed: refused where no setting has such a name, and laid over the settings of a run."""
+"""What was typed: refused before any work where it cannot be, and all of it at once."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
+from argparse import Namespace
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.override_parser.types import Override, ValueType
+from hydra.errors import OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig
 
 from beit_exp.config import complaints
-from beit_exp.config.mapping import WrongSettingsError, build_config, read_mapping
-from beit_exp.config.schema import known_names, setting_names
+from beit_exp.config.command_line import override as quoted
+from beit_exp.config.mapping import build_config
+from beit_exp.config.schema import Config, known_names
 from beit_exp.errors import UserError
-from beit_exp.tracking.mlflow_write import PARENT_TAG
+from beit_exp.launch.arguments import MAPPINGS
+from beit_exp.launch.combinations import Findings, check_jobs, swept_by_file, swept_words
+from beit_exp.launch.composition import (
+    Lookup,
+    build_lookup,
+    compose,
+    groups,
+    options,
+    plain_values,
+)
+from beit_exp.launch.saved_settings import lay_over_run
 
-HERE = Path(__file__).resolve().parent.parent
-CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"  # in a wheel, in a clone
 PLUGINS = {  # choice -> the package that brings it, and the extra that installs that
     "sweep=optuna": ("hydra_optuna_sweeper", "optuna"),
     "hydra/sweeper=optuna": ("hydra_optuna_sweeper", "optuna"),
@@ -30,91 +40,130 @@ PLUGINS = {  # choice -> the package that brings it, and the extra that installs
 }
 
 
-def check_overrides(arguments: list[str]) -> None:
-    """Stop at words whose key is no setting or whose choice is no file.
+def check_overrides(typed: Namespace) -> None:
+    """Raise `UserError` at a key that is no setting, a choice that is no file, a wrong value.
 
-    With them whatever else is wrong is told: Hydra would stop at the first and leave the values
-    unread.
+    All of them are told at once; Hydra would stop at the first.
     """
-    words = [word for word in arguments if not word.startswith("-") and "=" in word]
-    if any(
-        word in arguments
-        for word in ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
-    ):
-        return  # the settings may come from elsewhere: Hydra's own checks must do
-    overrides = []
-    for word in words:
-        try:
-            overrides += OverridesParser.create().parse_overrides([word])
-        except OverrideParseException as error:
-            stop(f"{word} is no override: {str(error).splitlines()[0]}")
-    for choice in PLUGINS.keys() & set(words):
+    if typed.shell_completion or typed.hydra_help or typed.experimental_rerun is not None:
+        return
+    for choice in PLUGINS.keys() & set(typed.overrides):
         package, extra = PLUGINS[choice]
         if find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.{package}") is None:
-            stop(
+            raise UserError(
                 f"{choice} needs another package: "
                 f"pip install -c .ci/constraints.txt -e '.[{extra}]'"
             )
-    known = set(setting_names())
-    groups = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
-    problems, sound = [], []
-    for word, override in zip(words, overrides, strict=True):
-        key, value = override.key_or_group, override.value()
-        if key in groups and isinstance(value, str):
-            options = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
-            if value not in options:
-                problems.append(complaints.wrong_option(key, value, options))
-                continue
-        elif (
-            not key.startswith(("hydra.", "hydra/", "tracking.tags.", "tokenizer.training."))
-            and key not in known
-        ):
-            problems.append(complaints.unknown_key(key, known_names()))
-            continue
-        sound.append(word)
-    if not problems:
-        return
-    with (
-        hydra.initialize_config_dir(str(CONF), version_base="1.3"),
-        contextlib.suppress(HydraException),
-    ):
-        raw = OmegaConf.to_container(hydra.compose("config", sound), resolve=True)
-        try:
-            build_config(raw)  # type: ignore[arg-type]
-        except WrongSettingsError as error:
-            problems += error.problems
-    stop(str(WrongSettingsError(problems)))
+    if message := find_problems(build_lookup(typed), typed).message():
+        raise UserError(message)
 
 
-def stop(message: str) -> NoReturn:
-    """End the process with status 2 and a message for what the user can mend."""
-    print(message, file=sys.stderr)
-    sys.exit(2)
-
-
-def adopt_run(raw: DictConfig, overrides: list[str]) -> dict[str, Any]:
-    """The composed settings or, where `checkpoint` is a run directory, that run's.
-
-    Over the latter comes what was typed. So `task=evaluate checkpoint=RUN` needs no repetition of
-    the model and the data that the run was trained with. `UserError` if either cannot be read.
-    """
+def find_problems(lookup: Lookup, typed: Namespace) -> Findings:
+    """Everything that is wrong with a command."""
+    found = Findings()
+    sound: list[Override] = []
+    known = [*known_names(), *(each for each in groups(lookup) if each not in Config.model_fields)]
+    for word in typed.overrides:
+        found.settings += _wrong_word(lookup, word, known, sound)
+    words = [str(each.input_line) for each in sound if not each.is_sweep_override()]
+    several = [swept_words(each) for each in sound if each.is_sweep_override()]
     try:
-        values: Any = OmegaConf.to_container(raw, resolve=True)
-    except Exception as error:
-        raise UserError(str(error).splitlines()[0]) from error
-    saved = Path(str(raw.checkpoint)) / "config.yaml"
-    named = [
-        override.key_or_group for override in OverridesParser.create().parse_overrides(overrides)
-    ]
-    if raw.checkpoint is None or not saved.is_file() or "experiment" in named:
-        return values
-    adopted = read_mapping(saved)
-    adopted["tracking"]["run_name"] = None
-    adopted["tracking"]["tags"].pop(PARENT_TAG, None)  # of the sweep that the run was a job of
-    for key in named:
-        *sections, leaf = key.split(".")
-        source, target = values, adopted
-        for section in sections:
-            source, target = source[section], target[section]
-        target[leaf] = source[leaf]
-    return adopted
+        composed = compose(lookup, [*words, *(each[0] for each in several)])
+        is_sweep = typed.multirun or composed.hydra.mode == RunMode.MULTIRUN
+        if several and not is_sweep:
+            found.settings += [_needs_sweep(each) for each in sound if each.is_sweep_override()]
+            composed = compose(lookup, words)
+        if typed.cfg is not None or typed.info is not None:
+            return found
+        if is_sweep:
+            several += swept_by_file(composed, {each.key_or_group for each in sound})
+            refers = "${" in str(plain_values(composed, resolve=False))
+            check_jobs(lookup, words, several, refers=refers, found=found)
+        else:
+            build_config(lay_over_run(plain_values(composed), words))
+    except UserError as error:
+        found.add(error)
+    return found
+
+
+def _wrong_word(
+    lookup: Lookup, word: str, known: list[str], sound: list[Override]
+) -> Iterator[str]:
+    """What is wrong with a word by itself; nothing, and then `sound` grows by it."""
+    try:
+        (override,) = OverridesParser.create(lookup.loader).parse_overrides([word])
+    except OverrideParseException as error:
+        reason = str(error).splitlines()[0]
+        yield f"{word} is no override: " + (reason if "=" in word else "it must be key=value")
+        return
+    key, value = override.key_or_group, override.value()
+    if override.is_hydra_override() and override.is_sweep_override():
+        text = word.partition("=")[2]
+        yield f'{word}: a setting of Hydra\'s has one value; as a text it is "{quoted(key, text)}"'
+        return
+    choices = options(lookup, key)
+    if choices and not isinstance(value, dict):
+        chosen = [] if override.is_delete() else _chosen(override)
+        wrong = [each for each in chosen if each not in choices]
+        yield from (complaints.wrong_option(key, each, choices) for each in wrong)
+        if override.is_sweep_override() and not wrong and not list(override.sweep_iterator()):
+            yield complaints.wrong_value(key, word.partition("=")[2], "matches no option")
+            return
+    else:
+        keys = _leaves(key, value) if isinstance(value, dict) else [key]
+        wrong = [each for each in keys if not _is_setting(each, known)]
+        yield from (complaints.unknown_key(each, known) for each in wrong)
+        if override.is_add() and not wrong and key in known:
+            yield f"{word}: the setting is there already, so without the plus: {word[1:]}"
+            return
+    if not wrong:
+        sound.append(override)
+
+
+def _chosen(override: Override) -> list[str]:
+    """The options that a word chooses."""
+    value: Any = override.value()
+    if override.is_discrete_sweep():
+        value = [_plain(text) for text in override.sweep_iterator()]
+    listed = value if isinstance(value, list) else [value]
+    return ["null" if each is None else str(each) for each in listed]
+
+
+def _plain(value: Any) -> Any:
+    return getattr(value, "text", value)  # of one in quotes
+
+
+def _leaves(key: str, values: dict[str, Any]) -> Iterator[str]:
+    """The full keys of a mapping that was typed; those of the user's own mappings end there."""
+    if key in MAPPINGS or not values:
+        yield key
+        return
+    for name, value in values.items():
+        inner = f"{key}.{name}"
+        if isinstance(value, dict):
+            yield from _leaves(inner, value)
+        else:
+            yield inner
+
+
+def _is_setting(key: str, known: list[str]) -> bool:
+    free = ("hydra.", "hydra/", *(f"{name}." for name in MAPPINGS))
+    return key in known or key.startswith(free)
+
+
+def _needs_sweep(override: Override) -> str:
+    """The complaint about several values for one run."""
+    key, _, text = str(override.input_line).partition("=")
+    if override.value_type == ValueType.SIMPLE_CHOICE_SWEEP:
+        return (
+            f"{key}={text}: several values are a sweep, which needs -m; as a list it is "
+            f'{key}=[{text}], as one text "{quoted(key, text)}"'
+        )
+    return f"{key}={text}: several values are a sweep, which needs -m"
+
+
+def adopt_run(
+    raw: DictConfig, overrides: list[str], *, run_dir: Path | None = None
+) -> dict[str, Any]:
+    """The composed settings, over those of the run that `checkpoint` names, or of one's own."""
+    return lay_over_run(plain_values(raw), overrides, run_dir=run_dir)

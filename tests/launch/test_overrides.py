@@ -7,19 +7,21 @@ from omegaconf import OmegaConf
 from settings import ROOT, compose, make_config
 
 from beit_exp.config.mapping import save_config
+from beit_exp.errors import UserError
 from beit_exp.launch import overrides
+from beit_exp.launch.arguments import hydra_arguments, parse_arguments
 from beit_exp.launch.overrides import PLUGINS, adopt_run, check_overrides
 
 
 @pytest.mark.parametrize("choice", list(PLUGINS))
-def test_a_missing_plugin_is_named_with_its_installation(choice: str, monkeypatch, capsys) -> None:
+def test_a_missing_plugin_is_named_with_its_installation(choice: str, monkeypatch) -> None:
     monkeypatch.setattr(overrides, "find_spec", lambda _: None)
-    with pytest.raises(SystemExit):
-        check_overrides([choice])
     extra = PLUGINS[choice][1]
+    with pytest.raises(UserError) as caught:
+        check_overrides(parse_arguments([choice]))
     assert (
         f"{choice} needs another package: pip install -c .ci/constraints.txt -e '.[{extra}]'"
-        in capsys.readouterr().err
+        == str(caught.value)
     )
     assert f"\n{extra} = [" in (ROOT / "pyproject.toml").read_text()
 
@@ -33,3 +35,42 @@ def test_a_run_that_is_adopted_hands_on_its_tags_but_not_the_sweep_it_belongs_to
     values = adopt_run(OmegaConf.create(compose(*typed)), typed)
     assert values["task"] == "evaluate"
     assert (values["tracking"]["run_name"], values["tracking"]["tags"]) == (None, {"team": "a"})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-m", "optimizer=adamw,momentum"),
+        ("-m", "augment=light,none"),
+        ("-m", "scheduler=cosine,constant", "optimizer=adamw,momentum"),
+        ("-m", "optimizer=glob(*)"),
+        ("-m", "tracking.tags.site=a,b"),
+        ("-m", "seed=range(1,4)", "optimizer.base_lr=choice(1e-3,2e-3)"),
+        ("-m", "seed=1,2", "hydra/launcher=joblib"),
+        ("-m", "optimizer.weight_decay=${optimizer.eps},0.1"),
+        ("sweep=base_lr",),
+        ("sweep=optuna",),
+        ("hydra.mode=MULTIRUN", "seed=1,2"),
+        ("~sweep",),
+        ("++train.epochs=3",),
+        ("train={epochs: 3, batch_size: 8}",),
+        ("hydra.job.name=x", "hydra.verbose=true"),
+        ("-sc", "install=bash"),
+        ("--cfg", "job", "dataset=image_folder"),
+    ],
+    ids=" ".join,
+)
+def test_what_hydra_can_do_is_let_through(words: tuple[str, ...], tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_overrides(parse_arguments(hydra_arguments(list(words))))
+
+
+def test_what_was_typed_lies_over_the_settings_of_a_run(tmp_path: Path) -> None:
+    save_config(make_config("train.epochs=7", "seed=5"), tmp_path / "config.yaml")
+    typed = ["task=evaluate", f"checkpoint={tmp_path}", "seed=6", "++tracking.tags.site=lab"]
+    typed += ["++tokenizer.training.train.epochs=3", "sweep=base_lr", "~tracking.experiment"]
+    adopted = adopt_run(OmegaConf.create(compose(*typed)), typed)
+    assert (adopted["train"]["epochs"], adopted["seed"]) == (7, 6)
+    assert adopted["tracking"]["tags"] == {"site": "lab"}
+    assert adopted["tokenizer"]["training"] == {"train": {"epochs": 3}}
+    assert "experiment" not in adopted["tracking"] and "sweep" not in adopted

@@ -47,8 +47,9 @@ def test_the_wheel_brings_the_command_and_every_setting(tmp_path: Path, few_digi
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert metrics_of(tmp_path / "run")["epoch"] == 2
+    check_own_experiment(environment / "bin" / "beit-exp", tmp_path, own)
     code = (
-        "from beit_exp.launch.overrides import CONF\n"
+        "from beit_exp.launch.composition import CONF\n"
         "from beit_exp.model.operations import onednn_kernels\n"
         "print(CONF, onednn_kernels.describe())"
     )
@@ -61,3 +62,26 @@ def test_the_wheel_brings_the_command_and_every_setting(tmp_path: Path, few_digi
     assert installed.is_relative_to(environment)
     names = {str(path.relative_to(cloned)) for path in cloned.rglob("*.yaml")}
     assert {str(path.relative_to(installed)) for path in installed.rglob("*.yaml")} == names
+
+
+def check_own_experiment(program: Path, folder: Path, environment: dict[str, str]) -> None:
+    """The installed command finds an experiment in a folder of the user's, and checks it."""
+    more = folder / "more" / "experiment"
+    more.mkdir(parents=True)
+    (more / "mine.yaml").write_text("# @package _global_\noptimizer:\n  base_lr: 0.25\n")
+    (more / "wrong.yaml").write_text("# @package _global_\noptimizer:\n  lrr: 1\n")
+    words = ("--config-dir=more", "--cfg", "job", "--package", "optimizer.base_lr")
+    found, wrong, version = (
+        subprocess.run([program, *each], cwd=folder, env=environment, check=False, **PIPED)
+        for each in (
+            (*words, "experiment=mine"),
+            ("--config-dir=more", "experiment=wrong"),
+            ("--version",),
+        )
+    )
+    assert (found.returncode, found.stdout) == (0, "0.25\n")
+    assert wrong.returncode == 2
+    assert (
+        "optimizer.lrr: there is no such setting. Did you mean optimizer.base_lr?" in wrong.stderr
+    )
+    assert version.stdout == "beit-exp 0.1.0\n"

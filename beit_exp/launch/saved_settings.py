@@ -1,0 +1,56 @@
+"""What was typed, laid over the settings of a run that it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from beit_exp.config.mapping import load_config
+from beit_exp.tracking.mlflow_write import PARENT_TAG
+
+
+def lay_over_run(
+    values: dict[str, Any], overrides: list[str], *, run_dir: Path | None = None
+) -> dict[str, Any]:
+    """The settings or, where `checkpoint` or `run_dir` holds a run, that run's.
+
+    Over the latter comes what was typed. So `task=evaluate checkpoint=RUN` needs no repetition of
+    the model and the data that the run was trained with, nor `hydra.run.dir=RUN train.epochs=80`
+    of anything else. An experiment says it all, so nothing is laid under it. `UserError` if
+    settings cannot be read.
+    """
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    named = [override.key_or_group for override in parsed]
+    if "experiment" in named:
+        return values
+    trained = Path(str(values.get("checkpoint"))) / "config.yaml"
+    own = None if run_dir is None else run_dir / "config.yaml"
+    if values.get("checkpoint") is not None and trained.is_file():
+        adopted = load_config(trained).model_dump()
+        adopted["tracking"]["run_name"] = None
+        adopted["tracking"]["tags"].pop(PARENT_TAG, None)  # of the sweep that the run was a job of
+    elif own is not None and own.is_file():
+        adopted = load_config(own).model_dump()
+        adopted["allow_changes"] = []
+        over = f", and over them {' '.join(overrides)}" if overrides else ""
+        print(f"settings of {own}{over}", flush=True)
+    else:
+        return values
+    for key in named:
+        _take_over(adopted, values, key.split("."))
+    return adopted
+
+
+def _take_over(adopted: dict[str, Any], values: dict[str, Any], parts: list[str]) -> None:
+    """Make a setting what it is in `values`; if it was deleted there, delete it."""
+    *sections, leaf = parts
+    for section in sections:
+        if section not in values:
+            return
+        values, adopted = values[section], adopted.setdefault(section, {})
+    if leaf in values:
+        adopted[leaf] = values[leaf]
+    else:
+        adopted.pop(leaf, None)
