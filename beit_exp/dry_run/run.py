@@ -32,7 +32,7 @@ from beit_exp.dry_run.settings import (
 from beit_exp.dry_run.simulation import find_cann, simulate, simulation_environment
 from beit_exp.dry_run.stubs import mindspore_version
 from beit_exp.errors import UserError
-from beit_exp.launch.compose import compose
+from beit_exp.launch.overrides import typed_values
 from beit_exp.launch.run_directory import check_files
 from beit_exp.launch.tokenizer_first import FOLDER, tokenizer_run, trains_tokenizer_first
 from beit_exp.storage.files import write_atomically
@@ -85,7 +85,7 @@ def dry_run(overrides: list[str], folder: Path) -> tuple[dict[str, Any], list[St
     and what each worker's run was found to be.
     """
     version = mindspore_version()
-    cfg = absolute_paths(build_config(compose(["hardware=ascend", *overrides])))
+    cfg = absolute_paths(build_config(typed_values(["hardware=ascend", *overrides])))
     check_device(cfg)
     cann = find_cann()
     environment = simulation_environment(cann)

@@ -19,7 +19,7 @@ from beit_exp.config.command_line import override as quoted
 from beit_exp.config.mapping import build_config
 from beit_exp.config.schema import Config, known_names
 from beit_exp.errors import UserError
-from beit_exp.launch.arguments import MAPPINGS
+from beit_exp.launch.arguments import MAPPINGS, hydra_arguments, parse_arguments
 from beit_exp.launch.combinations import Findings, check_jobs, swept_by_file, swept_words
 from beit_exp.launch.composition import (
     Lookup,
@@ -80,7 +80,8 @@ def find_problems(lookup: Lookup, typed: Namespace) -> Findings:
             refers = "${" in str(plain_values(composed, resolve=False))
             check_jobs(lookup, words, several, refers=refers, found=found)
         else:
-            build_config(lay_over_run(plain_values(composed), words))
+            run_dir = Path(composed.hydra.run.dir)
+            build_config(lay_over_run(plain_values(composed), words, run_dir=run_dir))
     except UserError as error:
         found.add(error)
     return found
@@ -162,8 +163,21 @@ def _needs_sweep(override: Override) -> str:
     return f"{key}={text}: several values are a sweep, which needs -m"
 
 
+def typed_values(arguments: list[str]) -> dict[str, Any]:
+    """The settings that a command would run with, without running it; `UserError` as it."""
+    typed = parse_arguments(hydra_arguments(arguments))
+    check_overrides(typed)
+    composed = compose(build_lookup(typed), typed.overrides)
+    return lay_over_run(plain_values(composed), typed.overrides)
+
+
 def adopt_run(
     raw: DictConfig, overrides: list[str], *, run_dir: Path | None = None
 ) -> dict[str, Any]:
     """The composed settings, over those of the run that `checkpoint` names, or of one's own."""
-    return lay_over_run(plain_values(raw), overrides, run_dir=run_dir)
+    values = plain_values(raw)
+    adopted = lay_over_run(values, overrides, run_dir=run_dir)
+    if run_dir is not None and adopted is not values and values.get("checkpoint") is None:
+        over = f", and over them {' '.join(overrides)}" if overrides else ""
+        print(f"settings of {run_dir / 'config.yaml'}{over}", flush=True)
+    return adopted

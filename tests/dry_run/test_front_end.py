@@ -8,7 +8,7 @@ from beit_exp.config.mapping import build_config
 from beit_exp.dry_run import findings
 from beit_exp.dry_run.front_end import front_end_graphs
 from beit_exp.dry_run.graphs import Graph
-from beit_exp.launch.compose import compose
+from beit_exp.launch.overrides import typed_values
 
 SMALL = (
     "hardware=ascend",
@@ -26,7 +26,7 @@ SMALL = (
 @pytest.fixture(scope="module")
 def graphs() -> list[Graph]:
     """Every graph that a step can have, and that of an evaluation."""
-    return front_end_graphs(build_config(compose(list(SMALL))))
+    return front_end_graphs(build_config(typed_values(list(SMALL))))
 
 
 def test_a_step_is_made_of_few_graphs(graphs: list[Graph]) -> None:

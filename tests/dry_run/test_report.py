@@ -12,7 +12,7 @@ from beit_exp.dry_run.compile_log import read_log
 from beit_exp.dry_run.graphs import Graph, parse_graph
 from beit_exp.dry_run.report import STEP_CELLS, StageReport, as_json, build_stage, table
 from beit_exp.dry_run.simulation import Simulated
-from beit_exp.launch.compose import compose
+from beit_exp.launch.overrides import typed_values
 from beit_exp.train.step import ClearCell, GradientCell, UpdateCell
 
 EXCERPTS = Path(__file__).parent / "excerpts"
@@ -31,7 +31,7 @@ def stage(log: str, graphs: list[Graph], *overrides: str, gathered: list[int]) -
         "gathered_bytes": gathered,
     }
     told = read_log((EXCERPTS / log).read_text().splitlines())
-    cfg = build_config(compose(["hardware=ascend", *overrides]))
+    cfg = build_config(typed_values(["hardware=ascend", *overrides]))
     return build_stage(cfg, Simulated(told, graphs, facts, seconds=61.5))
 
 

@@ -118,10 +118,10 @@ def test_every_gradient_goes_through_an_all_reduce_and_the_loss(ranks) -> None:
 def parameter_count() -> int:
     """Of the tiny quickstart's network, position embeddings and all."""
     from beit_exp.config.mapping import build_config
-    from beit_exp.launch.compose import compose
+    from beit_exp.launch.overrides import typed_values
     from beit_exp.model import cost
 
-    return cost.parameter_count(build_config(compose(list(TINY))).model, num_classes=10)
+    return cost.parameter_count(build_config(typed_values(list(TINY))).model, num_classes=10)
 
 
 @pytest.mark.slow

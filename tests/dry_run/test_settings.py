@@ -20,11 +20,11 @@ from beit_exp.dry_run.settings import (
 )
 from beit_exp.errors import UserError
 from beit_exp.hardware.cluster import world_size
-from beit_exp.launch.compose import compose
+from beit_exp.launch.overrides import typed_values
 
 
 def config(*overrides: str) -> Config:
-    return build_config(compose(["hardware=ascend", *overrides]))
+    return build_config(typed_values(["hardware=ascend", *overrides]))
 
 
 RUNS = [

@@ -9,7 +9,7 @@ from beit_exp.dry_run import simulation
 from beit_exp.dry_run.compile_log import CompileLog
 from beit_exp.dry_run.simulation import find_cann, rank_environment, simulation_environment
 from beit_exp.errors import UserError
-from beit_exp.launch.compose import compose
+from beit_exp.launch.overrides import typed_values
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_without_cann_the_stubs_are_in_the_environment(no_cann: Path, monkeypatc
 
 def test_a_run_of_several_devices_is_rank_0_of_so_many() -> None:
     alone, eight, sixteen = (
-        build_config(compose(["hardware=ascend_8p", *more]))
+        build_config(typed_values(["hardware=ascend_8p", *more]))
         for more in (
             ["hardware.device_num=1"],
             [],
