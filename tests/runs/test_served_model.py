@@ -44,6 +44,8 @@ def test_the_best_network_is_served_as_task_predict_answers(
         "in paths]}))\n"
         "pandas.testing.assert_frame_equal(by_path, by_bytes)\n"
         "pandas.testing.assert_frame_equal(by_path, expected, atol=2e-6)\n"
+        "answered = model.predict(model.input_example)\n"
+        "assert list(answered) == model.metadata.get_output_schema().input_names()\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     loaded = subprocess.run(
