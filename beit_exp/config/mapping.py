@@ -42,7 +42,7 @@ def build_config(raw: dict[str, Any]) -> Config:
     for rule in RULES:
         if any(_within(bad, key) for bad in problems for key in rule.keys):
             continue
-        values = [_lookup(raw, key) for key in rule.keys]
+        values = [look_up(raw, key) for key in rule.keys]
         if not rule.holds(*values):
             problems[rule.keys[0]] = complaints.broken_rule(rule.keys, values, rule.allowed)
     if problems or config is None:
@@ -74,7 +74,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 def flatten(config: Config) -> dict[str, Any]:
     """Full key -> value, for parameters of a tracked run."""
     values = config.model_dump()
-    return {key: _lookup(values, key) for key in setting_names()}
+    return {key: look_up(values, key) for key in setting_names()}
 
 
 def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
@@ -92,7 +92,8 @@ def _without_missing(raw: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _lookup(values: dict[str, Any], key: str) -> Any:
+def look_up(values: dict[str, Any], key: str) -> Any:
+    """The value at a full key of nested settings."""
     for part in key.split("."):
         values = values[part]
     return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from beit_exp.config.command_line import launch_command, override
 from beit_exp.config.schema import Config
 from beit_exp.data.build import eval_batches, train_batches
 from beit_exp.hardware.device import Runtime
@@ -69,8 +70,9 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
 
 def next_commands(session: Session) -> tuple[str, ...]:
     """What to do with a network that is trained."""
-    evaluation = f"evaluate  python launch.py task=evaluate checkpoint={session.run_dir}"
+    checkpoint = override("checkpoint", session.run_dir)
+    evaluation = f"evaluate  {launch_command('task=evaluate', checkpoint)}"
     if session.cfg.dataset.name != "digits":
         return (evaluation,)
-    recipe = "python launch.py experiment=imagenet_base dataset.data_url=/path/to/imagenet"
-    return evaluation, f"ImageNet  {recipe}"
+    recipe = ("experiment=imagenet_base", "dataset.data_url=/path/to/imagenet")
+    return evaluation, f"ImageNet  {launch_command(*recipe)}"
