@@ -14,7 +14,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from beit_exp.config import complaints
-from beit_exp.config.mapping import WrongSettingsError, build_config, read_mapping
+from beit_exp.config.mapping import WrongSettingsError, build_config, load_config
 from beit_exp.config.schema import known_names, setting_names
 from beit_exp.errors import UserError
 
@@ -91,28 +91,46 @@ def stop(message: str) -> NoReturn:
     sys.exit(2)
 
 
-def adopt_run(raw: DictConfig, overrides: list[str]) -> dict[str, Any]:
-    """The composed settings or, where `checkpoint` is a run directory, that run's.
+def adopt_run(
+    raw: DictConfig, overrides: list[str], *, run_dir: Path | None = None
+) -> dict[str, Any]:
+    """The composed settings or, where `checkpoint` or `run_dir` holds a run, that run's.
 
     Over the latter comes what was typed. So `task=evaluate checkpoint=RUN` needs no repetition of
-    the model and the data that the run was trained with. `UserError` if either cannot be read.
+    the model and the data that the run was trained with, nor `hydra.run.dir=RUN train.epochs=80`
+    of anything else. An experiment says it all, so nothing is laid under it. `UserError` if
+    settings cannot be read.
     """
     try:
         values: Any = OmegaConf.to_container(raw, resolve=True)
     except Exception as error:
         raise UserError(str(error).splitlines()[0]) from error
-    saved = Path(str(raw.checkpoint)) / "config.yaml"
     named = [
         override.key_or_group for override in OverridesParser.create().parse_overrides(overrides)
     ]
-    if raw.checkpoint is None or not saved.is_file() or "experiment" in named:
+    trained = Path(str(raw.checkpoint)) / "config.yaml"
+    own = None if run_dir is None else run_dir / "config.yaml"
+    if "experiment" in named:
         return values
-    adopted = read_mapping(saved)
-    adopted["tracking"]["run_name"] = None
+    if raw.checkpoint is not None and trained.is_file():
+        adopted = load_config(trained).model_dump()
+        adopted["tracking"]["run_name"] = None
+    elif own is not None and own.is_file():
+        adopted = load_config(own).model_dump()
+        adopted["allow_changes"] = []
+    else:
+        return values
     for key in named:
-        *sections, leaf = key.split(".")
-        source, target = values, adopted
-        for section in sections:
-            source, target = source[section], target[section]
-        target[leaf] = source[leaf]
+        lay_over(adopted, values, key)
     return adopted
+
+
+def lay_over(settings: dict[str, Any], values: dict[str, Any], key: str) -> None:
+    """Put the value at `key` of `values`, or its absence, into `settings`."""
+    *sections, leaf = key.split(".")
+    for section in sections:
+        values, settings = values.get(section) or {}, settings.setdefault(section, {})
+    if leaf in values:
+        settings[leaf] = values[leaf]
+    else:
+        settings.pop(leaf, None)
