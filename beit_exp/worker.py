@@ -66,6 +66,9 @@ def main(arguments: list[str]) -> int:
     set_up_logging(run_dir, is_leader=is_leader)
     try:
         lock = lock_log(run_dir)
+        if is_leader:
+            logger.info("%s in %s", cfg.task, run_dir)
+            logger.info("starting: importing MindSpore")
         with open_tracker(cfg, run_dir, is_leader=is_leader) as tracker:
             metrics = run_task(cfg, run_dir, tracker)
             if is_leader:

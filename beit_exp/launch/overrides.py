@@ -118,6 +118,8 @@ def adopt_run(
     elif own is not None and own.is_file():
         adopted = load_config(own).model_dump()
         adopted["allow_changes"] = []
+        over = f", and over them {' '.join(overrides)}" if overrides else ""
+        print(f"settings of {own}{over}", flush=True)
     else:
         return values
     for key in named:

@@ -22,6 +22,7 @@ from beit_exp.train.losses import Classification
 from beit_exp.train.progress import Metrics
 from beit_exp.train.session import CheckStop, Session, open_session
 from beit_exp.weights.load import load_pretrained
+from beit_exp.weights.source import find_source
 
 
 def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metrics:
@@ -46,7 +47,10 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         return evaluate(network, batches, batch_size=size, gather=gather, check_stop=check_stop)
 
     if runtime.is_leader:
-        session.begin(trainer)
+        weights = "from scratch"
+        if cfg.model.pretrained is not None:
+            weights = f"from {find_source(cfg.model.pretrained, cfg.checkpoint_kind)}"
+        session.begin(trainer, weights=weights)
         images, _ = next(train_batches(stream, cfg, first=0, last=1))
         path = session.plots / "batch.png"
         draw_batch(images, mean=cfg.dataset.mean, std=cfg.dataset.std, path=path)

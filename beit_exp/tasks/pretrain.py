@@ -75,7 +75,8 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         return {"loss": loss_sum / count, "masked_accuracy": accuracy_sum / count}, None
 
     if runtime.is_leader:
-        session.begin(trainer)
+        place = tokenizer_place(cfg, run_dir)
+        session.begin(trainer, weights=f"from scratch; tokens by {place}")
         views = next(train_views(stream, cfg, first=0, last=1))
         hidden = next(train_masks(stream, cfg, first=0, last=1))
         draw_batch(tokenizer, views, hidden, cfg, session.plots)

@@ -70,7 +70,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         return {name: float(value) for name, value in found.items()}, totals[3:]
 
     if runtime.is_leader:
-        session.begin(trainer)
+        session.begin(trainer, weights="from scratch")
 
     validate = session.make_validate(
         trainer, measure, keep=lambda counts: plot_usage(counts, session.plots / "tokens.png")
