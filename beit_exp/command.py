@@ -94,10 +94,11 @@ def run_alone(raw: DictConfig, composed: HydraConf) -> None:
     from beit_exp.launch.job import do_job  # brings NumPy, which `--help` need not wait for
 
     outcome = do_job(
-        lambda: typed_settings(raw, composed),
+        lambda: typed_settings(raw, composed, run_dir=Path(composed.runtime.output_dir)),
         Path(composed.runtime.output_dir),
         work=lambda _, run_dir: run_worker(run_dir),
         repeats=True,
+        typed=list(composed.overrides.task),
     )
     if outcome.exit_status != 0:
         sys.exit(outcome.exit_status)
@@ -137,8 +138,13 @@ def run_in_sweep(raw: DictConfig, composed: HydraConf) -> float:
     return outcome.objective
 
 
-def typed_settings(raw: DictConfig, composed: HydraConf) -> dict[str, Any]:
-    """What was typed, over the settings of a run that it names as `checkpoint`, if it does."""
-    values = adopt_run(raw, list(composed.overrides.task))
+def typed_settings(
+    raw: DictConfig, composed: HydraConf, *, run_dir: Path | None = None
+) -> dict[str, Any]:
+    """What was typed, over the settings of the run that it names as `checkpoint`.
+
+    Or else over those of the run that is in `run_dir`.
+    """
+    values = adopt_run(raw, list(composed.overrides.task), run_dir=run_dir)
     values["tracking"]["uri"] = resolve_uri(values["tracking"]["uri"])
     return values

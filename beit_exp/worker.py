@@ -17,6 +17,7 @@ from typing import TextIO
 
 from typing_extensions import assert_never
 
+from beit_exp.config.command_line import module_command
 from beit_exp.config.mapping import load_config
 from beit_exp.config.schema import Config, TaskName
 from beit_exp.errors import Interrupted, UserError
@@ -65,6 +66,9 @@ def main(arguments: list[str]) -> int:
     set_up_logging(run_dir, is_leader=is_leader)
     try:
         lock = lock_log(run_dir)
+        if is_leader:
+            logger.info("%s in %s", cfg.task, run_dir)
+            logger.info("starting: importing MindSpore")
         with open_tracker(cfg, run_dir, is_leader=is_leader) as tracker:
             metrics = run_task(cfg, run_dir, tracker)
             if is_leader:
@@ -75,14 +79,14 @@ def main(arguments: list[str]) -> int:
         return error.exit_status
     except Interrupted as stop:
         if is_leader:
-            logger.warning("stopped by a signal; to go on: python -m beit_exp.worker %s", run_dir)
+            logger.warning("stopped by a signal; to go on: %s", module_command("worker", run_dir))
         return shell_status(-stop.signal_number)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             logger.error(
-                "the disk is full (%s); free some space, then: python -m beit_exp.worker %s",
+                "the disk is full (%s); free some space, then: %s",
                 error,
-                run_dir,
+                module_command("worker", run_dir),
             )
             return 2
         logger.exception("the run in %s failed", run_dir)

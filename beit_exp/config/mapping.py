@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ def build_config(raw: dict[str, Any]) -> Config:
     for rule in RULES:
         if any(_within(bad, key) for bad in problems for key in rule.keys):
             continue
-        values = [_lookup(raw, key) for key in rule.keys]
+        values = [look_up(raw, key) for key in rule.keys]
         if not rule.holds(*values):
             problems[rule.keys[0]] = complaints.broken_rule(rule.keys, values, rule.allowed)
     if problems or config is None:
@@ -56,8 +58,43 @@ def save_config(config: Config, path: Path) -> None:
 
 
 def load_config(path: Path) -> Config:
-    """Read what `save_config` wrote; `UserError` if it cannot be read or is wrong."""
-    return build_config(read_mapping(path))
+    """Read what `save_config` wrote; `UserError` if it cannot be read or is wrong.
+
+    That it was written by a version of the project with other settings is said as such.
+    """
+    raw = read_mapping(path)
+    known = set(setting_names())
+    found = set(_names(raw, known))
+    if known != found:
+        raise UserError(_of_another_version(path, sorted(known - found), sorted(found - known)))
+    return build_config(raw)
+
+
+def _of_another_version(path: Path, missing: list[str], unknown: list[str]) -> str:
+    facts = path.parent / "facts.json"
+    tags = json.loads(facts.read_text()).get("tags", {}) if facts.exists() else {}
+    commit = tags.get("mlflow.source.git.commit") or tags.get("git.commit")
+    version = f" (commit {commit})" if commit else ""
+    lines = [f"{path} was written by another version of this project{version}."]
+    lines += [f"  It lacks {', '.join(missing)}"] if missing else []
+    lines += [f"  It has what there is no longer: {', '.join(unknown)}"] if unknown else []
+    checkout = f": git checkout {commit}" if commit else ""
+    lines.append(
+        f"To go on with this run, use that version{checkout}. Or let the file say what this one "
+        "needs: add what it lacks, with values that mean what the run did (conf/config.yaml tells "
+        "of each), and remove what there is no longer"
+    )
+    return "\n".join(lines)
+
+
+def _names(values: dict[str, Any], known: set[str], prefix: str = "") -> Iterator[str]:
+    """Full keys of nested values; one that is known is a setting, whatever its value holds."""
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if key in known or not isinstance(value, dict):
+            yield key
+        else:
+            yield from _names(value, known, f"{key}.")
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -74,7 +111,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 def flatten(config: Config) -> dict[str, Any]:
     """Full key -> value, for parameters of a tracked run."""
     values = config.model_dump()
-    return {key: _lookup(values, key) for key in setting_names()}
+    return {key: look_up(values, key) for key in setting_names()}
 
 
 def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
@@ -92,7 +129,8 @@ def _without_missing(raw: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _lookup(values: dict[str, Any], key: str) -> Any:
+def look_up(values: dict[str, Any], key: str) -> Any:
+    """The value at a full key of nested settings."""
     for part in key.split("."):
         values = values[part]
     return values

@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,15 +34,23 @@ class Outcome:
     was_done: bool = False  # by an earlier job, so no worker ran
 
 
-def do_job(settings: Settings, run_dir: Path, *, work: Work, repeats: bool) -> Outcome:
+def do_job(
+    settings: Settings,
+    run_dir: Path,
+    *,
+    work: Work,
+    repeats: bool,
+    typed: Sequence[str] | None = None,
+) -> Outcome:
     """Check the settings, write them to the run directory, and do the work there.
 
-    With `repeats` a worker also goes over a run that is done. What the user can mend is shown, and
+    With `repeats` a worker also goes over a run that is done; `typed` are the overrides of the
+    command, unless a sweep made them. What the user can mend is shown, and
     a failed worker's last error is left in the run directory.
     """
     try:
         cfg = build_config(settings())
-        is_done = make_ready(cfg, run_dir)
+        is_done = make_ready(cfg, run_dir, typed=typed)
     except UserError as error:
         with contextlib.suppress(OSError):
             run_dir.rmdir()  # only if nothing is in it
@@ -57,12 +65,12 @@ def do_job(settings: Settings, run_dir: Path, *, work: Work, repeats: bool) -> O
     return Outcome(status, objective(cfg, run_dir) if status == 0 else worst_value(cfg.objective))
 
 
-def make_ready(cfg: Config, run_dir: Path) -> bool:
+def make_ready(cfg: Config, run_dir: Path, *, typed: Sequence[str] | None) -> bool:
     """Refuse what cannot work, then write the run directory; returns whether its run is done."""
     check_files(cfg)
     if trains_tokenizer_first(cfg):
         tokenizer_run(cfg, run_dir)  # refuses wrong settings
-    return prepare(cfg, run_dir)
+    return prepare(cfg, run_dir, typed=typed)
 
 
 def objective(cfg: Config, run_dir: Path) -> float:

@@ -5,18 +5,26 @@ The settings are written, or compared with those that are there.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import shlex
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from beit_exp.config.command_line import launch_command, module_command, override
 from beit_exp.config.mapping import differences, load_config, save_config
 from beit_exp.config.schema import Config
 from beit_exp.config.traits import task_traits
 from beit_exp.data.sources import check_folders
 from beit_exp.errors import UserError
+from beit_exp.launch.tokenizer_first import FOLDER
+from beit_exp.optim.schedule import build_schedule
 from beit_exp.report.runs import FAILED_FILE
 from beit_exp.storage.files import write_atomically
 from beit_exp.storage.remote import is_remote
+from beit_exp.tracking.records import read_records
 
 FREE_ON_RESUME = (  # what changes neither the weights that a run arrives at nor its metrics
     "tracking.",
@@ -55,41 +63,133 @@ def check_files(cfg: Config) -> None:
         check_folders(cfg.dataset)
 
 
-def prepare(cfg: Config, run_dir: Path) -> bool:
+def prepare(cfg: Config, run_dir: Path, *, typed: Sequence[str] | None = None) -> bool:
     """Write the configuration; returns whether its run is done.
 
-    A directory that holds another run raises `UserError`: a run is resumed with its own settings.
+    A directory that holds another run raises `UserError`: a run is resumed with its own settings,
+    but for those that `allow_changes` names. One whose run died before its first checkpoint begins
+    anew with any. `typed` are the overrides of the command, for one that can be pasted; None for a
+    job of a sweep.
     """
     path = run_dir / "config.yaml"
     if not path.exists():
         save_config(cfg, path)
         return False
+    old = load_config(path)
     differing = {
         key: values
-        for key, values in differences(load_config(path), cfg).items()
+        for key, values in differences(old, cfg).items()
         if not key.startswith(FREE_ON_RESUME)
     }
-    changed = {
-        key: values
-        for key, values in differing.items()
-        if not key.startswith(tuple(cfg.allow_changes))
-    }
-    if changed:
-        listed = [
-            f"{key}: {old!r} there, {new!r} here" for key, (old, new) in sorted(changed.items())
-        ]
+    changed = sorted(key for key in differing if not key.startswith(tuple(cfg.allow_changes)))
+    effect = change_of_rate(old, cfg, run_dir) if differing else ""
+    if differing and died_early(run_dir):
+        begin_anew(run_dir)
+    elif changed:
         raise UserError(
-            "\n  ".join(
-                [
-                    f"{run_dir} holds another run; it can be resumed with its own settings alone:",
-                    *listed,
-                ]
-            )
-            + f"\nTo resume it as it is: python -m beit_exp.worker {run_dir}"
-            + f"\nTo change them all the same: allow_changes=[{','.join(sorted(changed))}]"
+            refusal(cfg, run_dir, {key: differing[key] for key in changed}, effect, typed)
         )
+    elif effect:
+        print(effect, flush=True)
     save_config(cfg, path)
     return not differing and (run_dir / "metrics.json").exists()
+
+
+def refusal(
+    cfg: Config,
+    run_dir: Path,
+    changed: dict[str, tuple[Any, Any]],
+    effect: str,
+    typed: Sequence[str] | None,
+) -> str:
+    """Which settings differ from those of the run that is there, and how to go on."""
+    lines = [f"{run_dir} holds another run; it can be resumed with its own settings alone:"]
+    lines += [f"  {key}: {old!r} there, {new!r} here" for key, (old, new) in changed.items()]
+    lines += [effect] if effect else []
+    lines.append(f"To resume it as it is: {module_command('worker', run_dir)}")
+    allowed = f"allow_changes=[{','.join(dict.fromkeys([*cfg.allow_changes, *changed]))}]"
+    if typed is None:
+        lines.append(f"To change them all the same, add to the command: {shlex.quote(allowed)}")
+    else:
+        words = [word for word in typed if not word.startswith("allow_changes=")]
+        command = launch_command(*words, override("hydra.run.dir", run_dir), allowed)
+        lines.append(f"To change them all the same: {command}")
+    return "\n".join(lines)
+
+
+def died_early(run_dir: Path) -> bool:
+    """Whether a run, with that of its tokenizer, ended before it had anything to go on from."""
+    return not any(
+        (folder / "metrics.json").exists() or any(folder.glob("checkpoints/step_*"))
+        for folder in (run_dir, run_dir / FOLDER)
+    )
+
+
+def begin_anew(run_dir: Path) -> None:
+    """Remove what a run that died early recorded; its log stays.
+
+    `UserError` if it is at work and only seems to have died.
+    """
+    for folder in (run_dir, run_dir / FOLDER):
+        check_alone(folder)
+    for name in ("metrics.jsonl", "facts.json", "mlflow.json", FAILED_FILE):
+        (run_dir / name).unlink(missing_ok=True)
+        (run_dir / FOLDER / name).unlink(missing_ok=True)
+    (run_dir / FOLDER / "config.yaml").unlink(missing_ok=True)
+
+
+def check_alone(run_dir: Path) -> None:
+    """Raise `UserError` if a worker is at work in a run directory: it holds a lock on its log."""
+    log = run_dir / "launch.log"
+    if not log.exists():
+        return
+    with log.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process is at work in {run_dir} with other settings: "
+                "wait for its end, or choose another hydra.run.dir"
+            ) from None
+
+
+def change_of_rate(old: Config, new: Config, run_dir: Path) -> str:
+    """What other settings do to the learning rate at the step that a run has reached.
+
+    Empty if it is the same, if nothing is saved, or if an epoch has other steps than before.
+    """
+    steps = [int(path.stem.removeprefix("step_")) for path in run_dir.glob("checkpoints/step_*")]
+    records = run_dir / "metrics.jsonl"
+    found = [record for record in read_records(records) if record["epoch"]] if steps else []
+    is_same_epoch = all(
+        getattr(old, section) == getattr(new, section) for section in ("dataset", "hardware")
+    ) and all(
+        getattr(old.train, name) == getattr(new.train, name)
+        for name in ("batch_size", "accumulate_steps")
+    )
+    if not found or not is_same_epoch:
+        return ""
+    step, steps_per_epoch = max(steps), round(found[-1]["step"] / found[-1]["epoch"])
+    before, after = (rate_at(cfg, step, steps_per_epoch) for cfg in (old, new))
+    if before == after:
+        return ""
+    return f"The learning rate at step {step}, where it goes on: {before} before, {after} now"
+
+
+def rate_at(cfg: Config, step: int, steps_per_epoch: int) -> str:
+    """The learning rate of the step after `step`, as text; of a run at its end, that."""
+    try:
+        schedule = build_schedule(
+            cfg.scheduler,
+            peak_lr=cfg.optimizer.base_lr,
+            epochs=cfg.train.epochs,
+            steps_per_epoch=steps_per_epoch,
+        )
+    except UserError:
+        return "none"
+    if step >= len(schedule):
+        return f"{schedule[-1]:.3g}, the last,"
+    return f"{schedule[step]:.3g}"
 
 
 def mark_failed(run_dir: Path, code: int, message: str) -> None:

@@ -6,16 +6,24 @@ And with it the name of each job, and the summary at the end.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from beit_exp.config.command_line import launch_command, override
+from beit_exp.config.mapping import WrongSettingsError, build_config
 from beit_exp.config.objective import is_lower_better
+from beit_exp.errors import UserError
+from beit_exp.launch.overrides import adopt_run
+from beit_exp.launch.run_directory import check_files
 from beit_exp.storage.files import write_atomically
 from beit_exp.tracking.mlflow_store import open_experiment, open_store, reason, resolve_uri
 from beit_exp.tracking.mlflow_write import PARENT_TAG
@@ -34,6 +42,7 @@ class SweepCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         check_direction(config)
+        check_all_jobs(config)
         sweep_dir = Path(config.hydra.sweep.dir)
         uri = resolve_uri(config.tracking.uri)
         run_id = read_parent(sweep_dir)["run_id"] if (sweep_dir / PARENT_FILE).exists() else None
@@ -53,6 +62,7 @@ class SweepCallback(Callback):
         except Exception as error:  # whatever the store or its client raise
             print(f"the sweep has no parent run: the tracking store {uri} failed ({reason(error)})")
         state = {"uri": uri, "run_id": run_id, "swept": swept_keys(config)}
+        state |= {"jobs": count_jobs(config), "command": command_of(config)}
         write_atomically(sweep_dir / PARENT_FILE, json.dumps(state).encode())
         os.environ[SWEEP_DIR] = str(sweep_dir)
 
@@ -67,13 +77,84 @@ def check_direction(config: DictConfig) -> None:
         sys.exit(2)
 
 
+def check_all_jobs(config: DictConfig) -> None:
+    """Stop a sweep whose jobs would all be refused: once, before it has a run or a folder.
+
+    The process ends with status 2. What the first and the last job share is wrong for all.
+    """
+    values = [list(words) for words in job_words(config).values() if words]
+    first, last = [words[0] for words in values], [words[-1] for words in values]
+    problems = refusals(first)
+    if problems and last != first:
+        problems = [problem for problem in problems if problem in refusals(last)]
+    unknown = [f"{key} " for key, words in job_words(config).items() if not words]
+    problems = [problem for problem in problems if not problem.startswith(tuple(unknown))]
+    if problems:
+        print(WrongSettingsError(problems), file=sys.stderr)
+        sys.exit(2)
+
+
+def refusals(words: list[str]) -> list[str]:
+    """What is wrong with the settings and files of a command with these overrides."""
+    try:
+        check_files(build_config(adopt_run(hydra.compose("config", words), words)))
+    except WrongSettingsError as error:
+        return error.problems
+    except UserError as error:
+        return [str(error)]
+    except HydraException:
+        return []  # Hydra tells it in its own words
+    return []
+
+
+def job_words(config: DictConfig) -> dict[str, list[str]]:
+    """Key -> the overrides that a sweep's jobs may have for it, as the sweeper makes them.
+
+    One where nothing is swept; none where a search draws from an interval.
+    """
+    given = list(config.hydra.overrides.task)
+    parsed = OverridesParser.create().parse_overrides(given)
+    keys = {part.key_or_group for part in parsed}
+    params = config.hydra.sweeper.get("params") or {}
+    more = [f"{key}={value}" for key, value in params.items() if key not in keys]
+    found: dict[str, list[str]] = {}
+    parsed += OverridesParser.create().parse_overrides(more)
+    for word, part in zip([*given, *more], parsed, strict=True):
+        if not part.is_sweep_override():
+            found[part.key_or_group] = [word]
+        elif part.is_interval_sweep():
+            found[part.key_or_group] = []
+        else:
+            values = part.sweep_string_iterator()
+            found[part.key_or_group] = [f"{part.get_key_element()}={text}" for text in values]
+    return found
+
+
+def count_jobs(config: DictConfig) -> int:
+    """How many jobs a sweep has: a search says so, a grid has one for every combination."""
+    trials = config.hydra.sweeper.get("n_trials")
+    return int(trials or math.prod(len(words) for words in job_words(config).values()))
+
+
+def command_of(config: DictConfig) -> str:
+    """The command that starts, or goes on with, a sweep."""
+    place = "hydra.sweep.dir"
+    given = [
+        word
+        for word in config.hydra.overrides.hydra
+        if not word.startswith(("hydra.mode=", f"{place}="))
+    ]
+    folder = override(place, Path(config.hydra.sweep.dir).absolute())
+    return launch_command("-m", *given, *config.hydra.overrides.task, folder)
+
+
 def swept_keys(config: DictConfig) -> list[str]:
     """The settings that differ between a sweep's jobs.
 
     They are those given several values, and the sweeper's own.
     """
     overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
-    given = [override.key_or_group for override in overrides if override.is_sweep_override()]
+    given = [part.key_or_group for part in overrides if part.is_sweep_override()]
     return [*given, *(key for key in config.hydra.sweeper.get("params") or {} if key not in given)]
 
 
@@ -93,13 +174,11 @@ def job_name(sweep_dir: Path, overrides: list[str]) -> str:
     """
     swept = read_parent(sweep_dir)["swept"]
     parts = []
-    for override in OverridesParser.create().parse_overrides(overrides):
-        if override.key_or_group in swept:
-            value = override.value()
-            text = (
-                f"{value:.6g}" if isinstance(value, float) else override.get_value_element_as_str()
-            )
-            parts.append(f"{override.key_or_group}={text}")
+    for part in OverridesParser.create().parse_overrides(overrides):
+        if part.key_or_group in swept:
+            value = part.value()
+            text = f"{value:.6g}" if isinstance(value, float) else part.get_value_element_as_str()
+            parts.append(f"{part.key_or_group}={text}")
     return ",".join(parts).replace(os.sep, "_") or "job"
 
 
@@ -109,6 +188,13 @@ def place_under_parent(values: dict[str, Any], sweep_dir: Path, *, name: str) ->
     values["tracking"]["run_name"] = values["tracking"]["run_name"] or name
     if parent is not None:
         values["tracking"]["tags"] = {**values["tracking"]["tags"], PARENT_TAG: parent}
+
+
+def what_is_left(sweep_dir: Path) -> str:
+    """How many jobs of a sweep are done, and the command that does the rest."""
+    state = read_parent(sweep_dir)
+    done = min(len(list(sweep_dir.glob("*/metrics.json"))), state["jobs"])
+    return f"{done} of {state['jobs']} jobs are done; to do the rest: {state['command']}"
 
 
 def finish(sweep_dir: Path, status: Status) -> None:
@@ -127,6 +213,8 @@ def finish(sweep_dir: Path, status: Status) -> None:
             f"report    {write_report(runs, sweep_dir / 'report', title=sweep_dir.name)}",
             flush=True,
         )
+    if status != "FINISHED":
+        print(what_is_left(sweep_dir), flush=True)
     if parent["run_id"] is None:
         return
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from beit_exp.config.mapping import flatten, load_config
-from beit_exp.config.objective import is_lower_better, metric_of, rank
+from beit_exp.config.objective import metric_of, rank
 from beit_exp.errors import UserError
 from beit_exp.tracking import mlflow_read
 from beit_exp.tracking.records import read_records
@@ -40,14 +40,17 @@ class Run:
         return metric_of(str(self.settings.get("objective", "val/top1")))
 
     @property
-    def best(self) -> tuple[float, float] | None:
-        """Best value of the objective and its epoch; None if nothing was evaluated."""
+    def best_record(self) -> dict[str, Any] | None:
+        """Of the best evaluation by the objective; None if nothing was evaluated."""
         name = self.objective
         found = [record for record in self.records if not math.isnan(record.get(name, math.nan))]
-        if not found:
-            return None
-        best = max(found, key=lambda record: rank(record, name))
-        return best[name], best["epoch"]
+        return max(found, key=lambda record: rank(record, name)) if found else None
+
+    @property
+    def best(self) -> tuple[float, float] | None:
+        """Best value of the objective and its epoch; None if nothing was evaluated."""
+        best = self.best_record
+        return None if best is None else (best[self.objective], best["epoch"])
 
     @property
     def images_per_s(self) -> float | None:
@@ -56,8 +59,8 @@ class Run:
 
     @property
     def elapsed_s(self) -> float | None:
-        """Seconds from the first to the last record; None if there is none."""
-        return self.records[-1]["time"] - self.records[0]["time"] if self.records else None
+        """See `training_s`; None if there is no record."""
+        return training_s(self.records) if self.records else None
 
 
 def images_per_s(records: list[dict[str, Any]]) -> float | None:
@@ -66,15 +69,22 @@ def images_per_s(records: list[dict[str, Any]]) -> float | None:
     return statistics.median(speeds) if speeds else None
 
 
+def training_s(records: list[dict[str, Any]]) -> float:
+    """Seconds from the first to the last record, without those in which no process trained."""
+    pauses = sum(record.get("time/pause_s", 0.0) for record in records)
+    return float(records[-1]["time"] - records[0]["time"] - pauses)
+
+
 def ranked(runs: Iterable[Run]) -> list[Run]:
-    """The best first; those without a result last."""
-
-    def place(run: Run) -> tuple[bool, float]:
-        if run.best is None:
-            return True, 0.0
-        return False, run.best[0] if is_lower_better(run.objective) else -run.best[0]
-
-    return sorted(runs, key=place)
+    """The best first, of equals by `rank`; those without a result last."""
+    scored, others = [], []
+    for run in runs:
+        best = run.best_record
+        if best is None:
+            others.append(run)
+        else:
+            scored.append((rank(best, run.objective), run))
+    return [run for _, run in sorted(scored, key=lambda pair: pair[0], reverse=True)] + others
 
 
 def differing_keys(runs: list[Run]) -> list[str]:
@@ -131,8 +141,17 @@ def status_of(folder: Path) -> str:
     """finished, unfinished, or why it failed."""
     if (folder / FAILED_FILE).exists():
         failure = json.loads((folder / FAILED_FILE).read_text())
-        return f"failed ({failure['message'].splitlines()[0]})"
+        return f"failed ({essence(failure['message'])})"
     return "finished" if (folder / "metrics.json").exists() else "unfinished"
+
+
+def essence(message: str) -> str:
+    """A message in one line: the first, or of a list of problems the first of these."""
+    title, *problems = (line.strip() for line in message.splitlines())
+    if not title.endswith(":") or not problems:
+        return title
+    more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+    return problems[0] + more
 
 
 def read_store(uri: str, name: str) -> list[Run]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
+from beit_exp.config.command_line import module_command
 from beit_exp.report.page import duration
-from beit_exp.report.runs import images_per_s
+from beit_exp.report.runs import images_per_s, training_s
 
 
 def summary(
@@ -26,13 +28,13 @@ def summary(
         for name in names
     ]
     if (speed := images_per_s(records)) is not None:
-        elapsed = duration(records[-1]["time"] - records[0]["time"])
+        elapsed = duration(training_s(records))
         lines.append(f"{'time':10}{elapsed:>10}{f'{speed:.0f} images/s':>20}")
     lines += [
         "",
         f"files     {run_dir}",
-        f"report    python -m beit_exp.report {run_dir}",
-        f"compare   mlflow ui --backend-store-uri {uri}",
+        f"report    {module_command('report', run_dir)}",
+        f"compare   {shlex.join(['mlflow', 'ui', '--backend-store-uri', uri])}",
         *following,
     ]
     return "\n".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from beit_exp.config.command_line import launch_command, override
 from beit_exp.config.schema import Config
 from beit_exp.data.build import eval_batches, train_batches
 from beit_exp.hardware.device import Runtime
@@ -21,6 +22,7 @@ from beit_exp.train.losses import Classification
 from beit_exp.train.progress import Metrics
 from beit_exp.train.session import CheckStop, Session, open_session
 from beit_exp.weights.load import load_pretrained
+from beit_exp.weights.source import find_source
 
 
 def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metrics:
@@ -45,7 +47,10 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         return evaluate(network, batches, batch_size=size, gather=gather, check_stop=check_stop)
 
     if runtime.is_leader:
-        session.begin(trainer)
+        weights = "from scratch"
+        if cfg.model.pretrained is not None:
+            weights = f"from {find_source(cfg.model.pretrained, cfg.checkpoint_kind)}"
+        session.begin(trainer, weights=weights)
         images, _ = next(train_batches(stream, cfg, first=0, last=1))
         path = session.plots / "batch.png"
         draw_batch(images, mean=cfg.dataset.mean, std=cfg.dataset.std, path=path)
@@ -69,8 +74,9 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
 
 def next_commands(session: Session) -> tuple[str, ...]:
     """What to do with a network that is trained."""
-    evaluation = f"evaluate  python launch.py task=evaluate checkpoint={session.run_dir}"
+    checkpoint = override("checkpoint", session.run_dir)
+    evaluation = f"evaluate  {launch_command('task=evaluate', checkpoint)}"
     if session.cfg.dataset.name != "digits":
         return (evaluation,)
-    recipe = "python launch.py experiment=imagenet_base dataset.data_url=/path/to/imagenet"
-    return evaluation, f"ImageNet  {recipe}"
+    recipe = ("experiment=imagenet_base", "dataset.data_url=/path/to/imagenet")
+    return evaluation, f"ImageNet  {launch_command(*recipe)}"

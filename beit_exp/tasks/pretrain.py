@@ -16,6 +16,7 @@ from beit_exp.config.schema import Config
 from beit_exp.data.views import Views, eval_masks, eval_views, train_masks, train_views
 from beit_exp.hardware.device import Runtime
 from beit_exp.inference.evaluate import fill_up, gather_exactly
+from beit_exp.launch.following import finetuning_command
 from beit_exp.launch.tokenizer_first import tokenizer_place
 from beit_exp.model.build import build_masked_model
 from beit_exp.model.precision import build_precision
@@ -74,7 +75,8 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         return {"loss": loss_sum / count, "masked_accuracy": accuracy_sum / count}, None
 
     if runtime.is_leader:
-        session.begin(trainer)
+        place = tokenizer_place(cfg, run_dir)
+        session.begin(trainer, weights=f"from scratch; tokens by {place}")
         views = next(train_views(stream, cfg, first=0, last=1))
         hidden = next(train_masks(stream, cfg, first=0, last=1))
         draw_batch(tokenizer, views, hidden, cfg, session.plots)
@@ -82,8 +84,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
     validate = session.make_validate(trainer, measure)
     metrics = fit(session, trainer, batches=batches, validate=validate, facts={})
     if runtime.is_leader:
-        command = f"python launch.py model.pretrained={run_dir}"
-        following = f"fine-tune {command} (with this run's model settings)"
+        following = f"fine-tune {finetuning_command(cfg, str(run_dir))}"
         session.finish(metrics, following=(following,))
     return metrics
 

@@ -18,6 +18,7 @@ from beit_exp.data.build import TrainStream
 from beit_exp.data.views import eval_views, grid_of, train_views
 from beit_exp.hardware.device import Runtime
 from beit_exp.inference.evaluate import fill_up, gather_exactly
+from beit_exp.launch.following import pretraining_command
 from beit_exp.model.visual_tokenizer import build_tokenizer
 from beit_exp.randomness import Stream, generator
 from beit_exp.report.plots import plot_rows, plot_usage
@@ -69,7 +70,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         return {name: float(value) for name, value in found.items()}, totals[3:]
 
     if runtime.is_leader:
-        session.begin(trainer)
+        session.begin(trainer, weights="from scratch")
 
     validate = session.make_validate(
         trainer, measure, keep=lambda counts: plot_usage(counts, session.plots / "tokens.png")
@@ -80,8 +81,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         rebuilt = reconstruct(Tensor(shown))[1].asnumpy()
         rows = {"image": shown, "its tokens, decoded": rebuilt}
         plot_rows(rows, session.plots / "reconstruction.png")
-        command = f"python launch.py task=pretrain tokenizer.weights={run_dir}"
-        following = f"pre-train {command} (with its tokenizer settings)"
+        following = f"pre-train {pretraining_command(cfg, str(run_dir))}"
         session.finish(metrics, following=(following,))
     return metrics
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from beit_exp.config.command_line import module_command
 from beit_exp.config.schema import Config
 from beit_exp.tracking import mlflow_write
 from beit_exp.tracking.mlflow_model import log_model
@@ -64,7 +65,7 @@ class MlflowSink:
     @property
     def way_out(self) -> str:
         """What to do about a store that did not answer."""
-        command = f"python -m beit_exp.report sync {self.run_dir}"
+        command = module_command("report", "sync", self.run_dir)
         return f"metrics.jsonl has it all; to send it later: {command}"
 
     @property

@@ -19,6 +19,7 @@ from mindspore import Parameter, Tensor
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from beit_exp.config.command_line import module_command
 from beit_exp.errors import UserError
 from beit_exp.storage.files import replacing
 
@@ -70,7 +71,7 @@ class CheckpointFolder:
             raise UserError(
                 f"the checkpoint of step {step} could not be written ({error}). The last good "
                 f"one is {last}. "
-                "Free some space, then resume the run"
+                f"Free some space, then: {module_command('worker', self.folder.parent)}"
             ) from error
         for old in self.newest_first()[self.keep :]:
             old.unlink()

@@ -15,6 +15,7 @@ import numpy as np
 from beit_exp.errors import DivergedError, Interrupted
 from beit_exp.hardware.device import Runtime
 from beit_exp.storage.remote import Mirror, mirroring
+from beit_exp.tracking.records import read_records
 from beit_exp.train.checkpoint import CheckpointFolder, restore
 from beit_exp.train.meter import SystemMeter
 from beit_exp.train.progress import Metrics, Progress, due, is_better
@@ -80,6 +81,7 @@ class Loop:
         self.cfg = cfg
         self.runtime = session.runtime
         self.tracker = session.tracker
+        self.run_dir = session.run_dir
         self.trainer = trainer
         self.mirror = mirror
         self.facts = {**facts, "config": cfg.model_dump()}
@@ -91,6 +93,7 @@ class Loop:
         )
         self.progress = Progress()
         self.first_step = self.saved_step = 0  # where this process began, and what is on disk
+        self.opening: Metrics = {}  # what this process's first record tells besides
         self.measure_system = SystemMeter(session.run_dir)
 
     @property
@@ -114,6 +117,9 @@ class Loop:
             )
         check_same_weights(self.trainer, self.runtime)
         self.tracker.rewind(self.progress.records)
+        records = read_records(self.run_dir / "metrics.jsonl") if self.runtime.is_leader else []
+        if records:  # the hours between two processes are no training
+            self.opening = {"time/pause_s": round(time.time() - records[-1]["time"], 3)}
         self.saved_step = self.first_step = self.trainer.step
 
     def is_evaluation_due(self) -> bool:
@@ -142,7 +148,7 @@ class Loop:
         if is_best:
             self.progress.best = found
             logged = metrics | {f"best/{name}": value for name, value in metrics.items()}
-        self.tracker.log(logged, step=step, epoch=self.epoch)
+        self.log(logged)
         line.show_evaluation(epoch=self.epoch, metrics=metrics, is_best=is_best)
         return is_best
 
@@ -162,12 +168,15 @@ class Loop:
         started = time.perf_counter()
         batch = list(islice(micro_batches, self.cfg.train.accumulate_steps))
         data_s = time.perf_counter() - started
+        if self.trainer.step == self.first_step:
+            logger.info("compiling the network")
         result = self.trainer(batch)
         step_s = time.perf_counter() - started
         step = self.trainer.step
         is_log_due = due(step, self.cfg.train.log_every_steps, self.total_steps)
         if step == self.first_step + 1:
-            self.tracker.log({"time/compile_s": step_s - data_s}, step=step, epoch=self.epoch)
+            logger.info("compiled in %.1f s", step_s - data_s)
+            self.log({"time/compile_s": step_s - data_s})
         if is_log_due:
             self.log_step(result, step_s=step_s, data_s=data_s)
         line.show_step(
@@ -196,7 +205,13 @@ class Loop:
         }
         if self.cfg.tracking.system_metrics:
             metrics |= self.measure_system()
-        self.tracker.log(metrics, step=self.trainer.step, epoch=self.epoch)
+        self.log(metrics)
+
+    def log(self, metrics: Metrics) -> None:
+        """A record of the step reached."""
+        record = {**self.opening, **metrics}
+        self.tracker.log(record, step=self.trainer.step, epoch=self.epoch)
+        self.opening = {}
 
     def check_divergence(self, result: StepResult) -> None:
         """Stop where gradients are not finite though nothing scales them, or too often in a row."""

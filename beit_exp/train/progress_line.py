@@ -10,8 +10,8 @@ from types import TracebackType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 logger = logging.getLogger(__name__)
-# The first that an evaluation has
-SCORES = {"val/top1": "top-1", "val/masked_accuracy": "hidden tokens found"}
+# Of the last evaluation, the first that it has
+SCORES = {"val/top1": "val top-1", "val/masked_accuracy": "val hidden tokens found"}
 
 
 class ProgressLine(AbstractContextManager["ProgressLine"]):

@@ -11,11 +11,12 @@ from typing import TypeVar
 from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream
 from beit_exp.data.sources import ImageList, describe, open_split, training_images
-from beit_exp.hardware.device import Runtime
+from beit_exp.hardware.device import Runtime, device_name
 from beit_exp.report.plots import plot_curves, plot_schedule
 from beit_exp.report.summary import summary
 from beit_exp.tracking.records import read_records
 from beit_exp.tracking.tracker import Tracker
+from beit_exp.train.opening import opening
 from beit_exp.train.progress import Metrics
 from beit_exp.train.step import Trainer
 
@@ -41,8 +42,16 @@ class Session:
     def plots(self) -> Path:
         return self.run_dir / "plots"
 
-    def begin(self, trainer: Trainer) -> None:
-        """Tell which images there are, and draw the learning rates."""
+    def begin(self, trainer: Trainer, *, weights: str) -> None:
+        """Say what begins, from which `weights`; keep which images there are; draw the schedule."""
+        text = opening(
+            self.cfg,
+            device=device_name(self.runtime),
+            images=(len(self.train_images), len(self.val_images)),
+            weights=weights,
+            steps_per_epoch=self.stream.steps_per_epoch,
+        )
+        logger.info("%s", text)
         name, source = self.cfg.dataset.name, self.cfg.dataset.data_url
         splits = {"training": self.train_images, "validation": self.val_images}
         self.tracker.log_facts(

@@ -55,8 +55,7 @@ def _load(network: nn.Cell, source: Source, *, may_be_new: tuple[str, ...]) -> O
     arrays, outcome = fit_to(shapes, found, path=source.path, may_be_new=may_be_new)
     for name, array in arrays.items():
         parameters[name].set_data(Tensor(array))
-    what = f"{source.path}: {source.why}" if source.why else str(source.path)
-    logger.info("weights of %s\n%s", what, outcome.table())
+    logger.info("weights of %s\n%s", source, outcome.table())
     return outcome
 
 

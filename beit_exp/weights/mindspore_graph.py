@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -15,12 +17,12 @@ def write_graph(
     network: nn.Cell, path: Path, *, image_size: int, form: Literal["MINDIR", "AIR"]
 ) -> None:
     """A portable network as a file; AIR, Ascend's offline format, is written on its cards alone."""
-    with replacing(path) as temporary:
-        # The exporter insists on the ending
-        stem = temporary.with_name(f"{temporary.name}{path.suffix}")
+    # The exporter insists on the ending, and on plain letters in the whole path
+    with replacing(path) as temporary, tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / f"graph{path.suffix}"
         images = Tensor(shape=[None, 3, image_size, image_size], dtype=ms.float32)
-        ms.export(network, images, file_name=str(stem), file_format=form)
-        stem.replace(temporary)
+        ms.export(network, images, file_name=str(plain), file_format=form)
+        shutil.copyfile(plain, temporary)
 
 
 def read_mindir(path: Path) -> nn.Cell:

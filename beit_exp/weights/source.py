@@ -21,6 +21,9 @@ class Source(NamedTuple):
     is_averaged: bool  # the exponential moving average kept beside a checkpoint's own weights
     why: str  # these: the step they are of, and how they were chosen; empty for a foreign file
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.why}" if self.why else str(self.path)
+
 
 def find_source(place: str, kind: CheckpointKind) -> Source:
     """What `checkpoint` or `model.pretrained` means: a file, or of a run directory `kind`.

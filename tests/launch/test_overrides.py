@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 from settings import ROOT, compose, make_config
 
-from beit_exp.config.mapping import save_config
+from beit_exp.config.mapping import build_config, differences, save_config
 from beit_exp.errors import UserError
 from beit_exp.launch import overrides
 from beit_exp.launch.arguments import hydra_arguments, parse_arguments
@@ -74,3 +74,29 @@ def test_what_was_typed_lies_over_the_settings_of_a_run(tmp_path: Path) -> None:
     assert adopted["tracking"]["tags"] == {"site": "lab"}
     assert adopted["tokenizer"]["training"] == {"train": {"epochs": 3}}
     assert "experiment" not in adopted["tracking"] and "sweep" not in adopted
+
+
+@pytest.mark.parametrize(
+    ("typed", "changed"),
+    [
+        ((), set()),
+        (("train.epochs=80",), {"train.epochs"}),
+        (("allow_changes=[seed]",), {"allow_changes"}),
+        (("model=beit_micro",), {"model.depth"}),
+        (("~tracking.tags.team",), {"tracking.tags"}),
+    ],
+)
+def test_a_run_directory_gives_the_settings_and_what_was_typed_lies_over_them(
+    typed: tuple[str, ...], changed: set[str], tmp_path: Path
+) -> None:
+    run = make_config("augment=finetune_mixup", "model.depth=3", "+tracking.tags.team=a", "seed=5")
+    save_config(run, tmp_path / "config.yaml")
+    raw = OmegaConf.create(compose(*(word for word in typed if not word.startswith("~"))))
+    found = build_config(adopt_run(raw, list(typed), run_dir=tmp_path))
+    assert differences(run, found).keys() == changed
+
+
+def test_an_experiment_is_not_laid_over_another_run(tmp_path: Path) -> None:
+    save_config(make_config("seed=5"), tmp_path / "config.yaml")
+    raw = OmegaConf.create(compose("experiment=few_digits"))
+    assert adopt_run(raw, ["experiment=few_digits"], run_dir=tmp_path)["seed"] == raw.seed

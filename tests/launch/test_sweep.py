@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
+import hydra
 import pytest
 from omegaconf import OmegaConf
+from settings import ROOT
 
 from beit_exp.launch import sweep
 
@@ -82,3 +85,75 @@ def test_a_search_for_the_worst_is_refused(objective: str, right: str, capsys) -
             with pytest.raises(SystemExit):
                 sweep.check_direction(config)
     assert f"must be {right} for objective={objective}" in capsys.readouterr().err
+
+
+def multirun(*task: str, params: dict | None = None, sweep_dir: str = "sweep", **sweeper):
+    """What a sweep's callback is given of Hydra's own settings."""
+    own = {"overrides": {"task": list(task), "hydra": ["hydra.mode=MULTIRUN"]}}
+    own |= {"sweeper": {"params": params, **sweeper}, "sweep": {"dir": sweep_dir}}
+    return OmegaConf.create({"hydra": own})
+
+
+@pytest.fixture
+def _composing():
+    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        yield
+
+
+@pytest.mark.usefixtures("_composing")
+@pytest.mark.parametrize(
+    ("task", "params", "message"),
+    [
+        (["seed=1,2", "train.epochs=0"], {}, "train.epochs = 0: must be a whole number > 0"),
+        (["seed=1,2", "model.pretrained=no.pth"], {}, "model.pretrained = 'no.pth': there is no"),
+        (["train.epochs=0"], {"seed": "interval(1, 9)"}, "train.epochs = 0: must be"),
+    ],
+)
+def test_what_is_wrong_for_all_jobs_is_said_once(
+    task: list[str], params: dict, message: str, capsys
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        sweep.check_all_jobs(multirun(*task, params=params))
+    assert stop.value.code == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("1 setting is wrong:") and shown.count(message) == 1
+
+
+@pytest.mark.usefixtures("_composing")
+@pytest.mark.parametrize(
+    "task", [["seed=1,2"], ["train.epochs=0,2"], ["train.epochs=2,0", "augment=light,none"]]
+)
+def test_what_is_wrong_for_some_jobs_stops_no_sweep(task: list[str]) -> None:
+    sweep.check_all_jobs(multirun(*task))
+
+
+@pytest.mark.parametrize(
+    ("task", "params", "trials", "jobs"),
+    [
+        (["seed=1,2,3", "train.epochs=3"], {}, {}, 3),
+        (["seed=range(4)", "augment=light,none"], {}, {}, 8),
+        ([], {"optimizer.layer_decay": "0.65,0.75"}, {}, 2),
+        ([], {"optimizer.base_lr": "interval(1e-5, 1e-3)"}, {"n_trials": 20}, 20),
+    ],
+)
+def test_a_sweep_knows_how_many_jobs_it_has(
+    task: list[str], params: dict, trials: dict, jobs: int
+) -> None:
+    assert sweep.count_jobs(multirun(*task, params=params, **trials)) == jobs
+
+
+def test_a_sweep_that_stopped_tells_what_is_done_and_what_does_the_rest(tmp_path: Path) -> None:
+    folder = tmp_path / "a b=(数据)"
+    config = multirun("seed=1,2,3", "dataset.data_url='x y'", sweep_dir=str(folder))
+    (folder / "seed=1").mkdir(parents=True)
+    (folder / "seed=1" / "metrics.json").write_text("{}")
+    state = {"jobs": sweep.count_jobs(config), "command": sweep.command_of(config)}
+    (folder / sweep.PARENT_FILE).write_text(json.dumps(state))
+    told, _, command = sweep.what_is_left(folder).partition(": ")
+    assert told == "1 of 3 jobs are done; to do the rest"
+    assert shlex.split(command)[2:] == [
+        "-m",
+        "seed=1,2,3",
+        "dataset.data_url='x y'",
+        f"hydra.sweep.dir='{folder}'",
+    ]

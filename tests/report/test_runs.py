@@ -10,7 +10,16 @@ from beit_exp.config.mapping import load_config, save_config
 from beit_exp.errors import UserError
 from beit_exp.report.__main__ import main
 from beit_exp.report.page import table
-from beit_exp.report.runs import Run, differing_keys, ranked, read_directory, read_place, read_value
+from beit_exp.report.runs import (
+    Run,
+    differing_keys,
+    essence,
+    ranked,
+    read_directory,
+    read_place,
+    read_value,
+    training_s,
+)
 from beit_exp.tracking.mlflow_sink import sync
 
 
@@ -97,3 +106,31 @@ def test_a_run_that_has_just_begun_is_a_row(tmp_path: Path) -> None:
         None,
     )
     assert table([run])[1][0][-1] == "unfinished"
+
+
+def test_the_time_between_a_kill_and_the_next_start_is_no_training() -> None:
+    records = [{"time": 100.0}, {"time": 160.0}, {"time": 7500.0, "time/pause_s": 7300.0}]
+    assert training_s(records) == 100.0
+    assert training_s(records[:2]) == 60.0
+
+
+def test_of_runs_with_the_same_accuracy_the_one_with_the_lower_loss_is_the_better() -> None:
+    def run(name: str, loss: float) -> Run:
+        record = {"step": 1, "epoch": 1.0, "time": 0.0, "val/top1": 50.0, "val/loss": loss}
+        return Run(name, "finished", {"objective": "val/top1"}, [record], {}, None)
+
+    assert [found.name for found in ranked([run("a", 2.0), run("b", 1.0)])] == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("exit status 9", "exit status 9"),
+        ("1 setting is wrong:\n  train.epochs = 0: must be > 0", "train.epochs = 0: must be > 0"),
+        ("2 settings are wrong:\n  a = 1: must be 2\n  b: unknown", "a = 1: must be 2, and 1 more"),
+        ("the disk is full\nfree some", "the disk is full"),
+        ("nothing follows:", "nothing follows:"),
+    ],
+)
+def test_a_failed_row_says_why_in_one_line(message: str, line: str) -> None:
+    assert essence(message) == line

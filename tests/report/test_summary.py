@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from beit_exp.report.summary import summary
@@ -13,3 +14,11 @@ def test_closing_summary_shows_the_last_and_the_best_result() -> None:
     assert text.splitlines()[1].split() == ["val/top1", "97.5000", "98.0000"]
     assert text.splitlines()[2].split() == ["time", "1:02:05", "50", "images/s"]
     assert "python -m beit_exp.report runs/a" in text and "imagenet" not in text
+
+
+def test_closing_commands_can_be_pasted_whatever_the_folders_name() -> None:
+    place, uri = Path("a b=(数据)/~'x'"), "sqlite:////a b=(数据)/mlflow.db"
+    text = summary({}, [], run_dir=place, uri=uri, following=())
+    report, compare = text.splitlines()[-2:]
+    assert shlex.split(report)[1:] == ["python", "-m", "beit_exp.report", str(place)]
+    assert shlex.split(compare)[1:] == ["mlflow", "ui", "--backend-store-uri", uri]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from whole_runs import Command, metrics_of, same_weights, small, without_times
 
+from beit_exp.report.runs import training_s
 from beit_exp.tracking.records import read_records
 
 
@@ -85,3 +86,6 @@ def test_settings_that_break_the_law_of_a_resumed_run_must_be_named(
     )
     assert allowed.returncode == 0, allowed.stdout + allowed.stderr
     assert metrics_of(launch.folder / "run")["epoch"] == 3
+    written = read_records(launch.folder / "run" / "metrics.jsonl")
+    (pause_s,) = [record["time/pause_s"] for record in written if "time/pause_s" in record]
+    assert pause_s > 0 and training_s(written) < written[-1]["time"] - written[0]["time"]

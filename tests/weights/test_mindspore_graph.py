@@ -25,9 +25,10 @@ class Colours(nn.Cell):
 
 def test_a_mindir_file_has_the_networks_logits_at_any_batch(tmp_path: Path) -> None:
     ms.set_context(mode=ms.GRAPH_MODE)
-    network, path = Colours(), tmp_path / "colours.mindir"
+    folder = tmp_path / "a b=(数据)"
+    network, path = Colours(), folder / "colours.mindir"
     write_graph(network, path, image_size=8, form="MINDIR")
-    assert [file.name for file in tmp_path.iterdir()] == ["colours.mindir"]
+    assert [file.name for file in folder.iterdir()] == ["colours.mindir"]
     reloaded = as_function(read_mindir(path))
     weight, bias = network.head.weight.asnumpy(), network.head.bias.asnumpy()
     for batch in (1, 3):

@@ -1,0 +1,43 @@
+"""What is said before the first step: on what, of what, with what, and for how long."""
+
+from __future__ import annotations
+
+from beit_exp.config.schema import Config
+from beit_exp.config.traits import task_traits
+from beit_exp.model.cost import forward_flops, parameter_count
+
+
+def opening(
+    cfg: Config, *, device: str, images: tuple[int, int], weights: str, steps_per_epoch: int
+) -> str:
+    """A short block: device, model, data (training and validation `images`), weights, steps."""
+    train, val = images
+    epochs, batch = cfg.train.epochs, cfg.train.batch_size
+    data = f"{cfg.dataset.name}: {train:,} training and {val:,} validation images"
+    if task_traits(cfg.task).uses_labels:
+        data += f" of {cfg.dataset.num_classes:,} classes"
+    total = f"{epochs * steps_per_epoch:,} in {epochs} epochs"
+    lines = {
+        "device": f"{device}, {cfg.hardware.amp_level}",
+        "model": model_line(cfg),
+        "data": data,
+        "weights": weights,
+        "steps": f"{steps_per_epoch:,} an epoch, {total}; batches of {batch} images",
+    }
+    return "\n".join(f"{name:10}{text}" for name, text in lines.items())
+
+
+def model_line(cfg: Config) -> str:
+    """Name and, of a network for classification, parameters and arithmetic of an image."""
+    match cfg.task:
+        case "train_tokenizer":
+            return f"tokenizer of {cfg.tokenizer.vocabulary:,} tokens"
+        case "pretrain":
+            return f"{cfg.model.arch}, predicting {cfg.tokenizer.vocabulary:,} tokens"
+        case _:
+            classes = cfg.dataset.num_classes
+            count = parameter_count(cfg.model, num_classes=classes)
+            flops = forward_flops(cfg.model, num_classes=classes)
+            what = "the head alone is trained" if cfg.train.freeze == "backbone" else "all trained"
+            size = f"{count / 1e6:.2f} M parameters ({what})"
+            return f"{cfg.model.arch}, {size}, {flops / 1e9:.3g} GFLOPs an image"

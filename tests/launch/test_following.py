@@ -1,0 +1,63 @@
+"""Printed commands compose to runs that share what they must with the run before."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from settings import SMALL_TOKENIZER, TINY, make_config
+
+from beit_exp.launch.following import SHAPE, finetuning_command, pretraining_command
+
+PLACE = "runs/a b=(数据)"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("experiment=pretrain_digits",),
+        (
+            "experiment=pretrain_digits",
+            *TINY,
+            "model.patch_size=8",
+            "dataset.data_url='a b=(数据)'",
+        ),
+        (
+            "experiment=pretrain_base",
+            "dataset=image_folder",
+            "dataset.data_url=x",
+            "dataset.num_classes=7",
+            "tokenizer.weights=t",
+        ),
+    ],
+)
+def test_fine_tuning_has_the_shape_of_the_network_and_the_data(overrides: tuple[str, ...]) -> None:
+    before = make_config(*overrides)
+    words = shlex.split(finetuning_command(before, PLACE))[2:]
+    after = make_config(*words)
+    assert (after.task, after.model.pretrained) == ("finetune", PLACE)
+    assert after.dataset == before.dataset
+    for name in SHAPE:
+        assert getattr(after.model, name) == getattr(before.model, name), name
+
+
+def test_fine_tuning_repeats_no_default() -> None:
+    command = finetuning_command(make_config("experiment=pretrain_digits"), "runs/a")
+    assert command == "python launch.py model.pretrained=runs/a"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("tokenizer=small",),
+        (*SMALL_TOKENIZER, "dataset.data_url='a b=(数据)'", "tokenizer.temperature=[1,0.5]"),
+    ],
+)
+def test_pre_training_has_the_tokenizer_and_its_data(overrides: tuple[str, ...]) -> None:
+    task = ("task=train_tokenizer", "objective=val/loss", "augment=pretrain")
+    before = make_config(*task, *overrides)
+    after = make_config(*shlex.split(pretraining_command(before, PLACE))[2:])
+    assert (after.task, after.tokenizer.weights) == ("pretrain", PLACE)
+    assert after.dataset == before.dataset
+    own = {"weights": None, "training": {}}
+    assert after.tokenizer.model_copy(update=own) == before.tokenizer.model_copy(update=own)
