@@ -12,7 +12,7 @@ from beit_exp.model.build import build_model
 from beit_exp.model.precision import build_precision
 from beit_exp.report.mistakes import plot_outcomes
 from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes
-from beit_exp.report.sheets import draw_batch
+from beit_exp.report.sheets import draw_batch, target_titles
 from beit_exp.tracking.mlflow_model import log_model
 from beit_exp.tracking.tracker import Tracker
 from beit_exp.train.build import build_trainer, make_labelled_batches, prepare_network
@@ -46,9 +46,11 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
 
     if runtime.is_leader:
         session.begin(trainer)
-        images, _ = next(train_batches(stream, cfg, first=0, last=1))
-        path = session.plots / "batch.png"
-        draw_batch(images, mean=cfg.dataset.mean, std=cfg.dataset.std, path=path)
+        images, targets = next(train_batches(stream, cfg, first=0, last=1))
+        smoothing = cfg.augment.label_smoothing
+        titles = target_titles(targets, session.train_images.classes, smoothing=smoothing)
+        path, data = session.plots / "batch.png", cfg.dataset
+        draw_batch(images, titles=titles, mean=data.mean, std=data.std, path=path)
 
     metrics = fit(
         session,
