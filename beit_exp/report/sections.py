@@ -86,15 +86,17 @@ def summary_lines(ranking: list[Run]) -> list[tuple[str, str]]:
     times = [record["time"] for run in ranking for record in run.records if "time" in record]
     if times:
         lines.append(("when", f"{_clock(min(times))} to {_clock(max(times))}"))
-    for name, tag in (("device", "device"), ("commit", "git.commit")):
-        found = dict.fromkeys(
-            str(run.facts["tags"][tag]) for run in ranking if tag in run.facts.get("tags", {})
-        )
-        if found:
-            lines.append(
-                (name, ", ".join(text[:40] if name == "device" else text[:12] for text in found))
-            )
+    lines += [("device", text) for text in _tags(ranking, "device")]
+    lines += [("commit", text[:12]) for text in _tags(ranking, "git.commit")]
+    if "true" in _tags(ranking, "git.dirty"):
+        lines.append(("changes", "some of the code was not committed"))
     return [(name, html.escape(text)) for name, text in lines]
+
+
+def _tags(runs: list[Run], name: str) -> list[str]:
+    """The values of a tag that the runs have."""
+    tags = [run.facts.get("tags", {}) for run in runs]
+    return list(dict.fromkeys(str(found[name]) for found in tags if name in found))
 
 
 def _values(runs: list[Run], key: str) -> str:
