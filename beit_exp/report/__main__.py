@@ -55,8 +55,10 @@ def compare(arguments: list[str]) -> int:
     ]
     is_one_directory = len(places) == 1 and not options.store
     output = options.output or (Path(places[0]) / "report" if is_one_directory else Path("report"))
+    names = places if uri else [Path(place).resolve().name for place in places]
+    title = " ".join(names)
     print(as_text(*table(runs)))
-    print(f"report    {write_report(runs, output, title=' '.join(places))}")
+    print(f"report    {write_report(runs, output, title=title)}")
     return 0
 
 

@@ -22,14 +22,15 @@ def plot_outcomes(outcomes: Outcomes, images: ImageList, folder: Path) -> None:
     plot_confusion(matrix, images.classes, folder / "confusion.png")
     worst = most_wrong(outcomes)[:SHOWN]
     titles = [
-        f"{images.classes[outcomes.labels[number]]} > {images.classes[outcomes.predicted[number]]} "
+        f"{images.classes[outcomes.labels[number]]}, "
+        f"not {images.classes[outcomes.predicted[number]]}, "
         f"{100 * outcomes.probability[number]:.0f} %"
         for number in worst
     ]
     heading = (
-        "most wrong validation images: class > predicted"
+        "Most wrong validation images: class, not predicted, probability of the predicted"
         if len(worst)
-        else "no validation image is wrong"
+        else "No validation image is wrong"
     )
     pictures = [thumbnail(images.paths[number]) for number in worst]
     draw_sheet(pictures, folder / "mistakes.png", titles=titles, heading=heading)

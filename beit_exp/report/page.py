@@ -2,57 +2,71 @@
 
 from __future__ import annotations
 
-import html
-from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-from beit_exp.report.plots import plot_curves, plot_response
+from beit_exp.report import markup
+from beit_exp.report.markup import Section, cell
+from beit_exp.report.plots import plot_mean_curves
+from beit_exp.report.responses import plot_response
 from beit_exp.report.result_files import write_table
-from beit_exp.report.runs import Run, differing_keys, ranked
+from beit_exp.report.runs import PICTURES, Run, ranked
+from beit_exp.report.sections import (
+    choice_table,
+    class_rows,
+    class_section,
+    picture_sections,
+    settings_section,
+    summary_lines,
+)
+from beit_exp.report.variation import (
+    are_repeated,
+    by_choice,
+    swept_keys,
+    table_keys,
+    value_of,
+    varied_keys,
+)
 from beit_exp.storage.files import write_atomically
 
 SHOWN_CURVES = 20
-TITLES = {
-    "response": "What the sweep says",
-    "curves": "Loss and accuracy",
-    "schedule": "Learning rate per layer group, of the best run",
-    "confusion": "Confusion matrix, of the best run",
-    "mistakes": "Most wrong images, of the best run",
-    "masked": "What the network and its tokenizer see, of the best run",
-    "reconstruction": "What the tokenizer's decoder makes of its tokens, of the best run",
-    "tokens": "How often each visual token occurs, of the best run",
-    "batch": "An augmented batch as the network sees it, of the best run",
-}
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222 }
-body { max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse }
-td, th { padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: left }
-td.number { text-align: right; font-variant-numeric: tabular-nums } tr.best { background: #eef6ee }
-img { max-width: 100% } h2 { margin-top: 2.5rem }
-"""
 
 
 def table(runs: list[Run]) -> tuple[list[str], list[list[Any]]]:
     """Headings, and a row a run, the best first.
 
-    What differs in their settings, the best result and its epoch, speed, time, status.
+    What differs in their settings, the best result and its epoch, speed, time, status; and where
+    runs differ in nothing but their seed, mean and standard deviation of their best results.
     """
-    keys = differing_keys(runs)
-    objective = runs[0].objective
-    header = ["run", *keys, f"best {objective}", "epoch", "images/s", "time", "status"]
+    keys, varied = table_keys(runs), varied_keys(runs)
+    choices = by_choice(runs, varied)
+    repeated = are_repeated(choices)
+    means = {
+        id(run): "-"
+        if choice.deviation is None
+        else f"{cell(choice.mean)} ± {choice.deviation:.3g}"
+        for choice in choices
+        for run in choice.runs
+    }
+    objective = f"best {runs[0].objective}"
+    header = ["run", *keys, objective, "epoch", "images/s", "time", "status"]
+    if repeated:
+        header.insert(len(keys) + 2, "mean ± std of seeds")
     rows = []
     for run in ranked(runs):
         best, epoch = run.best or (None, None)
-        values = [run.settings.get(key, "") for key in keys]
-        speed = (
-            None
-            if run.images_per_s is None
-            else round(run.images_per_s, 1 if run.images_per_s < 100 else None)
-        )
-        rows.append([run.name, *values, best, epoch, speed, duration(run.elapsed_s), run.status])
+        values = [value_of(run, key) for key in keys]
+        row = [run.name, *values, best, epoch, speed(run), duration(run.elapsed_s), run.status]
+        if repeated:
+            row.insert(len(keys) + 2, means.get(id(run)))
+        rows.append(row)
     return header, rows
+
+
+def speed(run: Run) -> float | None:
+    """Images a second, as exactly as one reads them."""
+    found = run.images_per_s
+    return None if found is None else round(found, 1 if found < 100 else None)
 
 
 def as_text(header: list[str], rows: list[list[Any]]) -> str:
@@ -71,15 +85,6 @@ def as_markdown(header: list[str], rows: list[list[Any]]) -> str:
     return "\n".join(f"| {' | '.join(text.replace('|', '/') for text in line)} |" for line in lines)
 
 
-def cell(value: Any) -> str:
-    """A value as people read it."""
-    if value is None:
-        return "-"
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.4f}".rstrip("0").rstrip(".") if abs(value) >= 1 else f"{value:.6g}"
-
-
 def duration(seconds: float | None) -> str | None:
     """Seconds as h:mm:ss."""
     if seconds is None:
@@ -88,61 +93,88 @@ def duration(seconds: float | None) -> str | None:
 
 
 def write_report(runs: list[Run], folder: Path, *, title: str) -> Path:
-    """Write table.csv, PNGs and report.html into a folder, and return the path of the page.
+    """Write tables, PNGs and report.html into a folder, and return the path of the page.
 
-    The page holds the pictures: it needs no other file.
+    The page holds the pictures: it needs no other file. What an earlier report left goes away.
     """
     header, rows = table(runs)
     write_table(folder / "table.csv", [header, *rows])
-    ranking = ranked(runs)
+    pictures = draw_pictures(runs, folder)
+    classes = class_rows(ranked(runs))
+    if classes:
+        write_table(folder / "classes.csv", classes)
+    else:
+        (folder / "classes.csv").unlink(missing_ok=True)
+    path = folder / "report.html"
+    content = as_html(runs, pictures, classes, title=title)
+    write_atomically(path, content.encode())
+    return path
+
+
+def draw_pictures(runs: list[Run], folder: Path) -> dict[str, bytes]:
+    """The pictures of a report by name, in the order of the page; also files of its folder."""
+    for name in ("response", "curves", *PICTURES):
+        (folder / f"{name}.png").unlink(missing_ok=True)
+    ranking, keys = ranked(runs), varied_keys(runs)
+    choices = by_choice(ranking, keys)
+    drawn = []
+    if keys and len(choices) > 1:
+        score = f"best {runs[0].objective}"
+        plot_response(keys, choices, score=score, path=folder / "response.png")
+        drawn.append("response")
+    curves = curve_groups(ranking, keys)
+    if curves:
+        plot_mean_curves(curves, folder / "curves.png")
+        drawn.append("curves")
     for name, picture in ranking[0].pictures.items():
         write_atomically(folder / f"{name}.png", picture)
-    with_records = [run for run in ranking if run.records]
-    if with_records:
-        plot_curves(
-            {run.name: run.records for run in with_records[:SHOWN_CURVES]}, folder / "curves.png"
-        )
-    scored = [(run, run.best[0]) for run in ranking if run.best is not None]
-    keys = differing_keys([run for run, _ in scored])
-    if len(scored) > 1 and len(keys) in (1, 2):
-        values = [tuple(run.settings.get(key) for key in keys) for run, _ in scored]
-        scores = [score for _, score in scored]
-        plot_response(
-            keys,
-            values,
-            scores,
-            score=f"best {scored[0][0].objective}",
-            path=folder / "response.png",
-        )
-    page = folder / "report.html"
-    pictures = {name: folder / f"{name}.png" for name in TITLES}
-    shown = {name: path.read_bytes() for name, path in pictures.items() if path.exists()}
-    write_atomically(page, as_html(header, rows, shown, title=title).encode())
-    return page
+        drawn.append(name)
+    return {name: (folder / f"{name}.png").read_bytes() for name in drawn}
 
 
-def table_cell(value: Any) -> str:
-    """A cell of the page's table, numbers to the right."""
-    kind = " class=number" if isinstance(value, int | float) else ""
-    return f"<td{kind}>{html.escape(cell(value))}</td>"
-
-
-def figure(title: str, png: bytes) -> str:
-    """A picture of the page under its title, inside the page itself."""
-    source = f"data:image/png;base64,{b64encode(png).decode()}"
-    return f'<h2>{title}</h2><img alt="{title}" src="{source}">'
+def curve_groups(ranking: list[Run], keys: list[str]) -> dict[str, list[list[dict[str, Any]]]]:
+    """Name -> records of the runs that share a colour: those that differ in their seeds alone."""
+    choices = by_choice(ranking, keys)
+    if not are_repeated(choices):
+        with_records = [run for run in ranking if run.records][:SHOWN_CURVES]
+        return {run.name: [run.records] for run in with_records}
+    names = [
+        ", ".join(f"{key}={cell(value)}" for key, value in zip(keys, choice.values, strict=True))
+        for choice in choices
+    ]
+    return {
+        f"{name} ({len(choice.runs)} runs)".strip(): [run.records for run in choice.runs]
+        for name, choice in list(zip(names, choices, strict=True))[:SHOWN_CURVES]
+    }
 
 
 def as_html(
-    header: list[str], rows: list[list[Any]], pictures: dict[str, bytes], *, title: str
+    runs: list[Run], pictures: dict[str, bytes], classes: list[list[Any]], *, title: str
 ) -> str:
     """One self-contained page."""
-    heads = "".join(f"<th>{html.escape(name)}</th>" for name in header)
-    lines = []
-    for place, row in enumerate(rows):
-        cells = "".join(map(table_cell, row))
-        lines.append(f"<tr{' class=best' if place == 0 else ''}>{cells}</tr>")
-    figures = "".join(figure(TITLES[name], data) for name, data in pictures.items())
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
-    body = f"<h1>{html.escape(title)}</h1><table><tr>{heads}</tr>{''.join(lines)}</table>{figures}"
-    return f'<!doctype html><html lang="en">{head}{body}</html>'
+    ranking, keys = ranked(runs), varied_keys(runs)
+    header, rows = table(runs)
+    if keys and swept_keys(runs):  # the name says what stands beside it: out of a phone's way
+        header, *rows = [[*line[1:], line[0]] for line in (header, *rows)]
+    has_best = len(runs) > 1 and ranking[0].best is not None
+    sections = [
+        Section(
+            "runs",
+            "Runs" if len(runs) > 1 else "Run",
+            "The best first, shaded. The best value is that of the best evaluation of a run, "
+            "made at that epoch; images/s is the median speed of training.",
+            markup.table(header, rows, has_best=has_best),
+        )
+    ]
+    choices = by_choice(ranking, keys)
+    if are_repeated(choices):
+        sections.append(choice_table(keys, choices, objective=runs[0].objective))
+    drawn = picture_sections(
+        pictures, varied=len(keys), repeated=are_repeated(choices), single=len(runs) == 1
+    )
+    sections += [part for part in drawn if part.anchor in ("response", "curves")]
+    if classes:
+        sections.append(class_section(classes, ranking[0]))
+    sections += [part for part in drawn if part.anchor not in ("response", "curves")]
+    sections += settings_section(ranking[0])
+    return markup.page(title, summary_lines(ranking), sections)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import math
+import re
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from beit_exp.config.mapping import flatten, load_config
 from beit_exp.config.objective import metric_of, rank
 from beit_exp.errors import UserError
 from beit_exp.tracking import mlflow_read
-from beit_exp.tracking.records import read_records
+from beit_exp.tracking.records import read_facts, read_records
 
 FAILED_FILE = "failed.json"  # left by the launcher: exit status and message
-PICTURES = ("schedule", "batch", "confusion", "mistakes")
+SWEEP_FILE = "sweep.json"  # left by the launcher beside the jobs' folders: what is swept
+PICTURES = (
+    "schedule", "confusion", "mistakes", "masked", "reconstruction", "tokens", "batch"
+)  # fmt: skip
 # Change no result
 SILENT = ("tracking.", "hardware.num_parallel_workers", "hardware.master_", "allow_changes")
 
@@ -33,6 +37,9 @@ class Run:
     records: list[dict[str, Any]]
     pictures: dict[str, bytes]  # PNG by name
     run_id: str | None  # in the tracking store
+    facts: dict[str, Any] = field(default_factory=dict)  # of its facts.json: tags, classes
+    choices: dict[str, Any] = field(default_factory=dict)  # by swept key, if a job of a sweep
+    folder: Path | None = None
 
     @property
     def objective(self) -> str:
@@ -134,7 +141,21 @@ def read_directory(folder: Path) -> Run:
         records=read_records(path) if path.exists() else [],
         pictures={name: path.read_bytes() for name, path in plots.items() if path.exists()},
         run_id=json.loads(tracked.read_text())["run_id"] if tracked.exists() else None,
+        facts=read_facts(folder),
+        choices=read_choices(folder),
+        folder=folder,
     )
+
+
+def read_choices(folder: Path) -> dict[str, Any]:
+    """Swept key -> what the name of a job's folder says of it: `optimizer=adamw,train.epochs=1`."""
+    path = folder.absolute().parent / SWEEP_FILE
+    if not path.is_file():
+        return {}
+    swept = json.loads(path.read_text())["swept"]
+    known = "|".join(map(re.escape, swept))
+    said = re.findall(rf"(?:^|,)({known})=(.*?)(?=,(?:{known})=|$)", folder.name) if swept else []
+    return {**dict.fromkeys(swept), **{key: read_value(text) for key, text in said}}
 
 
 def status_of(folder: Path) -> str:

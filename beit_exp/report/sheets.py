@@ -16,13 +16,17 @@ from beit_exp.storage.files import replacing
 COLUMNS = 8
 CELL = 160  # pixels of a picture's longer side, at most
 GAP = 8
-LINE = 16  # pixels of a line of text
-FONT_SIZE = 11
+LINE = 20  # pixels of a line of text
+FONT_SIZE = 15
+TITLE_LINES = 2  # at most; what is longer is cut
 BATCH_SHOWN = 32
+MIXED_SHARE = 0.005  # the smallest share of a second class that is named
 
 
-def draw_batch(images: np.ndarray, *, mean: list[float], std: list[float], path: Path) -> None:
-    """(B, 3, S, S) normalised images, as the network sees them."""
+def draw_batch(
+    images: np.ndarray, *, titles: Sequence[str], mean: list[float], std: list[float], path: Path
+) -> None:
+    """(B, 3, S, S) normalised images, as the network sees them, each under its title."""
     pixels = images[:BATCH_SHOWN].transpose(0, 2, 3, 1) * np.array(std) + np.array(mean)
     draw_sheet(
         [
@@ -30,7 +34,24 @@ def draw_batch(images: np.ndarray, *, mean: list[float], std: list[float], path:
             for picture in (255 * np.clip(pixels, 0, 1)).round().astype(np.uint8)
         ],
         path,
+        titles=titles[:BATCH_SHOWN],
     )
+
+
+def target_titles(targets_BK: np.ndarray, classes: Sequence[str], *, smoothing: float) -> list[str]:
+    """The class of each image; of a mixed one the two largest with their shares, without what
+    label smoothing gave to every class.
+    """
+    shares_BK = (targets_BK - smoothing / len(classes)) / max(1 - smoothing, 1e-6)
+    titles = []
+    for shares in shares_BK:
+        first, *second = np.argsort(-shares, kind="stable")[:2]
+        if second and shares[second[0]] > MIXED_SHARE:
+            parts = [f"{classes[n]}: {100 * shares[n]:.0f} %" for n in (first, second[0])]
+            titles.append(", ".join(parts))
+        else:
+            titles.append(classes[first])
+    return titles
 
 
 def draw_sheet(
@@ -38,8 +59,10 @@ def draw_sheet(
 ) -> None:
     """Pictures in rows, each under its title, all under a heading."""
     rows = -(-len(images) // COLUMNS)
-    top, line = LINE + GAP if heading else 0, LINE if titles else 0
     font = ImageFont.load_default(FONT_SIZE)
+    texts = [wrapped(title, font) for title in titles]
+    line = LINE * max((len(text) for text in texts), default=0)
+    top = LINE + GAP if heading else 0
     size = GAP + COLUMNS * (CELL + GAP), top + GAP + rows * (CELL + line + GAP)
     sheet = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(sheet)
@@ -47,11 +70,8 @@ def draw_sheet(
     for number, image in enumerate(images):
         row, column = divmod(number, COLUMNS)
         left, upper = GAP + column * (CELL + GAP), top + GAP + row * (CELL + line + GAP)
-        if titles:
-            title = titles[number]
-            while font.getlength(title) > CELL:
-                title = title[:-1]
-            pen.text((left, upper), title, fill="black", font=font)
+        for place, text in enumerate(texts[number] if texts else ()):
+            pen.text((left, upper + place * LINE), text, fill="black", font=font)
         picture = fitted(image)
         sheet.paste(
             picture,
@@ -59,6 +79,27 @@ def draw_sheet(
         )
     with replacing(path) as temporary:
         sheet.save(temporary, format="png")
+
+
+def wrapped(title: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    """A title in lines as wide as a cell, broken after commas; what does not fit ends in dots."""
+    lines: list[str] = []
+    for part in title.replace(", ", ",\n").split("\n"):
+        joined = f"{lines[-1]} {part}" if lines else part
+        if lines and (font.getlength(joined) <= CELL or len(lines) == TITLE_LINES):
+            lines[-1] = joined
+        else:
+            lines.append(part)
+    return [shortened(line, font) for line in lines]
+
+
+def shortened(line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """A line cut in its middle to the width of a cell: its end, a probability, stays."""
+    cut = line
+    while font.getlength(cut) > CELL:
+        line = line[: len(line) // 2] + line[len(line) // 2 + 1 :]
+        cut = f"{line[: len(line) // 2]}...{line[len(line) // 2 :]}"
+    return cut
 
 
 def fitted(image: Image.Image) -> Image.Image:

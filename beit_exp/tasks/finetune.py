@@ -13,7 +13,7 @@ from beit_exp.model.build import build_model
 from beit_exp.model.precision import build_precision
 from beit_exp.report.mistakes import plot_outcomes
 from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes
-from beit_exp.report.sheets import draw_batch
+from beit_exp.report.sheets import draw_batch, target_titles
 from beit_exp.tracking.mlflow_model import log_model
 from beit_exp.tracking.tracker import Tracker
 from beit_exp.train.build import build_trainer, make_labelled_batches, prepare_network
@@ -47,13 +47,8 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         return evaluate(network, batches, batch_size=size, gather=gather, check_stop=check_stop)
 
     if runtime.is_leader:
-        weights = "from scratch"
-        if cfg.model.pretrained is not None:
-            weights = f"from {find_source(cfg.model.pretrained, cfg.checkpoint_kind)}"
-        session.begin(trainer, weights=weights)
-        images, _ = next(train_batches(stream, cfg, first=0, last=1))
-        path = session.plots / "batch.png"
-        draw_batch(images, mean=cfg.dataset.mean, std=cfg.dataset.std, path=path)
+        session.begin(trainer, weights=origin(cfg))
+        draw_first_batch(session)
 
     metrics = fit(
         session,
@@ -70,6 +65,23 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
             tracker.upload(lambda client, run_id: log_model(client, run_id, cfg, run_dir))
         session.finish(metrics, following=next_commands(session))
     return metrics
+
+
+def origin(cfg: Config) -> str:
+    """Which weights the training starts from."""
+    if cfg.model.pretrained is None:
+        return "from scratch"
+    return f"from {find_source(cfg.model.pretrained, cfg.checkpoint_kind)}"
+
+
+def draw_first_batch(session: Session) -> None:
+    """A picture of what the network sees, with the classes that it is to find."""
+    cfg = session.cfg
+    images, targets = next(train_batches(session.stream, cfg, first=0, last=1))
+    classes, smoothing = session.train_images.classes, cfg.augment.label_smoothing
+    titles = target_titles(targets, classes, smoothing=smoothing)
+    path, data = session.plots / "batch.png", cfg.dataset
+    draw_batch(images, titles=titles, mean=data.mean, std=data.std, path=path)
 
 
 def next_commands(session: Session) -> tuple[str, ...]:

@@ -3,15 +3,18 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from beit_exp.report.__main__ import main
+from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes
 from beit_exp.report.page import as_html, as_markdown, as_text, duration, table
-from beit_exp.report.runs import read_place
+from beit_exp.report.runs import Run, read_place
 
 
 def test_table_says_what_differs_and_ranks_by_the_best_result(swept: Path) -> None:
@@ -47,13 +50,14 @@ def test_report_of_a_sweep_is_a_table_pictures_and_one_page_that_needs_nothing_e
     assert rows[1][:4] == ["optimizer.layer_decay=0.75", "0.75", "80.0", "2.0"]
     page = (folder / "report.html").read_text()
     embedded = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
-    assert len(embedded) == 3 and not re.search(r'(src|href)="(?!data:)', page)
+    assert len(embedded) == 3 and not re.search(r'(src|href)="(?!data:|#)', page)
     assert all(Image.open(io.BytesIO(base64.b64decode(data))).width >= 300 for data in embedded)
 
 
 def test_text_of_a_run_cannot_break_the_page_or_the_table() -> None:
-    page = as_html(["run"], [["<script>"]], {}, title="a & b")
-    assert "<script>" not in page and "a &amp; b" in page
+    run = Run("<script>", "failed (<b>)", {"<i>": "<u>"}, [], {}, None)
+    page = as_html([run], {}, [["<em>", "", "", ""], ["<em>", 1, 0.0, ""]], title="a & b")
+    assert not re.search("<(script|b|i|u|em)>", page) and "a &amp; b" in page
     assert as_markdown(["run", "x"], [["a|b", 1.0]]) == "| run | x |\n| --- | --- |\n| a/b | 1 |"
     assert (
         as_text(["run", "x"], [["a", None], ["long", 98.6111111]])
@@ -66,3 +70,69 @@ def test_text_of_a_run_cannot_break_the_page_or_the_table() -> None:
 )
 def test_durations_are_read_at_a_glance(seconds: float | None, text: str | None) -> None:
     assert duration(seconds) == text
+
+
+def test_a_report_leaves_no_picture_of_an_earlier_one(swept: Path) -> None:
+    (swept / "report").mkdir()
+    for name in ("response.png", "masked.png"):
+        (swept / "report" / name).write_bytes(b"old")
+    one = next(swept.glob("*=0.75"))
+    assert main([str(one), "--output", str(swept / "report")]) == 0
+    page = (swept / "report" / "report.html").read_text()
+    assert 'id="response"' not in page and 'id="curves"' in page
+    assert {path.name for path in (swept / "report").iterdir()} == {
+        "report.html", "table.csv", "curves.png", "schedule.png"
+    }  # fmt: skip
+
+
+def test_the_top_of_the_page_says_what_was_run_where_and_of_which_code(swept: Path) -> None:
+    tags = {"device": "CPU <1>", "git.commit": "0123456789abcdef", "git.dirty": "true"}
+    (next(swept.glob("*=0.75")) / "facts.json").write_text(json.dumps({"tags": tags}))
+    (swept / "sweep.json").write_text(json.dumps({"swept": ["optimizer.layer_decay"]}))
+    main([str(swept)])
+    page = (swept / "report" / "report.html").read_text()
+    shown = dict(re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", page))
+    assert shown["runs"] == "4 (2 finished, 1 unfinished, 1 failed)"
+    assert shown["best"] == "val/top1 80 at epoch 2: optimizer.layer_decay=0.75"
+    assert shown["swept"] == "optimizer.layer_decay: 0.65, 0.75, 0.85, 2"
+    assert (shown["device"], shown["commit"]) == ("CPU &lt;1&gt;", "0123456789ab")
+    assert "changes" in shown and 'name="viewport"' in page and "prefers-color-scheme" in page
+
+
+def test_seeds_are_gathered_with_mean_and_standard_deviation(seeds: Path) -> None:
+    header, rows = table(read_place(seeds))
+    assert header[1:6] == ["optimizer", "augment", "seed", "best val/top1", "mean ± std of seeds"]
+    assert [row[1:6] for row in rows[:2]] == [
+        ["adamw", "light", 2, 82.0, "81 ± 1.41"], ["adamw", "light", 1, 80.0, "81 ± 1.41"]
+    ]  # fmt: skip
+    main([str(seeds)])
+    page = (seeds / "report" / "report.html").read_text()
+    assert re.search('<td>momentum</td><td>none</td><td class="number">61</td>', page)
+
+
+def test_the_worst_classes_come_first_and_no_more_than_can_be_read(seeds: Path) -> None:
+    names = [f"class {number}" for number in range(1000)]
+    for folder in seeds.glob("*light,seed=2"):
+        labels = np.arange(3000, dtype=np.int32) % 1000
+        predicted = np.where((labels == 7) & (np.arange(3000) > 1000), 8, labels)
+        shares = np.ones(3000, np.float32)
+        Outcomes(labels, predicted, shares, shares).save(folder / OUTCOMES_FILE)
+        (folder / "facts.json").write_text(json.dumps({"classes": names}))
+    main([str(seeds)])
+    rows = list(csv.reader((seeds / "report" / "classes.csv").open()))
+    assert rows[1][:4] == ["class 7", "3", "33.3333", "class 8"] and len(rows) == 1001
+    page = (seeds / "report" / "report.html").read_text()
+    assert len(re.findall("<td>class [0-9]+</td><td class", page)) == 20
+    assert "the worst 20 of 1000 classes" in page
+
+
+@pytest.mark.slow
+def test_no_page_is_wider_than_a_phone(seeds: Path, browser) -> None:
+    main([str(seeds)])
+    size = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get((seeds / "report" / "report.html").as_uri())
+    widths = browser.execute_script(
+        "return [document.documentElement.scrollWidth, document.querySelector('table').offsetWidth]"
+    )
+    assert widths[0] == 400 < widths[1]
