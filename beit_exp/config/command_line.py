@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from functools import partial
 
 PROGRAM = "BEIT_EXP_PROGRAM"  # how this process was started, if by the command
 PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./@%:+-]*")
@@ -20,8 +21,13 @@ def override(key: str, value: object) -> str:
     text = str(value)
     if PLAIN.fullmatch(text) and text.lower() not in WORDS_OF_HYDRA:
         return f"{key}={text}"
-    literal = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
-    return f"{key}='{literal.replace('${', chr(92) + '${')}'"
+    mark = "'" if '"' in text else '"'
+    literal = re.sub(rf"(\\*)({mark}|$)", partial(_escape, mark), text)
+    return f"{key}={mark}{literal.replace('${', chr(92) + '${')}{mark}"
+
+
+def _escape(mark: str, found: re.Match[str]) -> str:
+    return 2 * found[1] + (f"\\{mark}" if found[2] else "")
 
 
 def launch_command(*overrides: str) -> str:
