@@ -1,0 +1,207 @@
+"""Commands with wrong settings: case -> (words, what the message must say)."""
+
+from __future__ import annotations
+
+from settings import GOLDEN
+
+WRONG_SETTINGS = {
+    "unknown key": (
+        ("optimizer.lrr=1",),
+        "optimizer.lrr: there is no such setting. Did you mean optimizer.base_lr?",
+    ),
+    "key of another group": (
+        ("train.base_lr=1",),
+        "train.base_lr: there is no such setting. Did you mean optimizer.base_lr?",
+    ),
+    "unknown top-level key": (("modle=x",), "modle: there is no such setting. Did you mean model?"),
+    "unknown option": (
+        ("optimizer=adamx",),
+        "optimizer = 'adamx': must be one of adam_weight_decay, adamw, momentum. Did",
+    ),
+    "unknown experiment": (
+        ("experiment=imagenet_bse",),
+        "pretrain_large. Did you mean imagenet_base?",
+    ),
+    "wrong type": (("seed=abc",), "seed = 'abc': must be a whole number >= 0"),
+    "fraction for a count": (
+        ("train.epochs=1.5",),
+        "train.epochs = 1.5: must be a whole number > 0",
+    ),
+    "not a number": (("optimizer.base_lr=nan",), "optimizer.base_lr = nan: must be a number > 0"),
+    "out of range": (
+        ("optimizer.layer_decay=1.2",),
+        "optimizer.layer_decay = 1.2: must be a number > 0 and <= 1",
+    ),
+    "unknown choice": (("model.pooling=max",), "model.pooling = 'max': must be one of mean, cls"),
+    "unknown task": (
+        ("task=finetun",),
+        "must be one of finetune, pretrain, train_tokenizer, evaluate, predict, explain, export, "
+        "check_data, "
+        "benchmark. Did you mean finetune?",
+    ),
+    "text for a list": (
+        ("dataset.mean=0.5",),
+        "dataset.mean = 0.5: must be a list of 3, each a number",
+    ),
+    "null where a value is needed": (
+        ("model.depth=null",),
+        "model.depth = None: must be a whole number > 0",
+    ),
+    "impossible pair": (
+        ("model.image_size=30",),
+        "model.image_size = 30: must be a multiple of model.patch_size",
+    ),
+    "warm-up too long": (("scheduler.warmup_length=99",), "scheduler.warmup_length = 99: plus"),
+    "scale without half precision": (
+        ("hardware.loss_scale=1024",),
+        "hardware.loss_scale = 1024: must be 1 at",
+    ),
+    "odd batch with mixup": (
+        ("augment.mix_up=1", "train.batch_size=7"),
+        "train.batch_size = 7: must be even",
+    ),
+    "policy": (
+        ("augment.auto_augment=rand-m99",),
+        "augment.auto_augment = 'rand-m99': m is out of range",
+    ),
+    "value to be given": (
+        ("dataset=image_folder", "dataset.num_classes=2"),
+        "dataset.data_url is not set",
+    ),
+    "missing folder": (
+        ("experiment=imagenet_base",),
+        "the folder ../data/imagenet/train is missing",
+    ),
+    "missing checkpoint": (
+        ("task=evaluate", "checkpoint=nowhere"),
+        "checkpoint = 'nowhere': there is no such file",
+    ),
+    "missing weights": (
+        ("model.pretrained=no.pth",),
+        "model.pretrained = 'no.pth': there is no such file",
+    ),
+    "missing images": (
+        ("task=predict", f"checkpoint={GOLDEN}", "images=none"),
+        "images = 'none': there is no such folder",
+    ),
+    "checkpoint while training": (("checkpoint=x",), "and be null for any other"),
+    "unknown mode": (("augment.mixup_mode=half",), "must be one of batch, pair, elem"),
+    "unknown schedule": (
+        ("scheduler.name=cosine",),
+        "must be one of cosine_lr, constant_lr, exponential_lr, multistep_lr",
+    ),
+    "falling milestones": (
+        ("scheduler.milestones=[9,3]",),
+        "scheduler.milestones = [9, 3]: must rise",
+    ),
+    "crop beyond the image": (
+        ("augment.crop_scale=[0.5,2]",),
+        "augment.crop_scale = [0.5, 2]: must be two shares",
+    ),
+    "box without cutmix": (("augment.cutmix_minmax=[0.1,0.2]",), "and needs augment.cutmix > 0"),
+    "node beyond the nodes": (
+        ("hardware.node_rank=1",),
+        "hardware.node_rank = 1: must be less than hardware.node_num",
+    ),
+    "nodes without a port": (
+        ("hardware.node_num=2",),
+        "hardware.master_port = None: must be given, the same on every node",
+    ),
+    "privileged port": (
+        ("hardware.master_port=80",),
+        "hardware.master_port = 80: must be a whole number > 1023",
+    ),
+    "nothing gained": (
+        ("train.recompute=true",),
+        "train.recompute = True: must be false but for hardware.device_target",
+    ),
+    "copies to a web page": (("train.checkpoint_url=http://x",), "must begin with s3:// or obs://"),
+    "change of no setting": (
+        ("allow_changes=[epochs]",),
+        "allow_changes = ['epochs']: must be full names of settings",
+    ),
+    "no layer scale": (("model.layer_scale_init_value=0",), "must be a number > 0 or null"),
+    "heads": (
+        ("model.num_heads=3",),
+        "model.embed_dim = 128: must be a multiple of model.num_heads",
+    ),
+    "two kinds of tables": (("model.shared_rel_pos_bias=true",), "one of the two may be true"),
+    "lowest rate above the peak": (
+        ("scheduler.min_lr=1",),
+        "scheduler.min_lr = 1: must be at most optimizer.base_lr",
+    ),
+    "objective": (
+        ("objective=val/acc",),
+        "must be one of val/top1, val/top5, val/loss, best/val/top1",
+    ),
+    "accuracy without labels": (
+        ("experiment=pretrain_digits", "objective=val/top1"),
+        "objective = 'val/top1': must be one that the task measures",
+    ),
+    "masked accuracy with labels": (
+        ("objective=val/masked_accuracy",),
+        "must be one that the task measures",
+    ),
+    "no tokenizer": (
+        ("experiment=pretrain_base",),
+        "tokenizer.weights = None: must name the weights of a tokenizer",
+    ),
+    "missing tokenizer": (
+        ("experiment=pretrain_base", "tokenizer.weights=no.pth"),
+        "tokenizer.weights = 'no.pth': there is no such file",
+    ),
+    "all hidden": (
+        ("experiment=pretrain_digits", "mask.num_mask_patches=64"),
+        "mask.num_mask_patches = 64: must be less than the number of patches",
+    ),
+    "mixup without labels": (
+        ("experiment=pretrain_digits", "augment.mix_up=0.8"),
+        "augment.mix_up = 0.8: must be 0 for task=pretrain and task=train_tokenizer",
+    ),
+    "two warm-ups": (
+        ("scheduler.warmup_steps=10", "scheduler.warmup_length=1"),
+        "scheduler.warmup_steps = 10: must be null unless",
+    ),
+    "colours changed twice": (
+        ("augment.color_jitter=0.4", "augment.auto_augment=rand-m9"),
+        "augment.color_jitter = 0.4: must be 0 while augment.auto_augment is set",
+    ),
+    "frozen pre-training": (
+        ("experiment=pretrain_digits", "train.freeze=backbone"),
+        "train.freeze = 'backbone': must be null for task=pretrain",
+    ),
+    "unknown setting of the tokenizer's run": (
+        ("experiment=pretrain_digits", "+tokenizer.training.train.epoch=1"),
+        "train.epoch: there is no such setting. Did you mean train.epochs?",
+    ),
+    "wrong setting of the tokenizer's run": (
+        ("experiment=pretrain_digits", "tokenizer.training.train.epochs=0"),
+        "tokenizer.training: with it, of the tokenizer's run, 1 setting is wrong",
+    ),
+    "tokenizer in half precision": (
+        ("task=train_tokenizer", "objective=val/loss", "augment=pretrain", "hardware.amp_level=O1"),
+        "hardware.amp_level = 'O1': must be O0 for task=train_tokenizer",
+    ),
+    "average of nothing": (
+        ("train.ema_decay=1.0",),
+        "train.ema_decay = 1.0: must be a number > 0 and < 1 or null",
+    ),
+    "no spread": (("dataset.std=[0,1,1]",), "dataset.std.0 = 0: must be a number > 0"),
+    "Ascend's format on a CPU": (
+        ("task=export", f"checkpoint={GOLDEN}", "export.formats=[air]", "hardware=cpu"),
+        "export.formats = ['air']: must not hold air for hardware.device_target=cpu",
+    ),
+    "mirror images in training": (
+        ("evaluation.flip=true",),
+        "evaluation.flip = True: must be false but for",
+    ),
+    "unknown hardware": (
+        ("hardware=tpu",),
+        "hardware = 'tpu': must be one of ascend, ascend_8p, auto, cpu",
+    ),
+    "processes for one folder": (
+        ("task=predict", f"checkpoint={GOLDEN}", "hardware.device_num=2"),
+        "hardware.device_num = 2: must be 1 but for tasks that train, task=evaluate and "
+        "task=benchmark",
+    ),
+}
