@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from beit_exp.config.mapping import load_config, save_config
 from beit_exp.report.__main__ import main
 from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes
 from beit_exp.report.page import as_html, as_markdown, as_text, duration, table
@@ -111,13 +112,19 @@ def test_seeds_are_gathered_with_mean_and_standard_deviation(seeds: Path) -> Non
 
 
 def test_the_worst_classes_come_first_and_no_more_than_can_be_read(seeds: Path) -> None:
+    from beit_exp.train.checkpoint import save_checkpoint
+
     names = [f"class {number}" for number in range(1000)]
     for folder in seeds.glob("*light,seed=2"):
         labels = np.arange(3000, dtype=np.int32) % 1000
         predicted = np.where((labels == 7) & (np.arange(3000) > 1000), 8, labels)
         shares = np.ones(3000, np.float32)
         Outcomes(labels, predicted, shares, shares).save(folder / OUTCOMES_FILE)
-        (folder / "facts.json").write_text(json.dumps({"classes": names}))
+        config = load_config(folder / "config.yaml")
+        many = config.dataset.model_copy(update={"name": "image_folder", "num_classes": 1000})
+        save_config(config.model_copy(update={"dataset": many}), folder / "config.yaml")
+        (folder / "checkpoints").mkdir()
+        save_checkpoint(folder / "checkpoints" / "best.safetensors", {}, {"classes": names})
     main([str(seeds)])
     rows = list(csv.reader((seeds / "report" / "classes.csv").open()))
     assert rows[1][:4] == ["class 7", "3", "33.3333", "class 8"] and len(rows) == 1001
