@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from whole_runs import write_run
 
 from beit_exp.config.mapping import load_config, save_config
 from beit_exp.report.__main__ import main
@@ -143,3 +144,14 @@ def test_no_page_is_wider_than_a_phone(seeds: Path, browser) -> None:
         "return [document.documentElement.scrollWidth, document.querySelector('table').offsetWidth]"
     )
     assert widths[0] == 400 < widths[1]
+
+
+def test_of_a_sweep_over_seeds_alone_each_result_is_drawn(tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        (tmp_path / f"seed={seed}" / "plots").mkdir(parents=True)
+        write_run(tmp_path / f"seed={seed}", f"seed={seed}", top1=(50.0, 60.0 + seed))
+    header, rows = table(read_place(tmp_path))
+    assert rows[0][:4] == ["seed=3", 3, 63.0, "62 ± 1"]
+    main([str(tmp_path)])
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert 'id="response"' in page and 'id="seeds"' in page
