@@ -20,6 +20,7 @@ from beit_exp.report.sections import (
     summary_lines,
 )
 from beit_exp.report.variation import (
+    SEED,
     are_repeated,
     by_choice,
     swept_keys,
@@ -116,11 +117,12 @@ def draw_pictures(runs: list[Run], folder: Path) -> dict[str, bytes]:
     for name in ("response", "curves", *PICTURES):
         (folder / f"{name}.png").unlink(missing_ok=True)
     ranking, keys = ranked(runs), varied_keys(runs)
-    choices = by_choice(ranking, keys)
     drawn = []
-    if keys and len(choices) > 1:
+    swept = keys or [SEED]
+    answers = by_choice(ranking, swept)
+    if len(answers) > 1:
         score = f"best {runs[0].objective}"
-        plot_response(keys, choices, score=score, path=folder / "response.png")
+        plot_response(swept, answers, score=score, path=folder / "response.png")
         drawn.append("response")
     curves = curve_groups(ranking, keys)
     if curves:
@@ -143,7 +145,7 @@ def curve_groups(ranking: list[Run], keys: list[str]) -> dict[str, list[list[dic
         for choice in choices
     ]
     return {
-        f"{name} ({len(choice.runs)} runs)".strip(): [run.records for run in choice.runs]
+        f"{name or 'mean'} ({len(choice.runs)} runs)": [run.records for run in choice.runs]
         for name, choice in list(zip(names, choices, strict=True))[:SHOWN_CURVES]
     }
 

@@ -37,7 +37,7 @@ class Run:
     records: list[dict[str, Any]]
     pictures: dict[str, bytes]  # PNG by name
     run_id: str | None  # in the tracking store
-    facts: dict[str, Any] = field(default_factory=dict)  # of its facts.json: tags, classes
+    facts: dict[str, Any] = field(default_factory=dict)  # of its facts.json
     choices: dict[str, Any] = field(default_factory=dict)  # by swept key, if a job of a sweep
     folder: Path | None = None
 
@@ -156,6 +156,21 @@ def read_choices(folder: Path) -> dict[str, Any]:
     known = "|".join(map(re.escape, swept))
     said = re.findall(rf"(?:^|,)({known})=(.*?)(?=,(?:{known})=|$)", folder.name) if swept else []
     return {**dict.fromkeys(swept), **{key: read_value(text) for key, text in said}}
+
+
+def read_classes(folder: Path, count: int) -> list[str]:
+    """The class names in a run's checkpoints; without one, their numbers from 0 to `count` - 1."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in sorted((folder / "checkpoints").glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="np") as file:
+                state = json.loads((file.metadata() or {}).get("state", "{}"))
+        except SafetensorError:  # cut short: the report is no place to complain of it
+            continue
+        if len(state.get("classes", [])) == count:
+            return list(state["classes"])
+    return [str(number) for number in range(count)]
 
 
 def status_of(folder: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from beit_exp.report import markup
 from beit_exp.report.markup import Section, cell
 from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes, class_table, confusion
-from beit_exp.report.runs import Run
+from beit_exp.report.runs import Run, read_classes
 from beit_exp.report.variation import Choice, swept_keys, table_keys, value_of
 
 SHOWN_CLASSES = 20
@@ -136,7 +136,7 @@ def _rounded(deviation: float | None) -> float | None:
 def class_rows(ranking: list[Run]) -> list[list[Any]]:
     """A heading and a row a class, the worst first, of the best run; then other runs' accuracies.
 
-    Empty if the best run left no outcomes or no names of its classes.
+    Empty if the best run left no outcomes.
     """
     tables = [(run, _classes_of(run)) for run in ranking[:COMPARED]]
     first = tables[0][1]
@@ -152,9 +152,9 @@ def class_rows(ranking: list[Run]) -> list[list[Any]]:
 
 
 def _classes_of(run: Run) -> list[list[Any]]:
-    names = run.facts.get("classes")
-    if run.folder is None or not names or not (run.folder / OUTCOMES_FILE).exists():
+    if run.folder is None or not (run.folder / OUTCOMES_FILE).exists() or not run.settings:
         return []
+    names = read_classes(run.folder, int(run.settings["dataset.num_classes"]))
     outcomes = Outcomes.load(run.folder / OUTCOMES_FILE)
     return class_table(confusion(outcomes, len(names)), names)
 

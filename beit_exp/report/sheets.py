@@ -62,6 +62,7 @@ def draw_sheet(
     font = ImageFont.load_default(FONT_SIZE)
     texts = [wrapped(title, font) for title in titles]
     line = LINE * max((len(text) for text in texts), default=0)
+    line += 4 if titles else 0
     top = LINE + GAP if heading else 0
     size = GAP + COLUMNS * (CELL + GAP), top + GAP + rows * (CELL + line + GAP)
     sheet = Image.new("RGB", size, "white")

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from whole_runs import write_run
 
+from beit_exp.config.mapping import load_config, save_config
 from beit_exp.report.__main__ import main
 from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes
 from beit_exp.report.page import as_html, as_markdown, as_text, duration, table
@@ -111,13 +113,19 @@ def test_seeds_are_gathered_with_mean_and_standard_deviation(seeds: Path) -> Non
 
 
 def test_the_worst_classes_come_first_and_no_more_than_can_be_read(seeds: Path) -> None:
+    from beit_exp.train.checkpoint import save_checkpoint
+
     names = [f"class {number}" for number in range(1000)]
     for folder in seeds.glob("*light,seed=2"):
         labels = np.arange(3000, dtype=np.int32) % 1000
         predicted = np.where((labels == 7) & (np.arange(3000) > 1000), 8, labels)
         shares = np.ones(3000, np.float32)
         Outcomes(labels, predicted, shares, shares).save(folder / OUTCOMES_FILE)
-        (folder / "facts.json").write_text(json.dumps({"classes": names}))
+        config = load_config(folder / "config.yaml")
+        many = config.dataset.model_copy(update={"name": "image_folder", "num_classes": 1000})
+        save_config(config.model_copy(update={"dataset": many}), folder / "config.yaml")
+        (folder / "checkpoints").mkdir()
+        save_checkpoint(folder / "checkpoints" / "best.safetensors", {}, {"classes": names})
     main([str(seeds)])
     rows = list(csv.reader((seeds / "report" / "classes.csv").open()))
     assert rows[1][:4] == ["class 7", "3", "33.3333", "class 8"] and len(rows) == 1001
@@ -136,3 +144,14 @@ def test_no_page_is_wider_than_a_phone(seeds: Path, browser) -> None:
         "return [document.documentElement.scrollWidth, document.querySelector('table').offsetWidth]"
     )
     assert widths[0] == 400 < widths[1]
+
+
+def test_of_a_sweep_over_seeds_alone_each_result_is_drawn(tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        (tmp_path / f"seed={seed}" / "plots").mkdir(parents=True)
+        write_run(tmp_path / f"seed={seed}", f"seed={seed}", top1=(50.0, 60.0 + seed))
+    header, rows = table(read_place(tmp_path))
+    assert rows[0][:4] == ["seed=3", 3, 63.0, "62 ± 1"]
+    main([str(tmp_path)])
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert 'id="response"' in page and 'id="seeds"' in page
