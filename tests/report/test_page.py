@@ -150,7 +150,7 @@ def test_of_a_sweep_over_seeds_alone_each_result_is_drawn(tmp_path: Path) -> Non
     for seed in (1, 2, 3):
         (tmp_path / f"seed={seed}" / "plots").mkdir(parents=True)
         write_run(tmp_path / f"seed={seed}", f"seed={seed}", top1=(50.0, 60.0 + seed))
-    header, rows = table(read_place(tmp_path))
+    rows = table(read_place(tmp_path))[1]
     assert rows[0][:4] == ["seed=3", 3, 63.0, "62 ± 1"]
     main([str(tmp_path)])
     page = (tmp_path / "report" / "report.html").read_text()
