@@ -98,7 +98,9 @@ def test_a_failing_job_of_a_sweep_leaves_the_others_running(
     jobs = [tmp_path / "sweep" / f"train.batch_size={size}" for size in (16, 1000, 8)]
     assert [(job / "metrics.json").exists() for job in jobs] == [True, False, True]
     assert "make no full step" in json.loads((jobs[1] / "failed.json").read_text())["message"]
-    assert "failed (train.batch_size = 1000" in done.stdout.splitlines()[-2]
+    row, _, rest = done.stdout.splitlines()[-3:]
+    assert "failed (train.batch_size = 1000" in row
+    assert rest.startswith("2 of 3 jobs are done; to do the rest: python launch.py -m ")
     statuses = {
         run.data.params.get("train.batch_size", "parent"): run.info.status for run in launch.runs()
     }
