@@ -78,20 +78,12 @@ def task_traits(name: TaskName) -> TaskTraits:
             )
         case "explain":
             return TaskTraits(
-                reads=(*OF_CHECKPOINT, "images"),
-                needs_checkpoint=True,
-                allows_images=True,
+                reads=(*OF_CHECKPOINT, "images"), needs_checkpoint=True, allows_images=True
             )
         case "export":
-            return TaskTraits(
-                reads=(*OF_CHECKPOINT, "export"),
-                needs_checkpoint=True,
-            )
+            return TaskTraits(reads=(*OF_CHECKPOINT, "export"), needs_checkpoint=True)
         case "check_data":
-            return TaskTraits(
-                reads=OF_ALL,
-                reads_class_folders=True,
-            )
+            return TaskTraits(reads=OF_ALL, reads_class_folders=True)
         case "benchmark":
             return TaskTraits(
                 reads=(*OF_TRAINING, "model", "checkpoint_kind", "benchmark"),
