@@ -6,11 +6,23 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from PIL import Image
 from whole_runs import Command, metrics_of, small, without_times
 
 from beit_exp.config.mapping import load_config
+from beit_exp.config.schema import Config, Section
+from beit_exp.config.traits import task_traits
+
+# Of every run: where it is told, and what it may change
+ELSEWHERE = ("tracking", "allow_changes")
+GROUPS = {
+    field.annotation: name
+    for name, field in Config.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+}
 
 
 def test_a_run_leaves_everything_in_its_directory(finished: tuple[Command, Path]) -> None:
@@ -89,3 +101,43 @@ def test_other_settings_on_a_run_directory_are_refused_with_the_list(
     assert done.returncode == 2
     assert "optimizer.base_lr: 3e-05 there, 0.001 here" in done.stderr
     assert "seed: 42 there, 1 here" in done.stderr
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The full names of settings read so far, as attributes of a `Config`."""
+    found: set[str] = set()
+    get = Section.__getattribute__
+
+    def record(section: Section, name: str) -> Any:
+        if name in type(section).model_fields and not name.startswith("model_"):
+            group = GROUPS.get(type(section))
+            if group is not None:
+                found.add(f"{group}.{name}")
+            elif name not in GROUPS.values():
+                found.add(name)
+        return get(section, name)
+
+    monkeypatch.setattr(Section, "__getattribute__", record)
+    return found
+
+
+def unnamed(found: set[str], task: Any) -> list[str]:
+    is_read = task_traits(task).is_read
+    return sorted(
+        key for key in found if not is_read(key) and key.partition(".")[0] not in ELSEWHERE
+    )
+
+
+@pytest.mark.slow
+def test_a_training_and_what_follows_it_read_no_setting_that_they_do_not_name(
+    work: Callable[..., Path], read: set[str], few_digits: Path
+) -> None:
+    run_dir = work(*small(few_digits))
+    assert {"optimizer.base_lr", "train.epochs", "seed"} <= read
+    assert unnamed(read, "finetune") == []
+    for task in ("evaluate", "predict", "explain", "export"):
+        read.clear()
+        work(f"task={task}", f"checkpoint={run_dir}", name=task)
+        assert {"checkpoint", "checkpoint_kind"} <= read
+        assert unnamed(read, task) == [], task
