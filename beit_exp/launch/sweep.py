@@ -12,18 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from beit_exp.config.command_line import launch_command, override
-from beit_exp.config.mapping import WrongSettingsError, build_config
 from beit_exp.config.objective import is_lower_better
-from beit_exp.errors import UserError
-from beit_exp.launch.overrides import adopt_run
-from beit_exp.launch.run_directory import check_files
 from beit_exp.storage.files import write_atomically
 from beit_exp.tracking.mlflow_store import open_experiment, open_store, reason, resolve_uri
 from beit_exp.tracking.mlflow_write import PARENT_TAG
@@ -42,7 +36,6 @@ class SweepCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         check_direction(config)
-        check_all_jobs(config)
         sweep_dir = Path(config.hydra.sweep.dir)
         uri = resolve_uri(config.tracking.uri)
         run_id = read_parent(sweep_dir)["run_id"] if (sweep_dir / PARENT_FILE).exists() else None
@@ -75,36 +68,6 @@ def check_direction(config: DictConfig) -> None:
         wrong = f"hydra.sweeper.direction = {direction}"
         print(f"{wrong}: must be {right} for objective={config.objective}", file=sys.stderr)
         sys.exit(2)
-
-
-def check_all_jobs(config: DictConfig) -> None:
-    """Stop a sweep whose jobs would all be refused: once, before it has a run or a folder.
-
-    The process ends with status 2. What the first and the last job share is wrong for all.
-    """
-    values = [list(words) for words in job_words(config).values() if words]
-    first, last = [words[0] for words in values], [words[-1] for words in values]
-    problems = refusals(first)
-    if problems and last != first:
-        problems = [problem for problem in problems if problem in refusals(last)]
-    unknown = [f"{key} " for key, words in job_words(config).items() if not words]
-    problems = [problem for problem in problems if not problem.startswith(tuple(unknown))]
-    if problems:
-        print(WrongSettingsError(problems), file=sys.stderr)
-        sys.exit(2)
-
-
-def refusals(words: list[str]) -> list[str]:
-    """What is wrong with the settings and files of a command with these overrides."""
-    try:
-        check_files(build_config(adopt_run(hydra.compose("config", words), words)))
-    except WrongSettingsError as error:
-        return error.problems
-    except UserError as error:
-        return [str(error)]
-    except HydraException:
-        return []  # Hydra tells it in its own words
-    return []
 
 
 def job_words(config: DictConfig) -> dict[str, list[str]]:

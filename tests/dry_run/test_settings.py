@@ -109,6 +109,6 @@ def test_given_images_are_taken_and_repeated_where_they_are_few(tmp_path: Path) 
     assert len(list((tmp_path / "few" / "val" / "a").iterdir())) == 2
 
 
-def test_a_wrong_override_ends_like_the_command_with_status_2() -> None:
-    with pytest.raises(SystemExit, match="2"):
+def test_a_wrong_override_is_refused_as_the_command_refuses_it() -> None:
+    with pytest.raises(UserError, match="Did you mean model.depth"):
         config("model.depht=2")

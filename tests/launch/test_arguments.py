@@ -71,12 +71,12 @@ def test_a_tilde_is_the_home_folder() -> None:
 
 def test_a_comma_separates_paths_in_a_sweep_alone() -> None:
     assert hydra_arguments(["-m", "checkpoint=a,b"]) == ["checkpoint=a,b", "-m"]
-    assert hydra_arguments(["-m", "hydra.sweep.dir=a,b"]) == ["hydra.sweep.dir='a,b'", "-m"]
+    assert hydra_arguments(["-m", "hydra.sweep.dir=a,b"]) == ['hydra.sweep.dir="a,b"', "-m"]
     assert hydra_arguments(["sweep=base_lr", "images=a,b"])[1] == "images=a,b"
-    assert hydra_arguments(["sweep=null", "images=a,b"])[1] == "images='a,b'"
+    assert hydra_arguments(["sweep=null", "images=a,b"])[1] == 'images="a,b"'
     for name in ("数据", "c=1"):
         Path(name).mkdir()
-    assert hydra_arguments(["-m", "images=数据,c=1"]) == ["images='数据','c=1'", "-m"]
+    assert hydra_arguments(["-m", "images=数据,c=1"]) == ['images="数据","c=1"', "-m"]
 
 
 def test_what_may_be_one_path_or_several_is_asked_with_both_to_paste() -> None:
@@ -85,7 +85,7 @@ def test_what_may_be_one_path_or_several_is_asked_with_both_to_paste() -> None:
         hydra_arguments(["-m", "images=a,b"])
     assert str(caught.value) == (
         "images=a,b: in a sweep a comma separates values, so quote what is meant:\n"
-        """  one path:      'images='"'"'a,b'"'"''\n"""
+        """  one path:      'images="a,b"'\n"""
         "  several paths: images=a,b"
     )
 

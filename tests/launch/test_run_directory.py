@@ -38,7 +38,7 @@ def test_a_refusal_ends_with_the_command_that_changes_all_the_same(begun: Path) 
     words = shlex.split(change.partition(": ")[2])[2:]
     assert words[:2] == list(typed)
     pasted = [word for word in words if not word.startswith("hydra.")]
-    assert f"hydra.run.dir='{begun}'" in words
+    assert f'hydra.run.dir="{begun}"' in words
     assert not prepare(make_config(*pasted), begun, typed=pasted)
     assert load_config(begun / "config.yaml").train.epochs == 8
 

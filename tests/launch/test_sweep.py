@@ -102,32 +102,6 @@ def _composing():
 
 @pytest.mark.usefixtures("_composing")
 @pytest.mark.parametrize(
-    ("task", "params", "message"),
-    [
-        (["seed=1,2", "train.epochs=0"], {}, "train.epochs = 0: must be a whole number > 0"),
-        (["seed=1,2", "model.pretrained=no.pth"], {}, "model.pretrained = 'no.pth': there is no"),
-        (["train.epochs=0"], {"seed": "interval(1, 9)"}, "train.epochs = 0: must be"),
-    ],
-)
-def test_what_is_wrong_for_all_jobs_is_said_once(
-    task: list[str], params: dict, message: str, capsys
-) -> None:
-    with pytest.raises(SystemExit) as stop:
-        sweep.check_all_jobs(multirun(*task, params=params))
-    assert stop.value.code == 2
-    shown = capsys.readouterr().err
-    assert shown.startswith("1 setting is wrong:") and shown.count(message) == 1
-
-
-@pytest.mark.usefixtures("_composing")
-@pytest.mark.parametrize(
-    "task", [["seed=1,2"], ["train.epochs=0,2"], ["train.epochs=2,0", "augment=light,none"]]
-)
-def test_what_is_wrong_for_some_jobs_stops_no_sweep(task: list[str]) -> None:
-    sweep.check_all_jobs(multirun(*task))
-
-
-@pytest.mark.parametrize(
     ("task", "params", "trials", "jobs"),
     [
         (["seed=1,2,3", "train.epochs=3"], {}, {}, 3),
@@ -155,5 +129,5 @@ def test_a_sweep_that_stopped_tells_what_is_done_and_what_does_the_rest(tmp_path
         "-m",
         "seed=1,2,3",
         "dataset.data_url='x y'",
-        f"hydra.sweep.dir='{folder}'",
+        f'hydra.sweep.dir="{folder}"',
     ]
