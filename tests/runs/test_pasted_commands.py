@@ -17,7 +17,7 @@ from settings import ROOT
 from whole_runs import Command, small, wait_for
 
 pytestmark = pytest.mark.slow
-COMMAND = re.compile(r"(?:python (?:launch\.py|-m beit_exp\.\w+)|mlflow ui) .*$", re.MULTILINE)
+COMMAND = re.compile(r"(?:python (?:\S*launch\.py|-m beit_exp\.\w+)|mlflow ui) .*$", re.MULTILINE)
 
 
 @pytest.fixture

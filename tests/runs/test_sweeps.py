@@ -11,6 +11,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from PIL import Image
+from settings import ROOT
 from whole_runs import Command, records, small, wait_for
 
 from beit_exp.config.mapping import load_config
@@ -100,7 +101,8 @@ def test_a_failing_job_of_a_sweep_leaves_the_others_running(
     assert "make no full step" in json.loads((jobs[1] / "failed.json").read_text())["message"]
     row, _, rest = done.stdout.splitlines()[-3:]
     assert "failed (train.batch_size = 1000" in row
-    assert rest.startswith("2 of 3 jobs are done; to do the rest: python launch.py -m ")
+    program = f"python {ROOT / 'launch.py'}"
+    assert rest.startswith(f"2 of 3 jobs are done; to do the rest: {program} -m ")
     statuses = {
         run.data.params.get("train.batch_size", "parent"): run.info.status for run in launch.runs()
     }
