@@ -119,7 +119,7 @@ def children(pid: int) -> list[int]:
 
 
 def wait_for(
-    condition: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 120
+    condition: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 300
 ) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
