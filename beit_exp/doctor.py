@@ -52,7 +52,7 @@ def check_numpy() -> Finding:
 def check_mindspore() -> Finding:
     version = _version("mindspore")
     if not version.startswith("2.10."):
-        return Finding("MindSpore", version, "pip install -c .ci/constraints.txt -e .")
+        return Finding("MindSpore", version, "pip install 'mindspore>=2.10,<2.11'")
     code = "import mindspore as ms; print((ms.Tensor([1.0, 2.0]).reshape((2, 1)) * 2).sum())"
     done = _python(code)
     if done.returncode == 0 and done.stdout.strip().endswith("6.0"):

@@ -9,6 +9,14 @@ class UserError(Exception):
     exit_status = 2
 
 
+class MissingExtraError(UserError):
+    """A package is not there which an optional part of this one brings."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        # In a clone and from a wheel alike: pip keeps the installed version and adds the extra
+        super().__init__(f"{what} needs another package: pip install 'beit-exp[{extra}]'")
+
+
 class DivergedError(UserError):
     """Training that cannot go on: a result of its settings, told by an exit status of its own."""
 

@@ -70,6 +70,16 @@ class Command:
         )
 
 
+def copy_sources(folder: Path) -> None:
+    """What is under version control, as it is now: to build from, without leaving anything here."""
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    for name in tracked:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+
+
 def same_weights(first: Path, second: Path) -> bool:
     paths = [sorted((run_dir / "checkpoints").glob("step_*"))[-1] for run_dir in (first, second)]
     one, other = (load_file(path) for path in paths)

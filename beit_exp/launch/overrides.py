@@ -18,7 +18,7 @@ from beit_exp.config import complaints
 from beit_exp.config.command_line import override as quoted
 from beit_exp.config.mapping import build_config
 from beit_exp.config.schema import Config, known_names
-from beit_exp.errors import UserError
+from beit_exp.errors import MissingExtraError, UserError
 from beit_exp.launch.arguments import MAPPINGS, hydra_arguments, parse_arguments
 from beit_exp.launch.combinations import Findings, check_jobs, swept_by_file, swept_words
 from beit_exp.launch.composition import (
@@ -50,10 +50,7 @@ def check_overrides(typed: Namespace) -> None:
     for choice in PLUGINS.keys() & set(typed.overrides):
         package, extra = PLUGINS[choice]
         if find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.{package}") is None:
-            raise UserError(
-                f"{choice} needs another package: "
-                f"pip install -c .ci/constraints.txt -e '.[{extra}]'"
-            )
+            raise MissingExtraError(choice, extra)
     if message := find_problems(build_lookup(typed), typed).message():
         raise UserError(message)
 

@@ -18,7 +18,7 @@ from beit_exp.config.mapping import differences, load_config, save_config
 from beit_exp.config.schema import Config
 from beit_exp.config.traits import task_traits
 from beit_exp.data.sources import check_folders
-from beit_exp.errors import UserError
+from beit_exp.errors import MissingExtraError, UserError
 from beit_exp.launch.tokenizer_first import FOLDER
 from beit_exp.optim.schedule import build_schedule
 from beit_exp.report.runs import FAILED_FILE
@@ -53,10 +53,7 @@ def check_files(cfg: Config) -> None:
         and "onnx" in cfg.export.formats
         and not all(map(find_spec, ("onnx", "onnxruntime")))
     ):
-        raise UserError(
-            "export.formats: onnx needs other packages: "
-            "pip install -c .ci/constraints.txt -e '.[onnx]'"
-        )
+        raise MissingExtraError("export.formats: onnx", "onnx")
     if cfg.images is not None and not Path(cfg.images).exists():
         raise UserError(f"images = {cfg.images!r}: there is no such folder or file")
     if traits.reads_class_folders:

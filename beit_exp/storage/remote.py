@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from beit_exp.errors import UserError
+from beit_exp.errors import MissingExtraError, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -57,16 +57,14 @@ def local_copy(place: str) -> str:
 
 
 def open_store(place: str) -> Any:
-    """The fsspec file system of a place; `UserError` without the package it needs.
+    """The fsspec file system of a place; `MissingExtraError` without the package it needs.
 
     OBS speaks S3's protocol at the endpoint that AWS_ENDPOINT_URL names.
     """
     try:
         import s3fs
     except ImportError as error:
-        raise UserError(
-            f"{place}: object storage needs an extra: pip install -e '.[s3]'"
-        ) from error
+        raise MissingExtraError(f"{place}: object storage", "s3") from error
     return s3fs.S3FileSystem(
         config_kwargs={"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 3}},
         skip_instance_cache=True,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from settings import ROOT, TINY
-from whole_runs import metrics_of
+from whole_runs import copy_sources, metrics_of
 
 from beit_exp.model.operations import onednn_kernels
 
@@ -21,12 +21,7 @@ PIPED = {"capture_output": True, "text": True}
 
 def test_the_wheel_brings_the_command_and_every_setting(tmp_path: Path, few_digits: Path) -> None:
     source = tmp_path / "source"
-    tracked = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split("\n")
-    for name in filter(None, tracked):
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_bytes((ROOT / name).read_bytes())
+    copy_sources(source)
     pip = [sys.executable, "-m", "pip", "-q"]
     subprocess.run(
         [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, source], check=True
