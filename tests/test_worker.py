@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,24 @@ def test_a_directory_without_a_run_is_named(tmp_path: Path, capsys) -> None:
 def test_usage_is_shown_without_a_run_directory(capsys) -> None:
     assert worker.main([]) == 2
     assert "usage: python -m beit_exp.worker RUN_DIR" in capsys.readouterr().err
+
+
+def test_a_crash_in_the_clean_up_of_libraries_does_not_fail_a_run_that_is_done() -> None:
+    code = """
+import atexit, ctypes, sys
+from beit_exp import worker
+atexit.register(print, "left the cluster")
+ctypes.CDLL(None).__cxa_atexit(ctypes.c_void_p(1), None, None)  # to be called by C's exit
+{end}
+"""
+    crash, done = (
+        subprocess.run(
+            [sys.executable, "-c", code.format(end=end)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for end in ("sys.exit(0)", "worker.leave(0)")
+    )
+    assert crash.returncode < 0
+    assert (done.returncode, done.stdout) == (0, "left the cluster\n"), done.stderr

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing_extensions import assert_never
 
 from beit_exp.config.schema import DeviceTarget, HardwareConfig
-from beit_exp.errors import UserError
+from beit_exp.errors import DivergedError, UserError
 from beit_exp.hardware.process import STOPPED, Process, forwarding_signals, shell_status, start
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,8 @@ POLL_S = 0.2
 GRACE_S = 10.0  # for the others after one has failed
 # For the others after one has stopped at a signal: the first rank may be writing a checkpoint
 SAVING_S = 600.0
+# Of a worker that has told its user what to mend
+SAID = (UserError.exit_status, DivergedError.exit_status)
 
 
 def world_size(cfg: HardwareConfig) -> int:
@@ -138,7 +140,7 @@ def _wait(processes: dict[str, Process]) -> int:
     deadline = time.monotonic() + (SAVING_S if status in STOPPED else GRACE_S)
     while time.monotonic() < deadline and any(worker.poll() is None for worker in workers.values()):
         time.sleep(POLL_S)
-    if status not in STOPPED:
+    if status not in (*STOPPED, *SAID):
         how = (
             f"was killed by signal {status - 128}"
             if status > 128
