@@ -35,7 +35,7 @@ from beit_exp.launch.help_text import help_text, version_text
 from beit_exp.launch.overrides import adopt_run, check_overrides
 from beit_exp.tracking.mlflow_store import resolve_uri
 from beit_exp.tracking.records import Status
-from beit_exp.tracking.run_name import OVERRIDES
+from beit_exp.tracking.run_name import OVERRIDES, job_run_name
 
 LAUNCH = "BEIT_EXP_LAUNCH"
 
@@ -113,12 +113,13 @@ def run_in_sweep(raw: DictConfig, composed: HydraConf) -> float:
     from beit_exp.launch.run_directory import mark_failed
 
     sweep_dir = Path(composed.sweep.dir)
-    name = sweep.job_name(sweep_dir, list(composed.overrides.task))
+    swept = sweep.swept_values(sweep_dir, list(composed.overrides.task))
+    name = sweep.job_folder(swept)
     run_dir = Path(composed.runtime.output_dir) / name
 
     def settings() -> dict[str, Any]:
         values = typed_settings(raw, composed)
-        sweep.place_under_parent(values, sweep_dir, name=name)
+        sweep.place_under_parent(values, sweep_dir, name=job_run_name(swept))
         return values
 
     def work(cfg: Config, run_dir: Path) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import errno
 import faulthandler
-import fcntl
 import json
 import logging
 import os
@@ -15,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 from typing_extensions import assert_never
 
@@ -28,6 +27,7 @@ from beit_exp.hardware.device import Runtime, device_name, start_device
 from beit_exp.hardware.process import LAUNCHER, shell_status, worker_command, worker_environment
 from beit_exp.launch.tokenizer_first import train_tokenizer, trains_tokenizer_first
 from beit_exp.storage.files import write_atomically
+from beit_exp.storage.lock import lock_log
 from beit_exp.tracking.tracker import Tracker, open_tracker
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
     is_leader = cluster.own_rank() == 0
     set_up_logging(run_dir, is_leader=is_leader)
     try:
-        lock = lock_log(run_dir)
+        lock = lock_log(run_dir / cluster.log_name())
         if is_leader:
             logger.info("%s in %s", cfg.task, run_dir)
             logger.info("starting: importing MindSpore")
@@ -158,22 +158,6 @@ def stop_with_parent() -> None:
 
     if os.environ.get(LAUNCHER) == str(parent) or cluster.is_member():
         threading.Thread(target=watch, name="parent", daemon=True).start()
-
-
-def lock_log(run_dir: Path) -> TextIO:
-    """Be alone in a run directory, as long as the returned file is open.
-
-    Two workers would ruin each other's files, so a second one gets a `UserError`.
-    """
-    log = (run_dir / cluster.log_name()).open("a")
-    try:
-        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(
-            f"another process is at work in {run_dir}: "
-            "wait for its end, or choose another hydra.run.dir"
-        ) from None
-    return log
 
 
 class Screen(logging.Handler):

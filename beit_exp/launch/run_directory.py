@@ -5,7 +5,6 @@ The settings are written, or compared with those that are there.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shlex
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from beit_exp.launch.tokenizer_first import FOLDER
 from beit_exp.optim.schedule import build_schedule
 from beit_exp.report.runs import FAILED_FILE
 from beit_exp.storage.files import write_atomically
+from beit_exp.storage.lock import lock_log
 from beit_exp.storage.remote import is_remote
 from beit_exp.tracking.records import read_records
 
@@ -138,16 +138,8 @@ def begin_anew(run_dir: Path) -> None:
 def check_alone(run_dir: Path) -> None:
     """Raise `UserError` if a worker is at work in a run directory: it holds a lock on its log."""
     log = run_dir / "launch.log"
-    if not log.exists():
-        return
-    with log.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another process is at work in {run_dir} with other settings: "
-                "wait for its end, or choose another hydra.run.dir"
-            ) from None
+    if log.exists():
+        lock_log(log).close()
 
 
 def change_of_rate(old: Config, new: Config, run_dir: Path) -> str:

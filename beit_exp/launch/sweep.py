@@ -129,20 +129,25 @@ def read_parent(sweep_dir: Path) -> dict[str, Any]:
     return dict(json.loads((sweep_dir / PARENT_FILE).read_text()))
 
 
-def job_name(sweep_dir: Path, overrides: list[str]) -> str:
-    """What tells a job from the others, as the name of its folder and its MLflow run.
-
-    Like `optimizer.layer_decay=0.65`. So a sweep started again, with more values or in another
-    order, finds the jobs that it has done.
-    """
+def swept_values(sweep_dir: Path, overrides: list[str]) -> dict[str, str]:
+    """What tells a job from the others: the value of every swept key among its overrides."""
     swept = read_parent(sweep_dir)["swept"]
-    parts = []
+    found = {}
     for part in OverridesParser.create().parse_overrides(overrides):
         if part.key_or_group in swept:
             value = part.value()
             text = f"{value:.6g}" if isinstance(value, float) else part.get_value_element_as_str()
-            parts.append(f"{part.key_or_group}={text}")
-    return ",".join(parts).replace(os.sep, "_") or "job"
+            found[part.key_or_group] = text
+    return found
+
+
+def job_folder(swept: dict[str, str]) -> str:
+    """The name of a job's folder, like `optimizer.layer_decay=0.65`.
+
+    So a sweep started again, with more values or in another order, finds the jobs that it has done.
+    """
+    name = ",".join(f"{key}={value}" for key, value in swept.items())
+    return name.replace(os.sep, "_") or "job"
 
 
 def place_under_parent(values: dict[str, Any], sweep_dir: Path, *, name: str) -> None:

@@ -40,6 +40,18 @@ def run_name(overrides: list[str], run_dir: Path) -> str:
     return f"{words} {_without_date(run_dir.name)}".strip()
 
 
+def job_run_name(swept: dict[str, str]) -> str:
+    """What tells a job of a sweep from the others: `layer_decay=0.65`, or `0.65, 3e-05 (...)`.
+
+    Lists of runs show some twenty characters, so of several settings the values come first.
+    """
+    keys = [key.rpartition(".")[2] for key in swept]
+    values = [value.strip("'\"").rstrip("/").rpartition("/")[2] for value in swept.values()]
+    if len(keys) == 1:
+        return f"{keys[0]}={values[0]}"
+    return f"{', '.join(values)} ({', '.join(keys)})" if keys else "job"
+
+
 def _place(key: str, value: str) -> int:
     if key in CHOICES:
         return CHOICES.index(key)

@@ -38,7 +38,7 @@ def sweep_dir(tmp_path: Path) -> Path:
 def test_a_job_is_named_by_what_tells_it_from_the_others(
     sweep_dir: Path, overrides: list[str], name: str
 ) -> None:
-    assert sweep.job_name(sweep_dir, overrides) == name
+    assert sweep.job_folder(sweep.swept_values(sweep_dir, overrides)) == name
 
 
 def test_a_job_hangs_under_the_sweeps_run_and_keeps_the_name_it_was_given(sweep_dir: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +21,8 @@ RUINED = ("scheduler=constant", "optimizer.base_lr=1.0", "scheduler.warmup_lengt
 @pytest.fixture(scope="module")
 def ruined(few_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
     command = Command(tmp_path_factory.mktemp("ruined"))
-    done = command(*small(few_digits, *RUINED, "hydra.run.dir=run", epochs=3))
+    settings = ("hydra.run.dir=run", "tracking.log_model=ruined")
+    done = command(*small(few_digits, *RUINED, *settings, epochs=3))
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = metrics_of(command.folder / "run")
     assert metrics["best/val/loss"] < metrics["val/loss"] - 0.1
@@ -47,7 +51,41 @@ def test_every_task_takes_the_best_weights_of_a_run_and_says_which(ruined: Comma
     done = ruined("task=predict", f"checkpoint={file}", *model_of(ruined), "hydra.run.dir=again")
     assert done.returncode == 0, done.stdout + done.stderr
     np.testing.assert_array_equal(np.load(ruined.folder / "again" / "logits.npy"), predicted)
-    work("tuned", *model_of(ruined), "model.pretrained=run")
+    check_served(ruined, "models:/ruined/1", ruined.folder / "predicted" / "predictions.csv")
+    # So small a rate changes no weight, so what it began with is what it ends with
+    still = ("model.pretrained=run", "scheduler=constant", "optimizer.base_lr=1e-30")
+    assert f"from run/checkpoints/best.safetensors: {said}" in work_out(ruined, *still)
+    again = ruined("task=predict", "checkpoint=tuned", "hydra.run.dir=of_tuned")
+    assert again.returncode == 0, again.stdout + again.stderr
+    np.testing.assert_array_equal(np.load(ruined.folder / "of_tuned" / "logits.npy"), predicted)
+
+
+def work_out(command: Command, *settings: str) -> str:
+    """What a fine-tuning into the folder `tuned` prints."""
+    done = command(*model_of(command), *settings, "hydra.run.dir=tuned")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def check_served(command: Command, model: str, predictions: Path) -> None:
+    """A logged model answers as `task=predict` did, in a process of its own."""
+    script = f"""
+import mlflow, pandas
+mlflow.set_tracking_uri("sqlite:///{command.folder / "mlflow.db"}")
+classes = {{f"class{{number}}": str for number in range(1, 6)}}
+expected = pandas.read_csv({str(predictions)!r}, dtype=classes)
+found = mlflow.pyfunc.load_model({model!r}).predict(expected[["path"]])
+pandas.testing.assert_frame_equal(found, expected.drop(columns="path"), atol=2e-6)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=command.folder,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

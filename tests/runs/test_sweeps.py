@@ -45,7 +45,7 @@ def test_a_sweep_is_one_parent_with_a_child_per_value(
     ]
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert sorted(run.info.run_name for run in children) == [
-        f"optimizer.layer_decay={d}" for d in (0.65, 0.75, 0.85)
+        f"layer_decay={d}" for d in (0.65, 0.75, 0.85)
     ]
     # The lowest layer moves the further, the larger its share of the learning rate.
     moved = []

@@ -78,7 +78,7 @@ def test_the_tracking_page_shows_a_sweeps_jobs_under_it_and_compares_them(
         runs = client.search_runs([experiment])
         (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
         children = [run for run in runs if run.info.run_id != parent.info.run_id]
-        names = [f"optimizer.layer_decay={decay}" for decay in (0.65, 0.75)]
+        names = [f"layer_decay={decay}" for decay in (0.65, 0.75)]
         overview = shown(
             f"{server.uri}/#/experiments/{experiment}/runs/{parent.info.run_id}",
             "Child runs",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from beit_exp.tracking.run_name import run_name
+from beit_exp.tracking.run_name import job_run_name, run_name
 
 RUN_DIR = Path("runs/2026-11-24_20-02-31_ab12")
 
@@ -38,3 +38,18 @@ def test_a_long_command_leaves_the_place_in_the_name() -> None:
 
 def test_a_directory_of_another_name_is_told_as_it_is() -> None:
     assert run_name([], Path("my_run")) == "my_run"
+
+
+@pytest.mark.parametrize(
+    ("swept", "name"),
+    [
+        ({"optimizer.layer_decay": "0.65"}, "layer_decay=0.65"),
+        ({"optimizer": "adamw", "augment": "light"}, "adamw, light (optimizer, augment)"),
+        ({"model.pretrained": "'/weights/a.pth'"}, "pretrained=a.pth"),
+        ({}, "job"),
+    ],
+)
+def test_the_jobs_of_a_sweep_differ_within_the_twenty_characters_that_a_list_shows(
+    swept: dict[str, str], name: str
+) -> None:
+    assert job_run_name(swept) == name
