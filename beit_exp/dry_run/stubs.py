@@ -38,7 +38,7 @@ PLUGIN = (  # of the wheel; the first three look functions up by name while they
     "lib/plugin/ascend/libmindspore_graph_ir.so",
     "lib/plugin/ascend/libd_collective.so",
 )
-FUNCTIONS = r"(?:acl|[Hh]ccl|Hcom|rt|halHost)\w{3,}"  # of CANN: those of C,
+FUNCTIONS = r"(?:acl|[Hh]ccl|Hcom|rt|halHost|Msprof)\w{3,}"  # of CANN: those of C,
 METHODS = r"_ZNK?2ge\w+"  # and those of C++, all in one namespace
 WANTED = re.compile(f"{FUNCTIONS}|{METHODS}")
 LOOKED_UP = re.compile(rf"(?<=\0)({FUNCTIONS})(?=\0)".encode())
@@ -54,7 +54,19 @@ PYTHON = {  # packages of CANN that MindSpore imports where there are several ra
 # `ge::StatusFactory::Instance()` answers with a std::map, into which the plugin writes while it
 # loads: an empty one as libstdc++ lays it out
 STATUS_FACTORY = "_ZN2ge13StatusFactory8InstanceEv"
+# A card's name decides which kernels there are: MindSpore takes it for a string, and fuses by it
+SOC_NAME = "aclrtGetSocName"
+CANN_VERSION = "aclsysGetCANNVersion"
+OWN = (STATUS_FACTORY, SOC_NAME, CANN_VERSION)  # answer with more than 0
+SOC = "BEIT_EXP_SIMULATED_SOC"
 HEADER = f"""\
+char *getenv(const char *);
+const char *{SOC_NAME}(void) {{ const char *soc = getenv("{SOC}"); return soc ? soc : ""; }}
+struct version {{ char whole[128], major[64], minor[64], release[64], patch[64], reserved[128]; }};
+int {CANN_VERSION}(int package, struct version *found) {{
+    *found = (struct version){{"8.2.0", "8", "2", "0", "0"}};
+    return 0;
+}}
 struct tree {{ int color; void *parent, *first, *last; unsigned long size; }};
 static struct {{ long compare; struct tree tree; }} known = {{
     .tree = {{.first = &known.tree, .last = &known.tree}}
@@ -167,7 +179,7 @@ def looked_up_names(library: bytes) -> Iterator[str]:
 
 def source_of(names: list[str]) -> str:
     """The C text that exports every name."""
-    functions = [f"{_kind_of(name)}({name})" for name in names if name != STATUS_FACTORY]
+    functions = [f"{_kind_of(name)}({name})" for name in names if name not in OWN]
     return HEADER + "\n".join(functions) + "\n"
 
 
