@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import mindspore as ms
+from mindspore import nn, ops
 from settings import make_config
 
 from beit_exp.model.beit import BEiT
 from beit_exp.model.build import build_model
 from beit_exp.model.operations import onednn_kernels
-from beit_exp.model.operations.mindspore_kernels import Kernels
+from beit_exp.model.operations.mindspore_kernels import DenseByBiasAdd, Kernels
 from beit_exp.model.precision import Precision, build_precision
 
 O0 = build_precision("O0", half=ms.float32)
@@ -25,4 +26,13 @@ def kernels_of(name: str) -> Kernels:
         Kernels()
         if name == "mindspore"
         else onednn_kernels.NativeKernels(rounds_products=name == "rounded")
+    )
+
+
+def dense_of(name: str) -> nn.Cell | ops.Custom:
+    kernels = kernels_of(name)
+    return (
+        kernels.dense
+        if isinstance(kernels, onednn_kernels.NativeKernels)
+        else DenseByBiasAdd(ms.float32)
     )

@@ -26,8 +26,6 @@ NOT_METHODS = {
     "copy",
 }
 EXCEPTIONS = {  # and why they may be there
-    "nn.DistributedGradReducer": "two processes on a CPU give the gradients of one "
-    "(test_resilience.py)",
     "ops.AllGather": "metrics of two processes on a CPU are those of one (test_resilience.py)",
 }
 

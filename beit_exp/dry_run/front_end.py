@@ -24,6 +24,7 @@ from beit_exp.model.build import build_model, drop_path_keep
 from beit_exp.model.operations import choice
 from beit_exp.model.precision import build_precision
 from beit_exp.train.build import build_trainer, prepare_network
+from beit_exp.train.gradients import GradientsInBuckets
 from beit_exp.train.losses import Classification
 from beit_exp.train.step import Trainer
 
@@ -96,12 +97,13 @@ def compile_step(trainer: Trainer, batch: list[Tensor | None]) -> None:
     """Every graph of a step, as `Trainer.__call__` uses them."""
     one = Tensor(np.float32(1))
     if trainer.accumulate_steps > 1:
-        trainer.gradients(one, False, *batch)
-    trainer.gradients(one, True, *batch)
+        trainer.gradients(one, one, False, *batch)
+    trainer.gradients(one, one, True, *batch)
     rates_3P = Tensor(trainer.optimizer.rates(0.0, updates_done=0))
-    trainer.update(
-        one, rates_3P, *(Tensor(weight.asnumpy()) for weight in trainer.gradients.weights)
-    )
+    layout = trainer.gradients.gradients
+    assert isinstance(layout, GradientsInBuckets)
+    buckets = [Tensor(np.zeros(sum(sizes), np.float32)) for _, _, sizes in layout.buckets]
+    trainer.update(one, rates_3P, *buckets)
     if trainer.clear is not None:
         trainer.clear()
 

@@ -21,7 +21,7 @@ KINDS = ("aclnn", "aclop", "hccl", "host", "view")
 HEADS = ("phase", "compiled", *KINDS, "launches", "runs")
 TITLE, WIDTH = 24, 100  # characters of a row's title, and of a line
 MEGABYTE = 1e6
-STEP_CELLS = ("GradientCell", "UpdateCell", "ClearCell")  # of `train.step`
+STEP_CELLS = ("GradientCell", "UpdateCell", "ClearCell")  # of `train.cells`
 GRAPH_NAME = "kernel_graph"  # and its number: what dumps call what the log numbers
 
 

@@ -55,9 +55,9 @@ class Attention(nn.Cell):
 
     def __init__(self, width: int, num_heads: int, operations: Operations) -> None:
         super().__init__()
-        self.q = Dense(width, width, operations)
+        self.q = Dense(width, width, operations, for_heads=True)
         self.k = DenseWithoutBias(width, width, operations)
-        self.v = Dense(width, width, operations)
+        self.v = Dense(width, width, operations, for_heads=True)
         self.proj = Dense(width, width, operations)
         self.num_heads = num_heads
         self.scale = (width // num_heads) ** -0.5
@@ -66,12 +66,12 @@ class Attention(nn.Cell):
         self.weighted_sum = operations.weighted_sum
 
     def construct(self, x_BND: Tensor, bias_HNN: Tensor | None) -> Tensor:
-        tokens, kind = x_BND.shape[1], self.precision.product
-        q_BHNK = cast(self.heads.split(self.q(x_BND) * self.scale, self.num_heads), kind)
-        k_BHNK = cast(self.heads.split(self.k(x_BND), self.num_heads), kind)
-        v_BHNK = cast(self.heads.split(self.v(x_BND), self.num_heads), kind)
+        tokens = x_BND.shape[1]
+        q_BHNK = self.heads.split(self.q(x_BND) * self.scale, self.num_heads)
+        k_BHNK = self.heads.split(self.k(x_BND), self.num_heads)
+        v_BHNK = self.heads.split(self.v(x_BND), self.num_heads)
         if bias_HNN is None:
             bias_HNN = ops.zeros((self.num_heads, tokens, tokens), self.precision.statistics)
         bias_HNN = cast(bias_HNN, self.precision.statistics)
         out_BHNK = self.weighted_sum(q_BHNK, k_BHNK, v_BHNK, bias_HNN)[0]
-        return self.proj(self.heads.merge(cast(out_BHNK, self.precision.activation)))
+        return self.proj(self.heads.merge(out_BHNK))

@@ -22,24 +22,26 @@ def make_parameter(*shape: int, fill: float = 0.0) -> Parameter:
 class Dense(nn.Cell):
     """x @ weight.T + bias over the last axis; `weight` is (out, in)."""
 
-    def __init__(self, width_in: int, width_out: int, operations: Operations) -> None:
+    def __init__(
+        self, width_in: int, width_out: int, operations: Operations, *, for_heads: bool = False
+    ) -> None:
         super().__init__()
         self.weight = make_parameter(width_out, width_in)
         self.bias = make_parameter(width_out)
         self.width_in = width_in
         self.width_out = width_out
         self.precision = operations.precision
-        self.product = operations.product
+        self.product = operations.product_of_heads if for_heads else operations.product
 
     def construct(self, x: Tensor) -> Tensor:
         kind = self.precision.product
         rows = cast(ops.reshape(x, (-1, self.width_in)), kind)
-        out = self.product(rows, cast(self.weight, kind), cast(self.bias, kind))
-        return ops.reshape(cast(out, self.precision.activation), (*x.shape[:-1], self.width_out))
+        out = self.product(rows, cast(self.weight, kind), self.bias)
+        return ops.reshape(out, (*x.shape[:-1], self.width_out))
 
 
 class DenseWithoutBias(nn.Cell):
-    """x @ weight.T over the last axis; `weight` is (out, in)."""
+    """x @ weight.T over the last axis, for the heads of attention; `weight` is (out, in)."""
 
     def __init__(self, width_in: int, width_out: int, operations: Operations) -> None:
         super().__init__()
@@ -53,7 +55,7 @@ class DenseWithoutBias(nn.Cell):
         kind = self.precision.product
         rows = cast(ops.reshape(x, (-1, self.width_in)), kind)
         out = self.product(rows, cast(self.weight, kind))
-        return ops.reshape(cast(out, self.precision.activation), (*x.shape[:-1], self.width_out))
+        return ops.reshape(out, (*x.shape[:-1], self.width_out))
 
 
 class LayerNorm(nn.Cell):
@@ -99,10 +101,8 @@ class PatchProjection(nn.Cell):
         patches = ops.transpose(patches, (0, 2, 4, 1, 3, 5))
         rows = ops.reshape(patches, (-1, 3 * side * side))
         weight = cast(ops.reshape(self.weight, (self.width, -1)), self.precision.product)
-        tokens = self.product(rows, weight, cast(self.bias, self.precision.product))
-        return ops.reshape(
-            cast(tokens, self.precision.activation), (-1, height * width, self.width)
-        )
+        tokens = self.product(rows, weight, self.bias)
+        return ops.reshape(tokens, (-1, height * width, self.width))
 
 
 class PatchEmbed(nn.Cell):

@@ -41,7 +41,7 @@ def fit(
     `validate(check_stop)` measures the network as it is. A signal saves a checkpoint at the step
     reached and raises `Interrupted`; training that has diverged raises `DivergedError`.
     """
-    cfg, gather = session.cfg, session.runtime.gather
+    cfg = session.cfg
     with listening() as stop, mirroring(cfg.train.checkpoint_url) as mirror:
         loop = Loop(session, trainer, mirror, facts)
         loop.resume()
@@ -60,8 +60,10 @@ def fit(
                         loop.save(is_best=is_best)
                     if trainer.step >= loop.total_steps:
                         break
-                    stop.check(agree=gather)
-                    loop.take_step(micro_batches, line)
+                    check_stop()
+                    result = loop.take_step(micro_batches, line, wants_stop=stop.is_asked)
+                    if result.wants_stop:
+                        raise Interrupted(stop.number)
             except Interrupted:
                 if loop.saved_step < trainer.step:
                     loop.save(is_best=False)
@@ -163,14 +165,16 @@ class Loop:
             self.mirror.put(self.folder.save(tensors, state, step=step, is_best=is_best))
         self.saved_step = self.trainer.step
 
-    def take_step(self, micro_batches: Iterator[MicroBatch], line: ProgressLine) -> None:
+    def take_step(
+        self, micro_batches: Iterator[MicroBatch], line: ProgressLine, *, wants_stop: bool
+    ) -> StepResult:
         """One step on the next micro-batches, logged where that is due."""
         started = time.perf_counter()
         batch = list(islice(micro_batches, self.cfg.train.accumulate_steps))
         data_s = time.perf_counter() - started
         if self.trainer.step == self.first_step:
             logger.info("compiling the network")
-        result = self.trainer(batch)
+        result = self.trainer(batch, wants_stop=wants_stop)
         step_s = time.perf_counter() - started
         step = self.trainer.step
         is_log_due = due(step, self.cfg.train.log_every_steps, self.total_steps)
@@ -190,6 +194,7 @@ class Loop:
         skipped = 0 if result.finite else self.progress.skipped_in_a_row + 1
         self.progress.skipped_in_a_row = skipped
         self.check_divergence(result)
+        return result
 
     def log_step(self, result: StepResult, *, step_s: float, data_s: float) -> None:
         metrics = {

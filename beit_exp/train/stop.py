@@ -5,11 +5,9 @@ two steps.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-
-import numpy as np
 
 from beit_exp.errors import Interrupted
 
@@ -25,15 +23,19 @@ class StopRequest:
             raise Interrupted(number)
         self.signal_number = number
 
-    def check(self, agree: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
-        """Raise `Interrupted` if a signal has come; with `agree` (`Runtime.gather`), if it has come
-        to any rank.
-        """
-        number = self.signal_number or 0
-        if agree is not None:
-            number = int(agree(np.array([number])).max())
-        if number:
-            raise Interrupted(number)
+    @property
+    def is_asked(self) -> bool:
+        return self.signal_number is not None
+
+    @property
+    def number(self) -> int:
+        """The signal's; SIGTERM for one that came to another rank: that is what ranks are sent."""
+        return self.signal_number or signal.SIGTERM
+
+    def check(self) -> None:
+        """Raise `Interrupted` if a signal has come."""
+        if self.is_asked:
+            raise Interrupted(self.number)
 
 
 @contextmanager

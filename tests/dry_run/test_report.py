@@ -13,7 +13,7 @@ from beit_exp.dry_run.graphs import Graph, parse_graph
 from beit_exp.dry_run.report import STEP_CELLS, StageReport, as_json, build_stage, table
 from beit_exp.dry_run.simulation import Simulated
 from beit_exp.launch.overrides import typed_values
-from beit_exp.train.step import ClearCell, GradientCell, UpdateCell
+from beit_exp.train.cells import ClearCell, GradientCell, UpdateCell
 
 EXCERPTS = Path(__file__).parent / "excerpts"
 

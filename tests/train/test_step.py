@@ -10,9 +10,12 @@ from settings import TINY, make_config
 from beit_exp.data.mixup import soft_targets
 from beit_exp.model.precision import Precision, build_precision
 from beit_exp.optim.update import AdamUpdate, build_optimizer
+from beit_exp.train import gradients
+from beit_exp.train.cells import ClearCell, UpdateCell
+from beit_exp.train.gradients import GradientsByWeight
 from beit_exp.train.loss_scale import LossScale
 from beit_exp.train.losses import Classification
-from beit_exp.train.step import ClearCell, Trainer, UpdateCell
+from beit_exp.train.step import Trainer
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -205,7 +208,8 @@ def weight() -> Parameter:
 def test_an_update_changes_the_weights_and_returns_the_rates(weight: Parameter) -> None:
     update = AdamUpdate([weight], beta=[0.9, 0.999])
     rates_31 = Tensor(np.array([[0.1], [1e-8], [0.0]], np.float32))
-    cell = UpdateCell(ParameterTuple([weight]), update, ema_decay=0.5)
+    kept = GradientsByWeight()
+    cell = UpdateCell(ParameterTuple([weight]), update, gradients=kept, ema_decay=0.5)
     found = cell(None, rates_31, Tensor(np.ones(3, np.float32)))
     np.testing.assert_array_equal(found.asnumpy(), rates_31.asnumpy())
     assert (weight.asnumpy() < 1).all()
@@ -216,3 +220,18 @@ def test_a_clearing_leaves_zeros_and_returns_one(weight: Parameter) -> None:
     found = ClearCell(ParameterTuple([weight]))()
     assert found.asnumpy() == 1
     assert not weight.asnumpy().any()
+
+
+def test_gradients_in_buckets_train_as_gradients_by_weight(monkeypatch) -> None:
+    images, targets = batch(8)
+    ends = []
+    for is_fast in (False, True):
+        monkeypatch.setattr(gradients, "has_fast_memory", lambda is_fast=is_fast: is_fast)
+        monkeypatch.setattr(gradients, "BUCKET_BYTES", 2**14)
+        trainer = make_trainer("optimizer.clip_global_norm_value=0.5", ema_decay=0.9)
+        results = [trainer([(images, targets, None)]) for _ in range(3)]
+        ends.append((weights_of(trainer), [result.grad_norm for result in results]))
+    assert len(trainer.gradients.gradients.buckets) > 2
+    np.testing.assert_allclose(ends[0][1], ends[1][1], rtol=1e-6)
+    for name, value in ends[0][0].items():
+        np.testing.assert_allclose(ends[1][0][name], value, atol=1e-7, err_msg=name)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import mindspore as ms
+from mindspore._c_expression import MSContext
 
 from beit_exp.model.operations import onednn_kernels
 from beit_exp.model.operations.additions import (
@@ -15,18 +18,20 @@ from beit_exp.model.operations.additions import (
 )
 from beit_exp.model.operations.gradients import (
     Normalisation,
+    NormalisationByOperator,
     Product,
     ProductWithoutBias,
     Softmax,
     WeightedSum,
 )
 from beit_exp.model.operations.heads import Heads, HeadsByRows, HeadsByTranspose
-from beit_exp.model.operations.mindspore_kernels import Kernels
+from beit_exp.model.operations.mindspore_kernels import DenseByAddition, DenseByBiasAdd, Kernels
 from beit_exp.model.operations.onednn_kernels import (
     NativeKernels,
     NativeNormalisation,
     NativeSoftmax,
 )
+from beit_exp.model.operations.overflow import FloatStatus, Infinities
 from beit_exp.model.operations.rows import (
     ConstantOnes,
     OpenOnes,
@@ -34,7 +39,10 @@ from beit_exp.model.operations.rows import (
     RowsByOperators,
     RowsByProducts,
 )
+from beit_exp.model.operations.squares import Squares, SquaresByOperators, SquaresByProduct
 from beit_exp.model.precision import Precision
+
+ATLAS_TRAINING = "ascend910"  # the 910A; a 910B is ascend910b
 
 
 def is_cpu() -> bool:
@@ -42,9 +50,41 @@ def is_cpu() -> bool:
     return bool(ms.get_context("device_target") == "CPU")
 
 
+def has_fast_memory() -> bool:
+    """Whether a copy of all gradients costs little beside the products of a step."""
+    return not is_cpu()
+
+
+def saturates() -> bool:
+    """Whether products of this process's card saturate.
+
+    Atlas training cards (910A) do always, later ones where MS_ASCEND_CHECK_OVERFLOW_MODE says so:
+    what MindSpore's own `amp.all_finite` asks.
+    """
+    if is_cpu():
+        return False
+    is_asked = os.environ.get("MS_ASCEND_CHECK_OVERFLOW_MODE") == "SATURATION_MODE"
+    return is_asked or soc_version() == ATLAS_TRAINING
+
+
+def soc_version() -> str:
+    """MindSpore's name for the kind of this process's card, like ascend910b; empty if simulated."""
+    return str(MSContext.get_instance().get_ascend_soc_version())
+
+
 def describe_kernels() -> str | None:
     """Which kernels a CPU computes with; None on another device, which has MindSpore's alone."""
     return onednn_kernels.describe() if is_cpu() else None
+
+
+def build_squares() -> Squares:
+    """What sums the squares of a tensor."""
+    return SquaresByProduct() if is_cpu() else SquaresByOperators()
+
+
+def build_overflow_check() -> FloatStatus | Infinities:
+    """What tells that half precision overflowed where numbers do not."""
+    return FloatStatus() if saturates() else Infinities()
 
 
 class Operations:
@@ -62,7 +102,9 @@ class Operations:
     add: Addition
     add_scaled: ScaledAddition
     heads: Heads
-    normalise: Normalisation | NativeNormalisation
+    normalise: Normalisation | NormalisationByOperator | NativeNormalisation
+    product: Product  # -> activations
+    product_of_heads: Product  # -> operands of attention's products
 
     def __init__(self, precision: Precision, *, portable: bool = False) -> None:
         self.precision = precision
@@ -78,15 +120,21 @@ class Operations:
             self.add = AdditionByOperators()
         self.heads = HeadsByRows() if on_cpu and not portable else HeadsByTranspose()
         if on_cpu and onednn_kernels.is_available() and precision.is_float32 and not portable:
-            kernels: Kernels = NativeKernels(rounds_products=precision.rounds_products)
+            native = NativeKernels(rounds_products=precision.rounds_products)
+            kernels: Kernels = native
             softmax: Softmax | NativeSoftmax = NativeSoftmax()
             self.normalise = NativeNormalisation()
+            self.product = self.product_of_heads = Product(native.dense, native, self.rows)
         else:
             kernels = Kernels()
             softmax = Softmax(self.rows)
-            self.normalise = Normalisation(self.rows)
+            self.normalise = Normalisation(self.rows) if on_cpu else NormalisationByOperator()
+            dense = DenseByBiasAdd if on_cpu else DenseByAddition
+            self.product, self.product_of_heads = (
+                Product(dense(kind), kernels, self.rows)
+                for kind in (precision.activation, precision.product)
+            )
         self.gelu = kernels.gelu
-        self.product = Product(kernels, self.rows)
         self.product_without_bias = ProductWithoutBias(kernels)
         self.weighted_sum = WeightedSum(
             kernels, softmax, self.rows, statistics=precision.statistics

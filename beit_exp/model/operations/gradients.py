@@ -39,11 +39,11 @@ class ProductWithoutBias(nn.Cell):
 
 
 class Product(nn.Cell):
-    """x weightᵀ + bias for (R, I) rows."""
+    """x weightᵀ + bias for (R, I) rows, by `dense`, which says the element type of the sum."""
 
-    def __init__(self, kernels: Kernels, rows: Rows) -> None:
+    def __init__(self, dense: Any, kernels: Kernels, rows: Rows) -> None:
         super().__init__()
-        self.dense = kernels.dense
+        self.dense = dense
         self.product = kernels.product
         self.product_of_transposed = kernels.product_of_transposed
         self.rows = rows
@@ -54,8 +54,10 @@ class Product(nn.Cell):
     def bprop(
         self, x_RI: Tensor, weight_OI: Tensor, bias_O: Tensor, out: Tensor, grad_RO: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        grad_weight_OI = self.product_of_transposed(grad_RO, x_RI)
-        return self.product(grad_RO, weight_OI), grad_weight_OI, self.rows.column_sums(grad_RO)
+        factor_RO = cast(grad_RO, x_RI.dtype)
+        grad_weight_OI = self.product_of_transposed(factor_RO, x_RI)
+        grad_bias_O = cast(self.rows.column_sums(grad_RO), bias_O.dtype)
+        return self.product(factor_RO, weight_OI), grad_weight_OI, grad_bias_O
 
 
 class Normalisation(nn.Cell):
@@ -95,7 +97,29 @@ class Normalisation(nn.Cell):
             self.rows.row_sums(weighted_RD * hat_RD) * share_R1, columns
         )
         grad_x_RD = weighted_RD * scale_RD - mean_RD - hat_RD * slope_RD
-        return grad_x_RD, self.rows.column_sums(grad_RD * hat_RD), self.rows.column_sums(grad_RD)
+        grad_weight_D = cast(self.rows.column_sums(grad_RD * hat_RD), weight_D.dtype)
+        grad_bias_D = cast(self.rows.column_sums(grad_RD), bias_D.dtype)
+        return grad_x_RD, grad_weight_D, grad_bias_D
+
+
+class NormalisationByOperator(nn.Cell):
+    """Layer normalisation on a card, with MindSpore's own gradient.
+
+    Its third output is the variance on a CPU, and by its documentation 1 / √(variance + eps): here
+    nobody needs to know.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalise = ops.LayerNorm(
+            begin_norm_axis=-1, begin_params_axis=-1, epsilon=LAYER_NORM_EPS
+        )
+
+    def construct(
+        self, x_RD: Tensor, weight_D: Tensor, bias_D: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """-> (normalised, mean, what the gradient needs)."""
+        return self.normalise(x_RD, weight_D, bias_D)
 
 
 class Softmax(nn.Cell):
@@ -160,11 +184,16 @@ class WeightedSum(nn.Cell):
         batch, heads, tokens, _ = q_BHNK.shape
         grad_v_BHNK = self.product_of_transposed(weights_BHNN, grad_BHNK)
         grad_weights_BHNN = self.product_with_transposed(grad_BHNK, v_BHNK)
+        # Differences of numbers that the loss scale has made large, and sums of them
         grad_scores_BHNN = self.softmax.gradient(
-            weights_BHNN, grad_weights_BHNN, out_BHNK, grad_BHNK
+            cast(ops.depend(weights_BHNN, grad_BHNK), self.statistics),
+            cast(grad_weights_BHNN, self.statistics),
+            cast(ops.depend(out_BHNK, grad_BHNK), self.statistics),
+            cast(grad_BHNK, self.statistics),
         )
-        grad_q_BHNK = self.product(grad_scores_BHNN, k_BHNK)
-        grad_k_BHNK = self.product_of_transposed(grad_scores_BHNN, q_BHNK)
+        factor_BHNN = cast(grad_scores_BHNN, q_BHNK.dtype)
+        grad_q_BHNK = self.product(factor_BHNN, k_BHNK)
+        grad_k_BHNK = self.product_of_transposed(factor_BHNN, q_BHNK)
         images = ops.reshape(grad_scores_BHNN, (batch, heads * tokens * tokens))
         grad_bias_HNN = ops.reshape(self.rows.column_sums(images), (heads, tokens, tokens))
         return grad_q_BHNK, grad_k_BHNK, grad_v_BHNK, cast(grad_bias_HNN, bias_HNN.dtype)

@@ -7,19 +7,36 @@ from typing import Any
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from beit_exp.model.precision import cast
+
 # R rows · I width in · O width out
 
 
-class Dense(nn.Cell):
-    """x weightᵀ + bias for (R, I) rows."""
+class DenseByBiasAdd(nn.Cell):
+    """x weightᵀ + bias for (R, I) rows on a CPU, the sum in the element type `kind`."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Any) -> None:
         super().__init__()
         self.product_with_transposed = ops.MatMul(transpose_b=True)
         self.add_bias = ops.BiasAdd()
+        self.kind = kind
 
     def construct(self, x_RI: Tensor, weight_OI: Tensor, bias_O: Tensor) -> Tensor:
-        return self.add_bias(self.product_with_transposed(x_RI, weight_OI), bias_O)
+        out = self.product_with_transposed(x_RI, weight_OI)
+        return self.add_bias(cast(out, self.kind), cast(bias_O, self.kind))
+
+
+class DenseByAddition(nn.Cell):
+    """x weightᵀ + bias on a card, which has an older kernel for BiasAdd and may fuse a sum."""
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__()
+        self.product_with_transposed = ops.MatMul(transpose_b=True)
+        self.kind = kind
+
+    def construct(self, x_RI: Tensor, weight_OI: Tensor, bias_O: Tensor) -> Tensor:
+        out = self.product_with_transposed(x_RI, weight_OI)
+        return cast(out, self.kind) + cast(bias_O, self.kind)
 
 
 class Gelu(nn.Cell):
@@ -45,7 +62,6 @@ class Kernels:
     """Products of matrices, of batches of them, and GELU."""
 
     def __init__(self) -> None:
-        self.dense: Any = Dense()
         self.product: Any = ops.MatMul()
         self.product_with_transposed: Any = ops.MatMul(transpose_b=True)
         self.product_of_transposed: Any = ops.MatMul(transpose_a=True)

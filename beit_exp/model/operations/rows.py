@@ -8,6 +8,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from beit_exp.model.precision import cast
+
 # R rows · C columns
 
 
@@ -49,8 +51,9 @@ class RowsByProducts(nn.Cell):
         self.ones = ones
 
     def column_sums(self, x_RC: Tensor) -> Tensor:
-        """-> (C,)."""
-        return ops.reshape(self.product(self.ones(1, x_RC.shape[0], x_RC.dtype), x_RC), (-1,))
+        """-> (C,) float32."""
+        ones_1R = self.ones(1, x_RC.shape[0], ms.float32)
+        return ops.reshape(self.product(ones_1R, cast(x_RC, ms.float32)), (-1,))
 
     def row_sums(self, x_RC: Tensor) -> Tensor:
         """-> (R, 1)."""
@@ -78,8 +81,8 @@ class RowsByOperators(nn.Cell):
     """What other devices than a CPU do with rows and columns: operators that sum and broadcast."""
 
     def column_sums(self, x_RC: Tensor) -> Tensor:
-        """-> (C,)."""
-        return x_RC.sum(axis=0)
+        """-> (C,) float32."""
+        return x_RC.sum(axis=0, dtype=ms.float32)
 
     def row_sums(self, x_RC: Tensor) -> Tensor:
         """-> (R, 1)."""

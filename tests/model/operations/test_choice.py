@@ -20,12 +20,16 @@ from beit_exp.model.operations.additions import (
     ScaledAdditionByProducts,
 )
 from beit_exp.model.operations.choice import Operations
+from beit_exp.model.operations.gradients import Normalisation
 from beit_exp.model.operations.heads import HeadsByRows
+from beit_exp.model.operations.mindspore_kernels import DenseByBiasAdd
 from beit_exp.model.operations.onednn_kernels import NativeGelu, NativeNormalisation, NativeSoftmax
+from beit_exp.model.operations.overflow import FloatStatus, Infinities
 from beit_exp.model.operations.rows import ConstantOnes, OpenOnes, RowsByProducts
+from beit_exp.model.operations.squares import SquaresByProduct
 from beit_exp.model.precision import build_precision
+from beit_exp.train.cells import GradientCell
 from beit_exp.train.losses import Classification, MaskedPrediction
-from beit_exp.train.step import GradientCell
 
 PACKAGE = ROOT / "beit_exp"
 SMALL = ("model.embed_dim=32", "model.depth=1", "model.num_heads=2", "model.head_init_scale=1.0")
@@ -39,6 +43,7 @@ CLASS_TOKEN = (
 KEEP = np.array([[[1, 0], [2, 1]]], np.float32)
 FOR_A_CPU = (AdditionByProducts, ScaledAdditionByProducts, RowAddition, RowsByProducts)
 FOR_A_CPU += (ConstantOnes, OpenOnes, HeadsByRows, NativeGelu, NativeNormalisation, NativeSoftmax)
+FOR_A_CPU += (DenseByBiasAdd, Normalisation, SquaresByProduct)
 HERE_AND_ELSEWHERE = [True, False]  # on a CPU?
 
 
@@ -67,6 +72,27 @@ def test_kernels_are_described_on_a_cpu_alone(monkeypatch: pytest.MonkeyPatch) -
     assert choice.describe_kernels() == choice.onednn_kernels.describe()
     monkeypatch.setattr(choice, "is_cpu", lambda: False)
     assert choice.describe_kernels() is None
+
+
+@pytest.mark.parametrize(
+    ("on_cpu", "soc", "mode", "expected"),
+    [
+        (True, "ascend910", None, Infinities),
+        (False, "ascend910", None, FloatStatus),
+        (False, "ascend910b", None, Infinities),
+        (False, "ascend910b", "INFNAN_MODE", Infinities),
+        (False, "ascend910b", "SATURATION_MODE", FloatStatus),
+    ],
+)
+def test_overflow_is_read_from_the_card_where_numbers_saturate(
+    on_cpu: bool, soc: str, mode: str | None, expected: type, monkeypatch
+) -> None:
+    monkeypatch.setattr(choice, "is_cpu", lambda: on_cpu)
+    monkeypatch.setattr(choice, "soc_version", lambda: soc)
+    monkeypatch.delenv("MS_ASCEND_CHECK_OVERFLOW_MODE", raising=False)
+    if mode is not None:
+        monkeypatch.setenv("MS_ASCEND_CHECK_OVERFLOW_MODE", mode)
+    assert type(choice.build_overflow_check()) is expected
 
 
 def operations(monkeypatch: pytest.MonkeyPatch, *, on_cpu: bool) -> Operations:
@@ -156,8 +182,10 @@ def gradients(network: Any, keep: np.ndarray | None, *, masked: bool) -> list[np
         batch += [Tensor(weights), kept]
     cell = GradientCell(objective, accumulate_steps=1, ranks=1)
     cell.set_train()
-    loss, _, found = cell(Tensor(np.float32(1)), True, *batch)
-    return [loss.asnumpy(), *(gradient.asnumpy() for gradient in found)]
+    one = Tensor(np.float32(1))
+    told, found = cell(one, one, True, *batch)
+    found = cell.gradients.apart(found)
+    return [told.asnumpy()[:2], *(gradient.asnumpy() for gradient in found)]
 
 
 @pytest.mark.usefixtures("compiled")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from agreement import agree
 from mindspore import Tensor, ops
-from networks import KERNELS, kernels_of
+from networks import KERNELS, dense_of, kernels_of
 from scipy.special import ndtr
 
 from beit_exp.model.operations import onednn_kernels
@@ -58,7 +58,7 @@ def test_products_of_matrices_are_exact_products_of_their_operands(
         within=2e-6,
         relative=True,
     )
-    dense = kernels.dense(left, right, Tensor(bias)).asnumpy()
+    dense = dense_of(name)(left, right, Tensor(bias)).asnumpy()
     agree(
         "products of matrices, of the largest",
         dense,
