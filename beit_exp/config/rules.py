@@ -97,6 +97,17 @@ RULES = (
         "must be 1 at hardware.amp_level=O0: float32 gradients need no scale",
     ),
     Rule(
+        ("hardware.half", "hardware.device_target"),
+        lambda half, target: half == "float16" or target == "ascend",
+        "must be float16 but for hardware.device_target=ascend: "
+        "a CPU's products round to bfloat16 from hardware.amp_level=O1 on",
+    ),
+    Rule(
+        ("hardware.jit_level", "hardware.device_target"),
+        lambda level, target: level == "auto" or target == "ascend",
+        "must be auto but for hardware.device_target=ascend: MindSpore fuses nothing on a CPU",
+    ),
+    Rule(
         ("checkpoint", "task"),
         lambda checkpoint, task: (checkpoint is not None) == task_traits(task).needs_checkpoint,
         "must name a run directory or a weights file for task=evaluate, predict, explain or "

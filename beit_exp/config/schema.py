@@ -142,6 +142,9 @@ class SchedulerConfig(Section):
 class HardwareConfig(Section):
     device_target: DeviceTarget
     amp_level: Literal["O0", "O1", "O2", "O3"]
+    half: Literal["auto", "float16", "bfloat16"]
+    jit_level: Literal["auto", "O0", "O1"]
+    is_deterministic: bool
     is_dynamic_loss_scale: bool
     loss_scale: Annotated[float, Field(ge=1)]
     loss_scale_window: PositiveInt

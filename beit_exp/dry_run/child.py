@@ -16,7 +16,8 @@ import numpy as np
 
 from beit_exp import worker
 from beit_exp.config.mapping import load_config
-from beit_exp.dry_run.simulation import FACTS
+from beit_exp.dry_run.simulation import CARD_KIND, FACTS
+from beit_exp.hardware import card
 from beit_exp.hardware.device import Runtime
 from beit_exp.storage.files import write_atomically
 from beit_exp.train.memory import computed_bytes
@@ -29,6 +30,8 @@ def main(run_dir: Path) -> NoReturn:
     cfg = load_config(run_dir / "config.yaml")
     gathered: list[int] = []
     answer_for_other_ranks(gathered)
+    kind = os.environ[CARD_KIND]
+    card.soc_version = lambda: kind
     status = worker.main([str(run_dir)])
     facts = {
         "exit_status": status,

@@ -29,7 +29,7 @@ from beit_exp.dry_run.settings import (
     images_needed,
     per_class,
 )
-from beit_exp.dry_run.simulation import find_cann, simulate, simulation_environment
+from beit_exp.dry_run.simulation import CARDS, find_cann, simulate, simulation_environment
 from beit_exp.dry_run.stubs import mindspore_version
 from beit_exp.errors import UserError
 from beit_exp.launch.overrides import typed_values
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="beit_exp_dry_run_"))
     is_kept = options.keep
     try:
-        about, stages = dry_run(options.overrides, folder)
+        about, stages = dry_run(options.overrides, folder, card=options.card)
         show(about, stages)
         if options.json is not None:
             write_atomically(options.json, json.dumps(as_json(about, stages), indent=1).encode())
@@ -75,12 +75,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("device", choices=["ascend"])
     parser.add_argument("overrides", nargs="*", help="as for launch.py; none: the quickstart's")
+    parser.add_argument("--card", choices=CARDS, default="910B", help="by default %(default)s")
     parser.add_argument("--json", type=Path, help="also write what was found to this file")
     parser.add_argument("--keep", action="store_true", help="keep the dumps and logs of MindSpore")
     return parser.parse_intermixed_args(arguments)
 
 
-def dry_run(overrides: list[str], folder: Path) -> tuple[dict[str, Any], list[StageReport]]:
+def dry_run(
+    overrides: list[str], folder: Path, *, card: str
+) -> tuple[dict[str, Any], list[StageReport]]:
     """Run what a command with these overrides would, in that folder -> what is true of all of it,
     and what each worker's run was found to be.
     """
@@ -88,10 +91,11 @@ def dry_run(overrides: list[str], folder: Path) -> tuple[dict[str, Any], list[St
     cfg = absolute_paths(build_config(typed_values(["hardware=ascend", *overrides])))
     check_device(cfg)
     cann = find_cann()
-    environment = simulation_environment(cann)
+    environment = simulation_environment(cann, card=card)
     about = {
         "mindspore": version,
         "simulated_with": "stubs" if cann is None else str(cann),
+        "card": card,
         "command": overrides,
         **prepare(cfg, folder),
     }
@@ -132,7 +136,8 @@ def prepare(cfg: Config, folder: Path) -> dict[str, Any]:
 
 
 def show(about: dict[str, Any], stages: list[StageReport]) -> None:
-    print(f"\nMindSpore {about['mindspore']}, simulated with {about['simulated_with']}")
+    by = about["simulated_with"]
+    print(f"\nMindSpore {about['mindspore']}, a {about['card']} simulated with {by}")
     print(f"images   {about['images']}")
     changed = [f"{key} {old} -> {new}" for key, (old, new) in about["changed"].items()]
     print("\n         ".join([f"changed  {(changed or ['nothing'])[0]}", *changed[1:]]))

@@ -17,7 +17,7 @@ from beit_exp.config.mapping import save_config
 from beit_exp.config.schema import Config, HardwareConfig
 from beit_exp.dry_run.compile_log import LEVELS, CompileLog, read_log
 from beit_exp.dry_run.graphs import BUILT, Graph, read_graphs
-from beit_exp.dry_run.stubs import build_stubs, stub_environment
+from beit_exp.dry_run.stubs import SOC, build_stubs, stub_environment
 from beit_exp.errors import UserError
 from beit_exp.hardware.cluster import RANK, world_size
 from beit_exp.hardware.process import worker_environment
@@ -25,6 +25,9 @@ from beit_exp.launch.run_directory import last_error
 
 CANN = Path("/usr/local/Ascend")  # where its installer puts it
 LIBRARY = "libascendcl.so"
+# A card, what CANN calls it, and what MindSpore calls its kind, which it leaves empty in simulation
+CARDS = {"910A": ("Ascend910A", "ascend910"), "910B": ("Ascend910B1", "ascend910b")}
+CARD_KIND = "BEIT_EXP_SIMULATED_KIND"
 FACTS = "dry_run.json"  # what the worker leaves of what only it knows
 NO_FACTS: dict[str, Any] = {"planned_bytes": None, "computed_bytes": None, "gathered_bytes": []}
 LOG, OUTPUT, DUMPS = "mindspore.log", "output.log", "graphs"
@@ -57,11 +60,12 @@ def find_cann() -> Path | None:
     return found
 
 
-def simulation_environment(cann: Path | None) -> dict[str, str]:
+def simulation_environment(cann: Path | None, *, card: str) -> dict[str, str]:
     """What a worker finds: MindSpore's simulation, with CANN or with stubs, which are made first if
     they are missing.
     """
-    environment = worker_environment()
+    soc, kind = CARDS[card]
+    environment = {**worker_environment(), SOC: soc, CARD_KIND: kind}
     if cann is None:
         environment |= stub_environment(build_stubs(), environment)
     return {**environment, **LEVELS, "MS_SIMULATION_LEVEL": "1", "MS_JIT_DISPLAY_PROGRESS": "1"}

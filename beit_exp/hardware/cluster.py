@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 RANK = "BEIT_EXP_RANK"  # tells a process that it is one of several, and which
 SCHEDULER = "scheduler"  # the rank of MindSpore's own, which works on no device
+# Ranks come to their first collective when their disks and compilers let them; HCCL waits 120 s
+CONNECT_TIMEOUT, CONNECT_TIMEOUT_S = "HCCL_CONNECT_TIMEOUT", "600"
 POLL_S = 0.2
 GRACE_S = 10.0  # for the others after one has failed
 # For the others after one has stopped at a signal: the first rank may be writing a checkpoint
@@ -87,14 +89,27 @@ def environments(cfg: HardwareConfig, *, port: int) -> dict[str, dict[str, str]]
             }
             for rank in ranks
         }
-    meeting = {"MS_WORKER_NUM": size, "MS_SCHED_HOST": cfg.master_addr, "MS_SCHED_PORT": str(port)}
+    meeting = {
+        "MS_WORKER_NUM": size,
+        "MS_SCHED_HOST": cfg.master_addr,
+        "MS_SCHED_PORT": str(port),
+        CONNECT_TIMEOUT: os.environ.get(CONNECT_TIMEOUT, CONNECT_TIMEOUT_S),
+    }
     found = (
         {SCHEDULER: {**meeting, RANK: SCHEDULER, "MS_ROLE": "MS_SCHED"}}
         if cfg.node_rank == 0
         else {}
     )
     return found | {
-        rank: {**meeting, RANK: rank, "MS_ROLE": "MS_WORKER", "MS_NODE_ID": rank} for rank in ranks
+        rank: {
+            **meeting,
+            RANK: rank,
+            "MS_ROLE": "MS_WORKER",
+            "MS_NODE_ID": rank,
+            "RANK_ID": rank,
+            "DEVICE_ID": str(int(rank) - first),
+        }
+        for rank in ranks
     }
 
 

@@ -13,6 +13,7 @@ from typing_extensions import assert_never
 from beit_exp.config.schema import DeviceTarget, HardwareConfig
 from beit_exp.errors import UserError
 from beit_exp.hardware import cluster
+from beit_exp.hardware.card import half_type, jit_level
 from beit_exp.hardware.cores import own_cores
 
 
@@ -59,12 +60,24 @@ def start_device(cfg: HardwareConfig, *, seed: int) -> Runtime:
         ) from error
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(seed)
-    if cluster.is_member():
-        cluster.join()
     # On a CPU tensors stay float32 and products round their operands: float16 is slower than
     # float32 there.
-    half = ms.float16 if target == "Ascend" else ms.float32
+    half = _set_up_card(cfg) if target == "Ascend" else ms.float32
+    if cluster.is_member():
+        cluster.join()
     return Runtime(target, half=half, rank=cluster.own_rank(), size=cluster.world_size(cfg))
+
+
+def _set_up_card(cfg: HardwareConfig) -> Any:
+    """What is to be said before anything runs on an Ascend card; returns its half precision."""
+    import mindspore as ms
+    from mindspore.device_context.ascend import op_precision
+
+    ms.set_context(jit_config={"jit_level": jit_level(cfg)})
+    op_precision.conv_allow_hf32(False)  # the tokenizer's would give other tokens
+    if cfg.is_deterministic:
+        ms.set_deterministic(True)
+    return half_type(cfg)
 
 
 def device_name(runtime: Runtime) -> str:

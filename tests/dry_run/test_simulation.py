@@ -8,6 +8,7 @@ from beit_exp.config.mapping import build_config
 from beit_exp.dry_run import simulation
 from beit_exp.dry_run.compile_log import CompileLog
 from beit_exp.dry_run.simulation import find_cann, rank_environment, simulation_environment
+from beit_exp.dry_run.stubs import SOC
 from beit_exp.errors import UserError
 from beit_exp.launch.overrides import typed_values
 
@@ -29,7 +30,7 @@ def test_cann_is_taken_where_the_environment_knows_it(no_cann: Path, monkeypatch
     (folder / "libascendcl.so").touch()
     monkeypatch.setenv("LD_LIBRARY_PATH", f"/elsewhere::{folder}")
     assert find_cann() == folder
-    environment = simulation_environment(folder)
+    environment = simulation_environment(folder, card="910B")
     assert environment["MS_SIMULATION_LEVEL"] == "1"
     assert "LD_PRELOAD" not in environment
     assert environment["LD_LIBRARY_PATH"] == f"/elsewhere::{folder}"
@@ -43,9 +44,10 @@ def test_cann_that_the_environment_does_not_know_is_named(no_cann: Path) -> None
 
 def test_without_cann_the_stubs_are_in_the_environment(no_cann: Path, monkeypatch) -> None:
     monkeypatch.setattr(simulation, "build_stubs", lambda: no_cann)
-    environment = simulation_environment(None)
+    environment = simulation_environment(None, card="910A")
     assert environment["LD_PRELOAD"].startswith(str(no_cann))
     assert "MS_SUBMODULE_LOG_v" in environment
+    assert (environment[SOC], environment[simulation.CARD_KIND]) == ("Ascend910A", "ascend910")
 
 
 def test_a_run_of_several_devices_is_rank_0_of_so_many() -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import mindspore as ms
-from mindspore._c_expression import MSContext
 
+from beit_exp.hardware import card
 from beit_exp.model.operations import onednn_kernels
 from beit_exp.model.operations.additions import (
     Addition,
@@ -42,8 +40,6 @@ from beit_exp.model.operations.rows import (
 from beit_exp.model.operations.squares import Squares, SquaresByOperators, SquaresByProduct
 from beit_exp.model.precision import Precision
 
-ATLAS_TRAINING = "ascend910"  # the 910A; a 910B is ascend910b
-
 
 def is_cpu() -> bool:
     """Whether this process computes on a CPU."""
@@ -53,23 +49,6 @@ def is_cpu() -> bool:
 def has_fast_memory() -> bool:
     """Whether a copy of all gradients costs little beside the products of a step."""
     return not is_cpu()
-
-
-def saturates() -> bool:
-    """Whether products of this process's card saturate.
-
-    Atlas training cards (910A) do always, later ones where MS_ASCEND_CHECK_OVERFLOW_MODE says so:
-    what MindSpore's own `amp.all_finite` asks.
-    """
-    if is_cpu():
-        return False
-    is_asked = os.environ.get("MS_ASCEND_CHECK_OVERFLOW_MODE") == "SATURATION_MODE"
-    return is_asked or soc_version() == ATLAS_TRAINING
-
-
-def soc_version() -> str:
-    """MindSpore's name for the kind of this process's card, like ascend910b; empty if simulated."""
-    return str(MSContext.get_instance().get_ascend_soc_version())
 
 
 def describe_kernels() -> str | None:
@@ -84,7 +63,7 @@ def build_squares() -> Squares:
 
 def build_overflow_check() -> FloatStatus | Infinities:
     """What tells that half precision overflowed where numbers do not."""
-    return FloatStatus() if saturates() else Infinities()
+    return FloatStatus() if not is_cpu() and card.saturates() else Infinities()
 
 
 class Operations:

@@ -88,7 +88,7 @@ def test_overflow_is_read_from_the_card_where_numbers_saturate(
     on_cpu: bool, soc: str, mode: str | None, expected: type, monkeypatch
 ) -> None:
     monkeypatch.setattr(choice, "is_cpu", lambda: on_cpu)
-    monkeypatch.setattr(choice, "soc_version", lambda: soc)
+    monkeypatch.setattr(choice.card, "soc_version", lambda: soc)
     monkeypatch.delenv("MS_ASCEND_CHECK_OVERFLOW_MODE", raising=False)
     if mode is not None:
         monkeypatch.setenv("MS_ASCEND_CHECK_OVERFLOW_MODE", mode)
