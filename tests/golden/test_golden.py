@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -11,17 +10,19 @@ import pytest
 from agreement import agree
 from mindspore import ParameterTuple, Tensor, nn, ops
 from settings import GOLDEN, make_config
+from trajectory import (
+    build_reference,
+    schedule_of,
+    train,
+    trajectory_config,
+    trajectory_reference,
+)
 
 from beit_exp.data.mixup import soft_targets
 from beit_exp.model.beit import MaskedBEiT
-from beit_exp.model.build import build_model
 from beit_exp.model.operations import onednn_kernels
 from beit_exp.model.precision import build_precision
-from beit_exp.optim.schedule import build_schedule
-from beit_exp.optim.update import build_optimizer
-from beit_exp.train.loss_scale import LossScale
-from beit_exp.train.losses import Classification, soft_cross_entropy
-from beit_exp.train.step import Trainer
+from beit_exp.train.losses import soft_cross_entropy
 from beit_exp.weights.load import load_trained
 from beit_exp.weights.names import to_official
 
@@ -31,31 +32,6 @@ MODES = [  # runs are compiled; the same operators one by one
     pytest.param(ms.PYNATIVE_MODE, id="eager", marks=pytest.mark.slow),
     pytest.param(ms.GRAPH_MODE, id="compiled"),
 ]
-
-
-def overrides_of(golden: dict[str, Any]) -> list[str]:
-    """Our settings for a reference model's."""
-    return [
-        f"model.image_size={golden['img_size']}",
-        f"model.patch_size={golden['patch_size']}",
-        f"model.embed_dim={golden['embed_dim']}",
-        f"model.depth={golden['depth']}",
-        f"model.num_heads={golden['num_heads']}",
-        f"model.rel_pos_bias={golden.get('use_rel_pos_bias', False)}",
-        f"model.shared_rel_pos_bias={golden.get('use_shared_rel_pos_bias', False)}",
-        f"model.abs_pos_emb={golden['use_abs_pos_emb']}",
-        f"model.layer_scale_init_value={golden['init_values']}",
-        f"model.pooling={'mean' if golden['global_pool'] == 'avg' else 'cls'}",
-    ]
-
-
-def build_reference(folder: str, golden: dict[str, Any], file: str, *extra: str):
-    cfg = make_config(*overrides_of(golden), *extra)
-    network = build_model(
-        cfg.model, num_classes=10, precision=build_precision("O0", half=ms.float32), seed=0
-    )
-    load_trained(network, str(GOLDEN / folder / file))
-    return cfg, network
 
 
 class Gradients(nn.Cell):
@@ -151,52 +127,16 @@ def test_masked_logits_loss_and_every_gradient_are_the_official_ones(mode: int) 
 @pytest.mark.parametrize("mode", MODES)
 def test_thirty_training_steps_are_those_of_torch(mode: int) -> None:
     ms.set_context(mode=mode)
-    golden = json.loads((GOLDEN / "trajectory" / "config.json").read_text())
-    reference = np.load(GOLDEN / "trajectory" / "reference.npz")
-    cfg, network = build_reference(
-        "trajectory",
-        golden["model"],
-        "init.pth",
-        f"optimizer.base_lr={golden['base_lr']}",
-        f"optimizer.layer_decay={golden['layer_decay']}",
-        f"optimizer.weight_decay={golden['weight_decay']}",
-        f"optimizer.clip_global_norm_value={golden['clip_global_norm']}",
-        f"scheduler.min_lr={golden['min_lr']}",
-        "scheduler.warmup_length=1",
-    )
-    steps, warmup_steps = golden["steps"], golden["warmup_steps"]
-    schedule = build_schedule(
-        cfg.scheduler,
-        peak_lr=golden["base_lr"],
-        epochs=steps // warmup_steps,
-        steps_per_epoch=warmup_steps,
-    )
+    found, (golden, reference) = train(), trajectory_reference()
+    schedule = schedule_of(trajectory_config(golden), golden)
     agree("learning rates of 30 steps", schedule, reference["lr"], within=1e-12)
-    trainer = Trainer(
-        Classification(network),
-        build_optimizer(cfg.optimizer, network, depth=cfg.model.depth),
-        cfg.train,
-        schedule=schedule,
-        loss_scale=LossScale(1024.0, True, 1000),
-        clip_norm=cfg.optimizer.clip_global_norm_value,
-    )
-    losses, norms = [], []
-    for images, labels in zip(reference["images"], reference["labels"], strict=True):
-        normalised = (images.astype(np.float32) / 255 - golden["mean"]) / np.float32(golden["std"])
-        targets = soft_targets(labels, num_classes=10, smoothing=golden["label_smoothing"])
-        result = trainer([(normalised.astype(np.float32), targets, None)])
-        losses.append(result.loss)
-        norms.append(result.grad_norm)
-    agree("losses of 30 training steps", losses, reference["losses"], within=1e-3)
+    agree("losses of 30 training steps", found.losses, reference["losses"], within=1e-3)
     agree(
         "their gradient norms, of the largest",
-        norms,
+        found.norms,
         reference["grad_norms"],
         within=1e-3,
         relative=True,
     )
-    final = to_official(
-        {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
-    )
-    for name, array in final.items():
+    for name, array in found.final.items():
         agree("their final parameters", array, reference[f"final/{name}"], within=1e-3)

@@ -9,6 +9,7 @@ from networks import KERNELS, kernels_of
 
 from beit_exp.model.operations import onednn_kernels
 from beit_exp.model.operations.gradients import Normalisation, Softmax, WeightedSum
+from beit_exp.model.operations.mindspore_kernels import Kernels
 from beit_exp.model.operations.rows import ConstantOnes, RowsByProducts
 
 ROWS = RowsByProducts(ConstantOnes())
@@ -92,3 +93,17 @@ def test_attention_and_its_gradients_are_exact(name: str, batch: int) -> None:
             within=within,
             relative=True,
         )
+
+
+def test_attentions_backward_pass_sums_what_half_precision_could_not_hold() -> None:
+    half = {"q": np.zeros((1, 1, 2, 2)), "k": np.zeros((1, 1, 2, 2))}
+    half |= {"v": np.array([[[[300, 299], [300, 301]]]]), "gradient": np.full((1, 1, 2, 2), 300.0)}
+    half["gradient"][..., 1] = -300  # 300 x 300 is over 65,504, the sum over the width is not
+    q, k, v, gradient = (Tensor(array.astype(np.float16)) for array in half.values())
+    bias = Tensor(np.zeros((1, 2, 2), np.float32))
+    attend = WeightedSum(Kernels(), Softmax(ROWS), ROWS, statistics=ms.float32)
+    _, grad_bias = ops.value_and_grad(lambda bias: (attend(q, k, v, bias)[0] * gradient).sum(), 0)(
+        bias
+    )
+    # dw = ±300, half of which each row's weights give
+    np.testing.assert_allclose(grad_bias.asnumpy(), [[[150, -150], [150, -150]]], rtol=1e-2)
