@@ -19,6 +19,7 @@ LEVELS = {  # of the log: warnings, and what these modules tell besides
 KINDS = {  # MindSpore's kinds of kernel -> what they are called where CANN is known
     "opapi_kernel": "aclnn",
     "acl_kernel": "aclop",
+    "akg_kernel": "fused",  # made by MindSpore's compiler from neighbouring operators
     "hccl_kernel": "hccl",
     "rt_kernel": "view",  # Reshape: the same memory by another shape, so nothing is launched
 }

@@ -17,7 +17,7 @@ from beit_exp.dry_run.simulation import Simulated
 from beit_exp.hardware.cluster import world_size
 
 NAMES_TOLD = 12
-KINDS = ("aclnn", "aclop", "hccl", "host", "view")
+KINDS = ("aclnn", "aclop", "fused", "hccl", "host", "view")
 HEADS = ("phase", "compiled", *KINDS, "launches", "runs")
 TITLE, WIDTH = 24, 100  # characters of a row's title, and of a line
 MEGABYTE = 1e6

@@ -159,3 +159,31 @@ def test_a_run_that_fails_ends_with_status_1_its_reason_and_its_folder(ranks) ->
     (kept,) = folder.glob("beit_exp_dry_run_*")
     assert str(kept) in done.stderr
     shutil.rmtree(kept)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("card", "reads_status", "fuses"), [("910A", True, False), ("910B", False, True)]
+)
+def test_a_card_that_saturates_is_asked_for_its_status_and_a_later_one_fuses(
+    card: str, reads_status: bool, fuses: bool, tmp_path: Path
+) -> None:
+    if not is_known_machine():
+        pytest.skip("stubs are made on Linux with x86-64, gcc and nm, where CANN is not")
+    done = dry_run(tmp_path, *TINY, "--card", card, "--json", "found.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    (stage,) = found["stages"]
+    assert (found["card"], any(stage["findings"].values())) == (card, False)
+    step = stage["graphs"][0]
+    assert ("NPUGetFloatStatusV2" in str(step["kernel_names"])) == reads_status
+    assert ("fused" in step["kernels"]) == fuses
+
+
+@pytest.mark.slow
+def test_a_card_is_asked_for_what_it_has_alone(tmp_path: Path) -> None:
+    if not is_known_machine():
+        pytest.skip("stubs are made on Linux with x86-64, gcc and nm, where CANN is not")
+    done = dry_run(tmp_path, *TINY, "--card", "910A", "hardware.half=bfloat16")
+    assert done.returncode == 1
+    assert "hardware.half = 'bfloat16': this card has float16 alone" in done.stdout
