@@ -23,7 +23,7 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from beit_exp.config.command_line import PROGRAM
+from beit_exp.config.command_line import FLAGS, PROGRAM
 from beit_exp.config.schema import Config
 from beit_exp.errors import DivergedError, UserError
 from beit_exp.hardware.cores import share_of_machine
@@ -49,7 +49,7 @@ def main() -> None:
 
     Exit status 0: done; 1: a sweep's job failed; 2: a wrong setting; else the worker's.
     """
-    os.environ[PROGRAM] = program_typed(sys.argv[0])
+    os.environ |= {PROGRAM: program_typed(sys.argv[0]), FLAGS: ""}
     # In the names of run directories: two commands may share a second
     os.environ[LAUNCH] = secrets.token_hex(2)
     if "--version" in sys.argv:
@@ -61,6 +61,8 @@ def main() -> None:
         if typed.help:
             print(help_text(build_lookup(typed)))
             return
+        if typed.config_dir is not None:
+            os.environ[FLAGS] = shlex.join(["--config-dir", os.path.abspath(typed.config_dir)])
         check_overrides(typed)
     except UserError as error:
         print(error, file=sys.stderr)

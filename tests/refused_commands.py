@@ -33,6 +33,10 @@ WRONG_WORDS = {
         ("-m", "hydra.job.name=a,b"),
         "hydra.job.name=a,b: a setting of Hydra's has one value",
     ),
+    "two flags of which Hydra takes one": (
+        ("-m", "seed=1,2", "--cfg", "job"),
+        "-m and --cfg: one at a time",
+    ),
     "unknown launcher": (
         ("hydra/launcher=basik",),
         "hydra/launcher = 'basik': must be one of basic, joblib, submitit_local",

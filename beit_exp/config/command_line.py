@@ -6,8 +6,10 @@ import os
 import re
 import shlex
 from functools import partial
+from pathlib import Path
 
 PROGRAM = "BEIT_EXP_PROGRAM"  # how this process was started, if by the command
+FLAGS = "BEIT_EXP_FLAGS"  # of Hydra, that its overrides need
 PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./@%:+-]*")
 WORDS_OF_HYDRA = {"null", "true", "false", "nan", "inf", "on", "off", "yes", "no"}
 
@@ -31,8 +33,20 @@ def _escape(mark: str, found: re.Match[str]) -> str:
 
 
 def launch_command(*overrides: str) -> str:
-    """The command that starts a run with these overrides, the program as it was typed."""
-    return shlex.join([*shlex.split(os.environ.get(PROGRAM, "python launch.py")), *overrides])
+    """The command that starts a run with these overrides, the program as it was typed.
+
+    With the folder of one's own settings where one was typed; without overrides the quickstart.
+    """
+    flags = shlex.split(os.environ.get(FLAGS, "")) if overrides else []
+    return shlex.join([*shlex.split(os.environ.get(PROGRAM) or _program()), *flags, *overrides])
+
+
+def _program() -> str:
+    """Where this process was not started by the command: a clone's file, or the installed one."""
+    script = Path(__file__).resolve().parents[2] / "launch.py"
+    if not script.exists():
+        return "beit-exp"
+    return shlex.join(["python", script.name if script.parent == Path.cwd() else str(script)])
 
 
 def module_command(module: str, *arguments: object) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import assert_never
 
+from beit_exp.config.command_line import launch_command
 from beit_exp.config.schema import Config, DatasetConfig
 from beit_exp.data import archives
 from beit_exp.data.archives import ENDING
@@ -23,7 +24,6 @@ from beit_exp.storage.remote import is_remote, local_copy
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 STAT_THREADS, STAT_CHUNK = 8, 1000
 DIGEST_LENGTH = 32  # MLflow takes 36 characters
-QUICKSTART_HINT = "To try the project without it, run the quickstart: python launch.py"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def place_of(cfg: DatasetConfig, root: Path, split: str) -> Path:
         raise UserError(
             f"dataset.data_url = {cfg.data_url!r}: the folder {folder} is missing. "
             "It must hold train/<class>/* and val/<class>/* with one folder per class, "
-            f"or the same as tars. {QUICKSTART_HINT}"
+            "or the same as tars. To try the project without it, run the quickstart: "
+            f"{launch_command()}"
         )
     return folder if folder.is_dir() else archive
 

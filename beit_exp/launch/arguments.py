@@ -44,8 +44,21 @@ def program_typed(path: str) -> str:
 
 
 def parse_arguments(arguments: list[str]) -> Namespace:
-    """Hydra's flags, and the other words as `overrides`; the process ends at an unknown flag."""
-    return get_args_parser().parse_intermixed_args(arguments)
+    """Hydra's flags, and the other words as `overrides`; the process ends at an unknown flag.
+
+    `UserError` for two flags of which Hydra takes one.
+    """
+    typed = get_args_parser().parse_intermixed_args(arguments)
+    flags = {
+        "-m": typed.multirun,
+        "--run": typed.run,
+        "--cfg": typed.cfg,
+        "--info": typed.info,
+        "-sc": typed.shell_completion,
+    }
+    if len(given := [flag for flag, value in flags.items() if value]) > 1:
+        raise UserError(f"{' and '.join(given)}: one at a time; --cfg shows the settings of a run")
+    return typed
 
 
 def hydra_arguments(arguments: list[str]) -> list[str]:

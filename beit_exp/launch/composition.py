@@ -95,6 +95,12 @@ def plain_values(composed: DictConfig, *, resolve: bool = True) -> dict[str, Any
 
 
 def in_words(error: Exception) -> str:
-    """What Hydra says, on one line, with the cause that it leaves to a traceback."""
+    """What Hydra says, on one line, with the cause that it leaves to a traceback.
+
+    Of a file that is no YAML: which, and where.
+    """
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}, line {mark.line + 1}: {error.problem}"
     told = [str(each).strip() for each in (error, error.__cause__) if each is not None]
     return ": ".join(text.splitlines()[0].rstrip(".") for text in told if text)

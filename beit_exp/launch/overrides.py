@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import Namespace
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -97,7 +98,8 @@ def _wrong_word(
     key, value = override.key_or_group, override.value()
     if override.is_hydra_override() and override.is_sweep_override():
         text = word.partition("=")[2]
-        yield f'{word}: a setting of Hydra\'s has one value; as a text it is "{quoted(key, text)}"'
+        as_text = shlex.quote(quoted(key, text))
+        yield f"{word}: a setting of Hydra's has one value; as a text it is {as_text}"
         return
     choices = options(lookup, key)
     if choices and not isinstance(value, dict):
@@ -155,7 +157,7 @@ def _needs_sweep(override: Override) -> str:
     if override.value_type == ValueType.SIMPLE_CHOICE_SWEEP:
         return (
             f"{key}={text}: several values are a sweep, which needs -m; as a list it is "
-            f'{key}=[{text}], as one text "{quoted(key, text)}"'
+            f"{key}=[{text}], as one text {shlex.quote(quoted(key, text))}"
         )
     return f"{key}={text}: several values are a sweep, which needs -m"
 

@@ -37,6 +37,19 @@ FREE_ON_RESUME = (  # what changes neither the weights that a run arrives at nor
 )
 
 
+FIXED = (  # what makes other tensors of a run's checkpoints, or another work of its directory
+    "task",
+    "checkpoint",
+    "model.",
+    "tokenizer.",
+    "optimizer.name",
+    "dataset.num_classes",
+    "train.freeze",
+    "train.ema_decay",
+)
+FREE_OF_MODEL = ("model.drop_path_rate",)
+
+
 def check_files(cfg: Config) -> None:
     """Raise `UserError` for missing files and packages before anything heavy starts."""
     needed = {"checkpoint": cfg.checkpoint}
@@ -82,6 +95,13 @@ def prepare(cfg: Config, run_dir: Path, *, typed: Sequence[str] | None = None) -
     effect = change_of_rate(old, cfg, run_dir) if differing else ""
     if differing and died_early(run_dir):
         begin_anew(run_dir)
+    elif fixed := [key for key in differing if is_fixed(key)]:
+        raise UserError(
+            f"{run_dir} holds another run, of other weights or another task; it can be resumed "
+            "with its own settings alone:\n"
+            + "".join(f"  {_change(key, differing[key])}\n" for key in fixed)
+            + "Choose another hydra.run.dir"
+        )
     elif changed:
         raise UserError(
             refusal(cfg, run_dir, {key: differing[key] for key in changed}, effect, typed)
@@ -101,7 +121,7 @@ def refusal(
 ) -> str:
     """Which settings differ from those of the run that is there, and how to go on."""
     lines = [f"{run_dir} holds another run; it can be resumed with its own settings alone:"]
-    lines += [f"  {key}: {old!r} there, {new!r} here" for key, (old, new) in changed.items()]
+    lines += [f"  {_change(key, values)}" for key, values in changed.items()]
     lines += [effect] if effect else []
     lines.append(f"To resume it as it is: {module_command('worker', run_dir)}")
     allowed = f"allow_changes=[{','.join(dict.fromkeys([*cfg.allow_changes, *changed]))}]"
@@ -112,6 +132,16 @@ def refusal(
         command = launch_command(*words, override("hydra.run.dir", run_dir), allowed)
         lines.append(f"To change them all the same: {command}")
     return "\n".join(lines)
+
+
+def is_fixed(key: str) -> bool:
+    """Whether a setting cannot change once a run has checkpoints, whatever `allow_changes` says."""
+    return key.startswith(FIXED) and key not in FREE_OF_MODEL
+
+
+def _change(key: str, values: tuple[Any, Any]) -> str:
+    old, new = values
+    return f"{key}: {old!r} there, {new!r} here"
 
 
 def died_early(run_dir: Path) -> bool:

@@ -107,8 +107,12 @@ def command_of(config: DictConfig) -> str:
         for word in config.hydra.overrides.hydra
         if not word.startswith(("hydra.mode=", f"{place}="))
     ]
-    folder = override(place, Path(config.hydra.sweep.dir).absolute())
-    return launch_command("-m", *given, *config.hydra.overrides.task, folder)
+    words = [
+        override(place, Path(config.hydra.sweep.dir).absolute()),
+        override("tracking.uri", resolve_uri(config.tracking.uri)),
+    ]
+    task = [word for word in config.hydra.overrides.task if not word.startswith("tracking.uri=")]
+    return launch_command("-m", *given, *task, *words)
 
 
 def swept_keys(config: DictConfig) -> list[str]:
@@ -146,7 +150,7 @@ def job_folder(swept: dict[str, str]) -> str:
 
     So a sweep started again, with more values or in another order, finds the jobs that it has done.
     """
-    name = ",".join(f"{key}={value}" for key, value in swept.items())
+    name = ",".join(f"{key}={value}" for key, value in sorted(swept.items()))
     return name.replace(os.sep, "_") or "job"
 
 

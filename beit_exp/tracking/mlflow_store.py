@@ -16,18 +16,20 @@ from typing import Any
 from beit_exp.storage.files import replacing
 
 REASON_LENGTH = 160
+SQLITE = "sqlite:///"
 
 
 def resolve_uri(configured: str | None) -> str:
     """The store in use: the configured one, else MLFLOW_TRACKING_URI.
 
-    Without either it is a SQLite file in the current folder.
+    Without either it is a SQLite file in the current folder. A relative file of SQLite is told by
+    its whole path: later commands may be typed elsewhere.
     """
-    return (
-        configured
-        or os.environ.get("MLFLOW_TRACKING_URI")
-        or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
-    )
+    uri = configured or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
+    path = uri.removeprefix(SQLITE)
+    if not uri.startswith(SQLITE) or path in ("", ":memory:"):
+        return uri
+    return f"{SQLITE}{Path(path).absolute()}"
 
 
 def open_store(uri: str) -> Any:
@@ -51,7 +53,7 @@ def open_experiment(uri: str, name: str) -> tuple[Any, str]:
     """
     with _store_lock(uri) as folder:
         if folder is not None:
-            _make_database(Path(uri.removeprefix("sqlite:///")))
+            _make_database(Path(uri.removeprefix(SQLITE)))
         client = open_store(uri)
         experiment = client.get_experiment_by_name(name)
         if experiment is not None:
@@ -86,7 +88,7 @@ def _store_lock(uri: str) -> Iterator[Path | None]:
     if not uri.startswith("sqlite:///"):
         yield None
         return
-    database = Path(uri.removeprefix("sqlite:///"))
+    database = Path(uri.removeprefix(SQLITE))
     database.parent.mkdir(parents=True, exist_ok=True)
     with database.with_name(f".{database.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

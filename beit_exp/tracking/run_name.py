@@ -18,8 +18,8 @@ SILENT = (
     "hardware.num_parallel_workers",
     "hardware.master_",
 )
-CHOICES = ("experiment", "task")  # before what else was typed
-NO_CHOICES = ("seed", "objective", "images", "checkpoint_kind")  # of the names without a group
+CHOICES = ("experiment", "task", "checkpoint_kind")  # before what else was typed
+NO_CHOICES = ("seed", "objective", "images")  # of the names without a group
 DATE = re.compile(r"\d{4}-\d\d-\d\d_")
 
 

@@ -136,11 +136,16 @@ def open_tracker(cfg: Config, run_dir: Path, *, is_leader: bool = True) -> Itera
     tracker = RunTracker(run_dir, sink=MlflowSink(cfg, run_dir))
     tracker.log_facts(tags=tags)
     status: Status = "FAILED"
+    was_done, known = (run_dir / "metrics.json").exists(), tracker.records
     try:
         yield tracker
         status = "FINISHED"
     except Interrupted:
         status = "KILLED"
+        raise
+    except Exception:
+        # A run that is done stays so if it cannot be gone over again
+        status = "FINISHED" if was_done and tracker.records == known else "FAILED"
         raise
     finally:
         tracker.close(status)

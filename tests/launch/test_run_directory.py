@@ -123,3 +123,25 @@ def test_the_last_error_of_a_log_is_what_a_failed_job_says(tmp_path: Path) -> No
     (tmp_path / "launch.log").write_text("\n".join(lines))
     assert last_error(tmp_path) == "key: value"
     assert last_error(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["model.depth=2", "optimizer=momentum", "train.ema_decay=0.9", "task=evaluate checkpoint=x"],
+)
+def test_what_makes_another_run_of_it_is_refused_whatever_is_allowed(
+    begun: Path, typed: str
+) -> None:
+    before = (begun / "config.yaml").read_bytes()
+    allowed = "allow_changes=[model.depth,optimizer.name,train.ema_decay,task,checkpoint]"
+    lines = refused(begun, *typed.split(), allowed)
+    assert "of other weights or another task" in lines[0]
+    assert lines[-1] == "Choose another hydra.run.dir"
+    assert (begun / "config.yaml").read_bytes() == before
+
+
+def test_what_changes_no_tensor_may_be_allowed(begun: Path) -> None:
+    changed = ("model.drop_path_rate=0.2", "optimizer.base_lr=1e-4", "scheduler.min_lr=0")
+    allowed = "allow_changes=[model.drop_path_rate,optimizer.base_lr,scheduler.min_lr]"
+    cfg = make_config(*changed, "train.epochs=4", allowed)
+    assert not prepare(cfg, begun, typed=changed)

@@ -29,7 +29,7 @@ def sweep_dir(tmp_path: Path) -> Path:
         (["train.epochs=3", "optimizer.base_lr=3e-5"], "optimizer.base_lr=3e-05"),
         (
             ["optimizer.base_lr=0.0013292918943162165", "augment=none"],
-            "optimizer.base_lr=0.00132929,augment=none",
+            "augment=none,optimizer.base_lr=0.00132929",
         ),
         (["dataset.data_url=/data/a"], "dataset.data_url=_data_a"),
         (["seed=1"], "job"),
@@ -91,7 +91,7 @@ def multirun(*task: str, params: dict | None = None, sweep_dir: str = "sweep", *
     """What a sweep's callback is given of Hydra's own settings."""
     own = {"overrides": {"task": list(task), "hydra": ["hydra.mode=MULTIRUN"]}}
     own |= {"sweeper": {"params": params, **sweeper}, "sweep": {"dir": sweep_dir}}
-    return OmegaConf.create({"hydra": own})
+    return OmegaConf.create({"hydra": own, "tracking": {"uri": "http://here"}})
 
 
 @pytest.fixture
@@ -130,4 +130,5 @@ def test_a_sweep_that_stopped_tells_what_is_done_and_what_does_the_rest(tmp_path
         "seed=1,2,3",
         "dataset.data_url='x y'",
         f'hydra.sweep.dir="{folder}"',
+        "tracking.uri=http://here",
     ]

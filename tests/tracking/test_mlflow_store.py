@@ -47,3 +47,11 @@ def test_store_is_the_configured_one_then_the_environments_then_local(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
     assert resolve_uri(None) == "http://server:5000"
     assert resolve_uri("sqlite:////x.db") == "sqlite:////x.db"
+
+
+def test_a_relative_store_is_made_and_told_by_its_whole_path(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    uri = resolve_uri("sqlite:///own.db")
+    assert uri == f"sqlite:///{tmp_path}/own.db"
+    _, experiment_id = open_experiment(uri, "beit")
+    assert experiment_id and (tmp_path / "own.db").exists()

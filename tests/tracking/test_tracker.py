@@ -58,6 +58,20 @@ def test_status_is_true_to_what_happened(run, error, status: str) -> None:
     assert run.stored()[1].info.status == status
 
 
+def test_a_run_that_is_done_stays_so_when_it_cannot_be_gone_over_again(run) -> None:
+    cfg, run_dir = run
+    with open_tracker(cfg, run_dir) as tracker:
+        tracker.log({"val/top1": 50.0}, step=1, epoch=1)
+        (run_dir / "metrics.json").write_text("{}")
+    with pytest.raises(RuntimeError), open_tracker(cfg, run_dir):
+        raise RuntimeError("the data are not there")
+    assert run.stored()[1].info.status == "FINISHED"
+    with pytest.raises(RuntimeError), open_tracker(cfg, run_dir) as tracker:
+        tracker.log({"val/top1": 40.0}, step=2, epoch=2)
+        raise RuntimeError("in the middle of more epochs")
+    assert run.stored()[1].info.status == "FAILED"
+
+
 def test_a_resumed_run_goes_on_in_the_same_mlflow_run_without_duplicates(run) -> None:
     cfg, run_dir = run
     with pytest.raises(Interrupted), open_tracker(cfg, run_dir) as tracker:
