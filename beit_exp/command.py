@@ -35,7 +35,7 @@ from beit_exp.launch.help_text import help_text, version_text
 from beit_exp.launch.overrides import adopt_run, check_overrides
 from beit_exp.tracking.mlflow_store import resolve_uri
 from beit_exp.tracking.records import Status
-from beit_exp.tracking.run_name import OVERRIDES, job_run_name
+from beit_exp.tracking.run_name import OVERRIDES
 
 LAUNCH = "BEIT_EXP_LAUNCH"
 
@@ -121,7 +121,7 @@ def run_in_sweep(raw: DictConfig, composed: HydraConf) -> float:
 
     def settings() -> dict[str, Any]:
         values = typed_settings(raw, composed)
-        sweep.place_under_parent(values, sweep_dir, name=job_run_name(swept))
+        sweep.place_under_parent(values, sweep_dir, swept=swept)
         return values
 
     def work(cfg: Config, run_dir: Path) -> int:

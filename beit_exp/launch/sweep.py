@@ -22,6 +22,7 @@ from beit_exp.storage.files import write_atomically
 from beit_exp.tracking.mlflow_store import open_experiment, open_store, reason, resolve_uri
 from beit_exp.tracking.mlflow_write import PARENT_TAG
 from beit_exp.tracking.records import Status
+from beit_exp.tracking.run_name import job_run_name
 
 PARENT_FILE = "sweep.json"
 SWEEP_DIR = "BEIT_EXP_SWEEP_DIR"  # the sweep that this process has begun
@@ -154,12 +155,21 @@ def job_folder(swept: dict[str, str]) -> str:
     return name.replace(os.sep, "_") or "job"
 
 
-def place_under_parent(values: dict[str, Any], sweep_dir: Path, *, name: str) -> None:
-    """Give a job's run its name, and hang it under the sweep's."""
+def place_under_parent(values: dict[str, Any], sweep_dir: Path, *, swept: dict[str, str]) -> None:
+    """Give a job's run its name, and hang it under the sweep's.
+
+    A group that is swept is no setting, so its choice is a tag: a column on MLflow's page.
+    """
     parent = read_parent(sweep_dir)["run_id"]
-    values["tracking"]["run_name"] = values["tracking"]["run_name"] or name
-    if parent is not None:
-        values["tracking"]["tags"] = {**values["tracking"]["tags"], PARENT_TAG: parent}
+    tracking = values["tracking"]
+    tracking["run_name"] = tracking["run_name"] or job_run_name(swept)
+    choices = {
+        key: choice
+        for key, choice in swept.items()
+        if "." not in key and isinstance(values.get(key, {}), dict)
+    }
+    under = {} if parent is None else {PARENT_TAG: parent}
+    tracking["tags"] = {**choices, **tracking["tags"], **under}
 
 
 def what_is_left(sweep_dir: Path) -> str:

@@ -42,15 +42,23 @@ def test_a_job_is_named_by_what_tells_it_from_the_others(
 
 
 def test_a_job_hangs_under_the_sweeps_run_and_keeps_the_name_it_was_given(sweep_dir: Path) -> None:
-    values = {"tracking": {"run_name": None, "tags": {"team": "a"}}}
-    sweep.place_under_parent(values, sweep_dir, name="seed=1")
+    values = {"tracking": {"run_name": None, "tags": {"team": "a"}}, "seed": 1}
+    sweep.place_under_parent(values, sweep_dir, swept={"seed": "1"})
     assert values["tracking"] == {
         "run_name": "seed=1",
         "tags": {"team": "a", "mlflow.parentRunId": "7"},
     }
     values["tracking"]["run_name"] = "mine"
-    sweep.place_under_parent(values, sweep_dir, name="seed=2")
+    sweep.place_under_parent(values, sweep_dir, swept={"seed": "2"})
     assert values["tracking"]["run_name"] == "mine"
+
+
+def test_the_choice_of_a_swept_group_is_a_tag(sweep_dir: Path) -> None:
+    values = {"tracking": {"run_name": None, "tags": {}}, "augment": {"hflip": 0.5}}
+    swept = {"augment": "light", "experiment": "mine", "optimizer.base_lr": "1e-3"}
+    sweep.place_under_parent(values, sweep_dir, swept=swept)
+    expected = {"augment": "light", "experiment": "mine", "mlflow.parentRunId": "7"}
+    assert values["tracking"]["tags"] == expected
 
 
 @pytest.mark.parametrize(
