@@ -8,7 +8,8 @@ from settings import make_config
 
 from beit_exp.optim.state import state_names
 from beit_exp.optim.update import Optimizer
-from beit_exp.train.step import UpdateCell
+from beit_exp.train.cells import UpdateCell
+from beit_exp.train.gradients import GradientsByWeight
 
 
 def run_updates(
@@ -20,7 +21,12 @@ def run_updates(
     gradients = [rng.standard_normal((3, 4)).astype(np.float32) for _ in range(steps)]
     weight = Parameter(Tensor(start), name="head.weight")
     optimizer = Optimizer(make_config(*overrides).optimizer, [weight], depth=1)
-    update = UpdateCell(ParameterTuple([weight]), optimizer.update, ema_decay=None)
+    update = UpdateCell(
+        ParameterTuple([weight]),
+        optimizer.update,
+        gradients=GradientsByWeight(),
+        ema_decay=None,
+    )
     for step, gradient in enumerate(gradients):
         update(None, Tensor(optimizer.rates(lr, updates_done=step)), Tensor(gradient))
     return start.astype(np.float64), weight.asnumpy(), gradients
