@@ -1,4 +1,4 @@
-"""Every experiment file, compiled for a card: `pytest -m recipes tests/dry_run/test_recipes.py`."""
+"""Every experiment file, compiled for a card: `pytest -m recipes`."""
 
 from __future__ import annotations
 
