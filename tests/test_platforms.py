@@ -1,4 +1,6 @@
-"""Every MindSpore operator that the package uses is documented for Ascend and for CPU."""
+"""Every operator that the package names as ops.X, nn.X or a tensor's method is documented for
+Ascend and for CPU. What is imported by its name is for one of them alone, and says so.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ NOT_METHODS = {
     "copy",
 }
 EXCEPTIONS = {  # and why they may be there
-    "ops.AllGather": "metrics of two processes on a CPU are those of one (test_resilience.py)",
+    "ops.AllGather": "metrics of two processes are those of one (test_several_processes.py)",
 }
 
 

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 RANK = "BEIT_EXP_RANK"  # tells a process that it is one of several, and which
 SCHEDULER = "scheduler"  # the rank of MindSpore's own, which works on no device
 # Ranks come to their first collective when their disks and compilers let them; HCCL waits 120 s
-CONNECT_TIMEOUT, CONNECT_TIMEOUT_S = "HCCL_CONNECT_TIMEOUT", "600"
+TIMEOUT = {"HCCL_CONNECT_TIMEOUT": "600"}
 POLL_S = 0.2
 GRACE_S = 10.0  # for the others after one has failed
 # For the others after one has stopped at a signal: the first rank may be writing a checkpoint
@@ -64,7 +64,7 @@ def run(cfg: HardwareConfig, command: list[str]) -> int:
     try:
         with forwarding_signals() as workers:
             for rank, environment in environments(cfg, port=port).items():
-                processes[rank] = start(command, {**os.environ, **environment})
+                processes[rank] = start(command, {**TIMEOUT, **os.environ, **environment})
                 if rank != SCHEDULER:  # the workers meet through it, so it outlives them
                     workers.append(processes[rank])
             return _wait(processes)
@@ -93,7 +93,6 @@ def environments(cfg: HardwareConfig, *, port: int) -> dict[str, dict[str, str]]
         "MS_WORKER_NUM": size,
         "MS_SCHED_HOST": cfg.master_addr,
         "MS_SCHED_PORT": str(port),
-        CONNECT_TIMEOUT: os.environ.get(CONNECT_TIMEOUT, CONNECT_TIMEOUT_S),
     }
     found = (
         {SCHEDULER: {**meeting, RANK: SCHEDULER, "MS_ROLE": "MS_SCHED"}}

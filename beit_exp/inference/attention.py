@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
 
@@ -34,7 +35,7 @@ def block_weights(block: Block, x_BND: Tensor, shared_HNN: Tensor | None) -> np.
     """(B, H, N, N) float64 softmax(q kᵀ / √(D/H) + bias) of a block for its input."""
     attention, normed = block.attn, block.norm1(x_BND)
     q, k = (
-        split_heads(part(normed).asnumpy().astype(np.float64), attention.num_heads)
+        split_heads(in_float64(part(normed)), attention.num_heads)
         for part in (attention.q, attention.k)
     )
     scores = q @ k.swapaxes(2, 3) * attention.scale
@@ -42,6 +43,11 @@ def block_weights(block: Block, x_BND: Tensor, shared_HNN: Tensor | None) -> np.
     if bias is not None:
         scores = scores + bias.asnumpy()
     return softmax(scores)
+
+
+def in_float64(x: Tensor) -> np.ndarray:
+    """The numbers of a tensor of any precision: NumPy knows no bfloat16."""
+    return cast(x, ms.float32).asnumpy().astype(np.float64)
 
 
 def split_heads(x_BND: np.ndarray, heads: int) -> np.ndarray:

@@ -37,17 +37,29 @@ FREE_ON_RESUME = (  # what changes neither the weights that a run arrives at nor
 )
 
 
-FIXED = (  # what makes other tensors of a run's checkpoints, or another work of its directory
+ANOTHER_RUN = (  # what makes other tensors of a run's checkpoints, or another work of its directory
     "task",
     "checkpoint",
-    "model.",
-    "tokenizer.",
+    "model.image_size",
+    "model.patch_size",
+    "model.embed_dim",
+    "model.depth",
+    "model.num_heads",
+    "model.mlp_ratio",
+    "model.abs_pos_emb",
+    "model.rel_pos_bias",
+    "model.shared_rel_pos_bias",
+    "model.layer_scale_init_value",
+    "model.pooling",
+    "tokenizer.vocabulary",
+    "tokenizer.hidden",
+    "tokenizer.decoder_input",
+    "tokenizer.blocks_per_group",
     "optimizer.name",
     "dataset.num_classes",
     "train.freeze",
     "train.ema_decay",
 )
-FREE_OF_MODEL = ("model.drop_path_rate",)
 
 
 def check_files(cfg: Config) -> None:
@@ -77,9 +89,9 @@ def prepare(cfg: Config, run_dir: Path, *, typed: Sequence[str] | None = None) -
     """Write the configuration; returns whether its run is done.
 
     A directory that holds another run raises `UserError`: a run is resumed with its own settings,
-    but for those that `allow_changes` names. One whose run died before its first checkpoint begins
-    anew with any. `typed` are the overrides of the command, for one that can be pasted; None for a
-    job of a sweep.
+    but for those that `allow_changes` names and ANOTHER_RUN does not. One whose run died before its
+    first checkpoint begins anew with any. `typed` are the overrides of the command, for one that
+    can be pasted; None for a job of a sweep.
     """
     path = run_dir / "config.yaml"
     if not path.exists():
@@ -95,12 +107,13 @@ def prepare(cfg: Config, run_dir: Path, *, typed: Sequence[str] | None = None) -
     effect = change_of_rate(old, cfg, run_dir) if differing else ""
     if differing and died_early(run_dir):
         begin_anew(run_dir)
-    elif fixed := [key for key in differing if is_fixed(key)]:
+    elif fixed := [key for key in ANOTHER_RUN if key in differing]:
         raise UserError(
             f"{run_dir} holds another run, of other weights or another task; it can be resumed "
             "with its own settings alone:\n"
             + "".join(f"  {_change(key, differing[key])}\n" for key in fixed)
-            + "Choose another hydra.run.dir"
+            + f"To resume it as it is: {module_command('worker', run_dir)}\n"
+            + "To begin another: choose another hydra.run.dir"
         )
     elif changed:
         raise UserError(
@@ -132,11 +145,6 @@ def refusal(
         command = launch_command(*words, override("hydra.run.dir", run_dir), allowed)
         lines.append(f"To change them all the same: {command}")
     return "\n".join(lines)
-
-
-def is_fixed(key: str) -> bool:
-    """Whether a setting cannot change once a run has checkpoints, whatever `allow_changes` says."""
-    return key.startswith(FIXED) and key not in FREE_OF_MODEL
 
 
 def _change(key: str, values: tuple[Any, Any]) -> str:

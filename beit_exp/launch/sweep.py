@@ -19,7 +19,13 @@ from omegaconf import DictConfig
 from beit_exp.config.command_line import launch_command, override
 from beit_exp.config.objective import is_lower_better
 from beit_exp.storage.files import write_atomically
-from beit_exp.tracking.mlflow_store import open_experiment, open_store, reason, resolve_uri
+from beit_exp.tracking.mlflow_store import (
+    SQLITE,
+    open_experiment,
+    open_store,
+    reason,
+    resolve_uri,
+)
 from beit_exp.tracking.mlflow_write import PARENT_TAG
 from beit_exp.tracking.records import Status
 from beit_exp.tracking.run_name import job_run_name
@@ -108,11 +114,13 @@ def command_of(config: DictConfig) -> str:
         for word in config.hydra.overrides.hydra
         if not word.startswith(("hydra.mode=", f"{place}="))
     ]
-    words = [
-        override(place, Path(config.hydra.sweep.dir).absolute()),
-        override("tracking.uri", resolve_uri(config.tracking.uri)),
-    ]
-    task = [word for word in config.hydra.overrides.task if not word.startswith("tracking.uri=")]
+    task = list(config.hydra.overrides.task)
+    words = [override(place, Path(config.hydra.sweep.dir).absolute())]
+    uri = resolve_uri(config.tracking.uri)
+    # A file is meant from the folder where this was typed; a server's address may hold a password
+    if uri.startswith(SQLITE):
+        task = [word for word in task if not word.lstrip("+").startswith("tracking.uri=")]
+        words.append(override("tracking.uri", uri))
     return launch_command("-m", *given, *task, *words)
 
 

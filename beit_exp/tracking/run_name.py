@@ -46,7 +46,7 @@ def job_run_name(swept: dict[str, str]) -> str:
     Lists of runs show some twenty characters, so of several settings the values come first.
     """
     keys = [key.rpartition(".")[2] for key in swept]
-    values = [value.strip("'\"").rstrip("/").rpartition("/")[2] for value in swept.values()]
+    values = ["/".join(value.strip("'\"").split("/")[-2:]) for value in swept.values()]
     if len(keys) == 1:
         return f"{keys[0]}={values[0]}"
     return f"{', '.join(values)} ({', '.join(keys)})" if keys else "job"

@@ -124,7 +124,8 @@ class NoTracker:
 def open_tracker(cfg: Config, run_dir: Path, *, is_leader: bool = True) -> Iterator[Tracker]:
     """A tracker whose MLflow run ends as what happened.
 
-    That is FINISHED, FAILED (any error) or KILLED (a signal).
+    That is FINISHED, FAILED (any error, but in a run that was done and logged nothing more) or
+    KILLED (a signal).
     """
     if not is_leader:
         yield NoTracker()

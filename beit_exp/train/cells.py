@@ -47,7 +47,7 @@ class GradientCell(nn.Cell):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """-> (what `read` takes apart, the sums of the scaled gradients after the last batch).
 
-        All that the ranks tell each other is in one vector, so that they wait once.
+        All that is told besides gradients is in one vector: one more all-reduce, one wait.
         """
         inputs = self.overflow.cleared_before(inputs)
         (_, found), gradients = self.value_and_grad(loss_scale, inputs, *others)
@@ -79,7 +79,7 @@ class Told(NamedTuple):
     """What a micro-batch told, of all ranks."""
 
     means: np.ndarray  # of the loss and the objective's measures
-    norm: float  # of the scaled gradients' sums, the same on all ranks; 0 before the last batch
+    norm: float  # of the scaled gradients' sums over ranks, the same on all; 0 before the last
     has_overflowed: bool  # as a card that saturates says; elsewhere the norm is not finite
     wants_stop: bool  # a rank
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -221,7 +222,7 @@ class Loop:
     def check_divergence(self, result: StepResult) -> None:
         """Stop where gradients are not finite though nothing scales them, or too often in a row."""
         skipped, step = self.progress.skipped_in_a_row, self.trainer.step
-        is_hopeless = not result.finite and result.loss_scale == 1
+        is_hopeless = not math.isfinite(result.grad_norm) and result.loss_scale == 1
         if not is_hopeless and skipped < self.cfg.hardware.max_skipped_steps:
             return
         often = f"in {skipped} steps in a row (hardware.max_skipped_steps)"

@@ -94,7 +94,7 @@ class Trainer:
             told, gradients = self.gradients(*controls, number == len(micro_batches), *tensors)
             sent.append(told)
         found = [self.gradients.read(told) for told in sent]  # here alone the device is waited for
-        grad_norm = found[-1].norm / (scale * self.accumulate_steps)
+        grad_norm = found[-1].norm / (scale * self.accumulate_steps * self.gradients.ranks)
         finite = bool(np.isfinite(grad_norm)) and not any(told.has_overflowed for told in found)
         if finite:
             rates = Tensor(self.optimizer.rates(lr, updates_done=self.updates_done))

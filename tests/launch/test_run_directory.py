@@ -136,7 +136,7 @@ def test_what_makes_another_run_of_it_is_refused_whatever_is_allowed(
     allowed = "allow_changes=[model.depth,optimizer.name,train.ema_decay,task,checkpoint]"
     lines = refused(begun, *typed.split(), allowed)
     assert "of other weights or another task" in lines[0]
-    assert lines[-1] == "Choose another hydra.run.dir"
+    assert lines[-1] == "To begin another: choose another hydra.run.dir"
     assert (begun / "config.yaml").read_bytes() == before
 
 

@@ -99,7 +99,7 @@ def multirun(*task: str, params: dict | None = None, sweep_dir: str = "sweep", *
     """What a sweep's callback is given of Hydra's own settings."""
     own = {"overrides": {"task": list(task), "hydra": ["hydra.mode=MULTIRUN"]}}
     own |= {"sweeper": {"params": params, **sweeper}, "sweep": {"dir": sweep_dir}}
-    return OmegaConf.create({"hydra": own, "tracking": {"uri": "http://here"}})
+    return OmegaConf.create({"hydra": own, "tracking": {"uri": "sqlite:////here.db"}})
 
 
 @pytest.fixture
@@ -138,5 +138,5 @@ def test_a_sweep_that_stopped_tells_what_is_done_and_what_does_the_rest(tmp_path
         "seed=1,2,3",
         "dataset.data_url='x y'",
         f'hydra.sweep.dir="{folder}"',
-        "tracking.uri=http://here",
+        "tracking.uri=sqlite:////here.db",
     ]

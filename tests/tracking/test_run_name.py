@@ -45,7 +45,7 @@ def test_a_directory_of_another_name_is_told_as_it_is() -> None:
     [
         ({"optimizer.layer_decay": "0.65"}, "layer_decay=0.65"),
         ({"optimizer": "adamw", "augment": "light"}, "adamw, light (optimizer, augment)"),
-        ({"model.pretrained": "'/weights/a.pth'"}, "pretrained=a.pth"),
+        ({"model.pretrained": "'/runs/a/best.pth'"}, "pretrained=a/best.pth"),
         ({}, "job"),
     ],
 )
