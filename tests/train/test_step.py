@@ -3,7 +3,7 @@ from __future__ import annotations
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Parameter, ParameterTuple, Tensor
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from networks import O0, build
 from settings import TINY, make_config
 
@@ -29,6 +29,7 @@ def make_trainer(
     loss_scale: LossScale | None = None,
     accumulate_steps: int = 1,
     ema_decay: float | None = None,
+    ranks: int = 1,
 ) -> Trainer:
     averaging = "null" if ema_decay is None else ema_decay
     train = (f"train.accumulate_steps={accumulate_steps}", f"train.ema_decay={averaging}")
@@ -41,6 +42,7 @@ def make_trainer(
         schedule=np.linspace(1e-3, 2e-3, 20),
         loss_scale=loss_scale or LossScale(1.0, False, 1000),
         clip_norm=cfg.optimizer.clip_global_norm_value,
+        ranks=ranks,
     )
 
 
@@ -235,3 +237,26 @@ def test_gradients_in_buckets_train_as_gradients_by_weight(monkeypatch) -> None:
     np.testing.assert_allclose(ends[0][1], ends[1][1], rtol=1e-6)
     for name, value in ends[0][0].items():
         np.testing.assert_allclose(ends[1][0][name], value, atol=1e-7, err_msg=name)
+
+
+class OfTwoAlike(nn.Cell):
+    """An all-reduce between two ranks that hold the same."""
+
+    def construct(self, x: Tensor) -> Tensor:
+        return x + x
+
+
+def test_two_ranks_that_see_the_same_train_as_one(monkeypatch) -> None:
+    images, targets = batch(8)
+    monkeypatch.setattr(ops, "AllReduce", OfTwoAlike)
+    found = []
+    for ranks in (1, 2):
+        trainer = make_trainer("optimizer.clip_global_norm_value=0.5", ranks=ranks)
+        results = [trainer([(images, targets, None)], wants_stop=ranks == 2) for _ in range(3)]
+        numbers = [(result.loss, result.grad_norm) for result in results]
+        found.append((numbers, weights_of(trainer), results[0].wants_stop))
+    (one, weights, _), (two, alike, wants_stop) = found
+    assert one[0][1] > 0.5 and wants_stop
+    np.testing.assert_allclose(two, one, rtol=1e-6)
+    for name, value in weights.items():
+        np.testing.assert_allclose(alike[name], value, atol=1e-7, err_msg=name)
