@@ -27,7 +27,7 @@ from beit_exp.hardware.device import Runtime, device_name, start_device
 from beit_exp.hardware.process import LAUNCHER, shell_status, worker_command, worker_environment
 from beit_exp.launch.tokenizer_first import train_tokenizer, trains_tokenizer_first
 from beit_exp.storage.files import write_atomically
-from beit_exp.storage.lock import lock_log
+from beit_exp.storage.lock import locking
 from beit_exp.tracking.tracker import Tracker, open_tracker
 
 logger = logging.getLogger(__name__)
@@ -67,15 +67,8 @@ def main(arguments: list[str]) -> int:
     is_leader = cluster.own_rank() == 0
     set_up_logging(run_dir, is_leader=is_leader)
     try:
-        lock = lock_log(run_dir / cluster.log_name())
-        if is_leader:
-            logger.info("%s in %s", cfg.task, run_dir)
-            logger.info("starting: importing MindSpore")
-        with open_tracker(cfg, run_dir, is_leader=is_leader) as tracker:
-            metrics = run_task(cfg, run_dir, tracker)
-            if is_leader:
-                write_atomically(run_dir / "metrics.json", json.dumps(metrics, indent=1).encode())
-                tracker.log_file(run_dir / "metrics.json")
+        with locking(run_dir / cluster.log_name()):
+            track_task(cfg, run_dir, is_leader=is_leader)
     except UserError as error:
         logger.error("%s", error)
         return error.exit_status
@@ -93,8 +86,19 @@ def main(arguments: list[str]) -> int:
             return 2
         logger.exception("the run in %s failed", run_dir)
         return 1
-    lock.close()
     return 0
+
+
+def track_task(cfg: Config, run_dir: Path, *, is_leader: bool) -> None:
+    """Do the task with a tracker, and leave its final metrics."""
+    if is_leader:
+        logger.info("%s in %s", cfg.task, run_dir)
+        logger.info("starting: importing MindSpore")
+    with open_tracker(cfg, run_dir, is_leader=is_leader) as tracker:
+        metrics = run_task(cfg, run_dir, tracker)
+        if is_leader:
+            write_atomically(run_dir / "metrics.json", json.dumps(metrics, indent=1).encode())
+            tracker.log_file(run_dir / "metrics.json")
 
 
 def run_task(cfg: Config, run_dir: Path, tracker: Tracker) -> dict[str, float]:

@@ -15,11 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 from settings import ROOT, TINY, make_config
 
 from beit_exp.config.mapping import save_config
+from beit_exp.dry_run import stubs
+from beit_exp.dry_run.simulation import CANN
+from beit_exp.errors import UserError
 from beit_exp.hardware.cluster import free_port
 from beit_exp.tracking.records import read_records
 
@@ -68,6 +72,39 @@ class Command:
                 )
             )
         )
+
+
+def can_simulate() -> bool:
+    """Whether this machine can make the stubs of a dry run, and has no CANN of its own."""
+    try:
+        stubs.check_platform()
+    except UserError:
+        return False
+    return not CANN.exists()
+
+
+needs_simulation = pytest.mark.skipif(
+    not can_simulate(), reason="stubs are made on Linux with x86-64, gcc and nm, where CANN is not"
+)
+
+
+def dry_run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """`python -m beit_exp.doctor --dry-run ascend ...`, whose files stay in that folder."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        "TMPDIR": str(folder),
+        "BEIT_EXP_CACHE": str(folder / "cache"),
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "beit_exp.doctor", "--dry-run", "ascend", *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
 
 
 def copy_sources(folder: Path) -> None:

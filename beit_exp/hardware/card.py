@@ -23,7 +23,7 @@ def soc_version() -> str:
     return str(MSContext.get_instance().get_ascend_soc_version())
 
 
-def saturates() -> bool:
+def is_saturating() -> bool:
     """Whether products that overflow give the largest number, and not infinity.
 
     A later card does where MS_ASCEND_CHECK_OVERFLOW_MODE says so: what `amp.all_finite` asks.
@@ -32,7 +32,7 @@ def saturates() -> bool:
     return is_asked or soc_version() == ATLAS_TRAINING
 
 
-def jit_level(cfg: HardwareConfig) -> Literal["O0", "O1"]:
+def choose_jit_level(cfg: HardwareConfig) -> Literal["O0", "O1"]:
     """How far the compiler goes: O1 fuses operators into kernels; `UserError` if a card cannot."""
     match cfg.jit_level:
         case "auto":
@@ -48,7 +48,7 @@ def jit_level(cfg: HardwareConfig) -> Literal["O0", "O1"]:
             assert_never(cfg.jit_level)
 
 
-def half_type(cfg: HardwareConfig) -> Any:
+def choose_half(cfg: HardwareConfig) -> Any:
     """The element type of mixed precision; `UserError` if the card does not have it."""
     import mindspore as ms
 

@@ -77,38 +77,26 @@ def run(cfg: HardwareConfig, command: list[str]) -> int:
 def environments(cfg: HardwareConfig, *, port: int) -> dict[str, dict[str, str]]:
     """What each of this node's processes finds in its environment, by rank."""
     first = cfg.node_rank * cfg.device_num
-    ranks = [str(rank) for rank in range(first, first + cfg.device_num)]
     size = str(world_size(cfg))
-    if _has_rank_table(cfg.device_target):
-        return {
-            rank: {
-                RANK: rank,
-                "RANK_ID": rank,
-                "RANK_SIZE": size,
-                "DEVICE_ID": str(int(rank) - first),
-            }
-            for rank in ranks
+    own = {
+        str(first + card): {
+            RANK: str(first + card),
+            "RANK_ID": str(first + card),
+            "DEVICE_ID": str(card),
         }
-    meeting = {
-        "MS_WORKER_NUM": size,
-        "MS_SCHED_HOST": cfg.master_addr,
-        "MS_SCHED_PORT": str(port),
+        for card in range(cfg.device_num)
     }
+    if _has_rank_table(cfg.device_target):
+        return {rank: {**each, "RANK_SIZE": size} for rank, each in own.items()}
+    meeting = {"MS_WORKER_NUM": size, "MS_SCHED_HOST": cfg.master_addr, "MS_SCHED_PORT": str(port)}
     found = (
         {SCHEDULER: {**meeting, RANK: SCHEDULER, "MS_ROLE": "MS_SCHED"}}
         if cfg.node_rank == 0
         else {}
     )
     return found | {
-        rank: {
-            **meeting,
-            RANK: rank,
-            "MS_ROLE": "MS_WORKER",
-            "MS_NODE_ID": rank,
-            "RANK_ID": rank,
-            "DEVICE_ID": str(int(rank) - first),
-        }
-        for rank in ranks
+        rank: {**each, **meeting, "MS_ROLE": "MS_WORKER", "MS_NODE_ID": rank}
+        for rank, each in own.items()
     }
 
 

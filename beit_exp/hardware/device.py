@@ -13,7 +13,7 @@ from typing_extensions import assert_never
 from beit_exp.config.schema import DeviceTarget, HardwareConfig
 from beit_exp.errors import UserError
 from beit_exp.hardware import cluster
-from beit_exp.hardware.card import half_type, jit_level
+from beit_exp.hardware.card import choose_half, choose_jit_level
 from beit_exp.hardware.cores import own_cores
 
 
@@ -73,11 +73,11 @@ def _set_up_card(cfg: HardwareConfig) -> Any:
     import mindspore as ms
     from mindspore.device_context.ascend import op_precision
 
-    ms.set_context(jit_config={"jit_level": jit_level(cfg)})
+    ms.set_context(jit_config={"jit_level": choose_jit_level(cfg)})
     op_precision.conv_allow_hf32(False)  # the tokenizer's would give other tokens
     if cfg.is_deterministic:
         ms.set_deterministic(True)
-    return half_type(cfg)
+    return choose_half(cfg)
 
 
 def device_name(runtime: Runtime) -> str:

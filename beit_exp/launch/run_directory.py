@@ -22,7 +22,7 @@ from beit_exp.launch.tokenizer_first import FOLDER
 from beit_exp.optim.schedule import build_schedule
 from beit_exp.report.runs import FAILED_FILE
 from beit_exp.storage.files import write_atomically
-from beit_exp.storage.lock import lock_log
+from beit_exp.storage.lock import locking
 from beit_exp.storage.remote import is_remote
 from beit_exp.tracking.records import read_records
 
@@ -103,18 +103,11 @@ def prepare(cfg: Config, run_dir: Path, *, typed: Sequence[str] | None = None) -
         for key, values in differences(old, cfg).items()
         if not key.startswith(FREE_ON_RESUME)
     }
-    changed = sorted(key for key in differing if not key.startswith(tuple(cfg.allow_changes)))
+    allowed = tuple(cfg.allow_changes)
+    changed = sorted(key for key in differing if key in ANOTHER_RUN or not key.startswith(allowed))
     effect = change_of_rate(old, cfg, run_dir) if differing else ""
     if differing and died_early(run_dir):
         begin_anew(run_dir)
-    elif fixed := [key for key in ANOTHER_RUN if key in differing]:
-        raise UserError(
-            f"{run_dir} holds another run, of other weights or another task; it can be resumed "
-            "with its own settings alone:\n"
-            + "".join(f"  {_change(key, differing[key])}\n" for key in fixed)
-            + f"To resume it as it is: {module_command('worker', run_dir)}\n"
-            + "To begin another: choose another hydra.run.dir"
-        )
     elif changed:
         raise UserError(
             refusal(cfg, run_dir, {key: differing[key] for key in changed}, effect, typed)
@@ -133,10 +126,14 @@ def refusal(
     typed: Sequence[str] | None,
 ) -> str:
     """Which settings differ from those of the run that is there, and how to go on."""
-    lines = [f"{run_dir} holds another run; it can be resumed with its own settings alone:"]
-    lines += [f"  {_change(key, values)}" for key, values in changed.items()]
+    is_another = not changed.keys().isdisjoint(ANOTHER_RUN)
+    what = ", of other weights or another task" if is_another else ""
+    lines = [f"{run_dir} holds another run{what}; it can be resumed with its own settings alone:"]
+    lines += [f"  {key}: {old!r} there, {new!r} here" for key, (old, new) in changed.items()]
     lines += [effect] if effect else []
     lines.append(f"To resume it as it is: {module_command('worker', run_dir)}")
+    if is_another:
+        return "\n".join([*lines, "To begin another: choose another hydra.run.dir"])
     allowed = f"allow_changes=[{','.join(dict.fromkeys([*cfg.allow_changes, *changed]))}]"
     if typed is None:
         lines.append(f"To change them all the same, add to the command: {shlex.quote(allowed)}")
@@ -145,11 +142,6 @@ def refusal(
         command = launch_command(*words, override("hydra.run.dir", run_dir), allowed)
         lines.append(f"To change them all the same: {command}")
     return "\n".join(lines)
-
-
-def _change(key: str, values: tuple[Any, Any]) -> str:
-    old, new = values
-    return f"{key}: {old!r} there, {new!r} here"
 
 
 def died_early(run_dir: Path) -> bool:
@@ -177,7 +169,8 @@ def check_alone(run_dir: Path) -> None:
     """Raise `UserError` if a worker is at work in a run directory: it holds a lock on its log."""
     log = run_dir / "launch.log"
     if log.exists():
-        lock_log(log).close()
+        with locking(log):
+            pass
 
 
 def change_of_rate(old: Config, new: Config, run_dir: Path) -> str:

@@ -73,7 +73,7 @@ def _make_database(path: Path) -> None:
         return
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         draft = Path(folder) / path.name
-        open_store(f"sqlite:///{draft}").search_experiments(max_results=1)
+        open_store(f"{SQLITE}{draft}").search_experiments(max_results=1)
         with (
             replacing(path) as temporary,
             contextlib.closing(sqlite3.connect(draft)) as source,
@@ -85,7 +85,7 @@ def _make_database(path: Path) -> None:
 @contextmanager
 def _store_lock(uri: str) -> Iterator[Path | None]:
     """Alone with a SQLite store; yields its folder. Nothing to lock for a server."""
-    if not uri.startswith("sqlite:///"):
+    if not uri.startswith(SQLITE):
         yield None
         return
     database = Path(uri.removeprefix(SQLITE))

@@ -9,7 +9,7 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from beit_exp.model.operations.choice import build_overflow_check
-from beit_exp.train.gradients import Gradients, build_gradients
+from beit_exp.train.gradients import GlobalNorm, Gradients, build_gradients
 
 
 class GradientCell(nn.Cell):
@@ -24,6 +24,7 @@ class GradientCell(nn.Cell):
         self.objective = objective
         self.weights = ParameterTuple(list(objective.trainable_params()))
         self.gradients = build_gradients(self.weights, ranks=ranks)
+        self.norm = GlobalNorm()
         self.sums: Any = (
             _copies(self.weights, "gradient_sum", np.zeros_like) if accumulate_steps > 1 else None
         )
@@ -58,7 +59,7 @@ class GradientCell(nn.Cell):
         norm = ops.zeros_like(loss_scale)
         if is_last:
             gradients = self.gradients.gather(gradients)
-            norm = self.gradients.norm(gradients)
+            norm = self.norm(gradients)
             found = ops.depend(found, norm)
         flags = ops.stack((norm, self.overflow.found_after(found), wants_stop))
         told = ops.concat((found, flags))
@@ -111,7 +112,7 @@ class UpdateCell(nn.Cell):
         # Not as one tuple: the compiler would take that for a constant, and compile at every step.
         if factor is not None:
             gradients = self.map(ops.partial(self.multiply, factor), gradients)
-        self.update(self.gradients.apart(gradients), rates_3P)
+        self.update(self.gradients.take_apart(gradients), rates_3P)
         if self.averages is not None:
             self.map(self.follow, self.averages, self.weights)
         return rates_3P

@@ -14,23 +14,27 @@ BUCKET_BYTES = 32 * 2**20  # PyTorch's DistributedDataParallel takes 25 MB
 FLOAT32_BYTES = 4
 
 
-class GradientsByWeight(nn.Cell):
-    """One process on a CPU, where memory is slow: gradients stay where they are."""
+class GlobalNorm(nn.Cell):
+    """The Euclidean norm of all gradients together, however they lie."""
 
     def __init__(self) -> None:
         super().__init__(auto_prefix=False)
         self.squares = build_squares()
         self.map = ops.HyperMap()  # over all weights: a loop takes the compiler ten times as long
 
+    def construct(self, gradients: tuple[Tensor, ...]) -> Tensor:
+        """-> ()."""
+        return ops.sqrt(ops.addn(self.map(self.squares, gradients)))
+
+
+class GradientsByWeight(nn.Cell):
+    """One process on a CPU, where memory is slow: gradients stay where they are."""
+
     def gather(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return gradients
 
-    def apart(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def take_apart(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return gradients
-
-    def norm(self, gradients: tuple[Tensor, ...]) -> Tensor:
-        """The Euclidean norm of all gradients together."""
-        return ops.sqrt(ops.addn(self.map(self.squares, gradients)))
 
 
 class GradientsInBuckets(nn.Cell):
@@ -46,10 +50,11 @@ class GradientsInBuckets(nn.Cell):
         self.weights = weights
         sizes = [int(weight.size) for weight in weights]
         # Places of a first weight and after a last one, and the sizes of those between
-        self.buckets = [(first, last, tuple(sizes[first:last])) for first, last in ranges(sizes)]
+        self.buckets = [
+            (first, last, tuple(sizes[first:last])) for first, last in fill_buckets(sizes)
+        ]
         self.all_reduce = ops.AllReduce() if ranks > 1 else None
         self.split = SplitWithSize()  # ops.split takes as many launches as there are parts
-        self.squares = build_squares()
         self.map = ops.HyperMap()
 
     def gather(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -61,16 +66,12 @@ class GradientsInBuckets(nn.Cell):
             buckets += (bucket if self.all_reduce is None else self.all_reduce(bucket),)
         return buckets
 
-    def apart(self, buckets: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def take_apart(self, buckets: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Buckets -> of each weight."""
         flat: tuple[Tensor, ...] = ()
         for number, (_, _, sizes) in enumerate(self.buckets):
             flat = self.split(buckets[number], sizes, 0) + flat
         return self.map(self.shape_as, flat, self.weights)
-
-    def norm(self, buckets: tuple[Tensor, ...]) -> Tensor:
-        """The Euclidean norm of all gradients together."""
-        return ops.sqrt(ops.addn(self.map(self.squares, buckets)))
 
     def flatten(self, gradient: Tensor) -> Tensor:
         return ops.reshape(gradient, (-1,))
@@ -89,7 +90,7 @@ def build_gradients(weights: ParameterTuple, *, ranks: int) -> Gradients:
     return GradientsByWeight()
 
 
-def ranges(sizes: list[int]) -> list[tuple[int, int]]:
+def fill_buckets(sizes: list[int]) -> list[tuple[int, int]]:
     """Neighbours that fill a bucket, or one that is larger, from the last to the first."""
     ends = [len(sizes)]
     room = BUCKET_BYTES

@@ -3,46 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from whole_runs import dry_run, needs_simulation
 
 from beit_exp import doctor
 from beit_exp.dry_run import stubs
-from beit_exp.dry_run.simulation import CANN
-from beit_exp.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = (
     *("model.embed_dim=32", "model.depth=1", "model.num_heads=2", "model.patch_size=16"),
     *("train.batch_size=4", "hardware.num_parallel_workers=2"),
 )
-
-
-def is_known_machine() -> bool:
-    try:
-        stubs.check_platform()
-    except UserError:
-        return False
-    return not CANN.exists()
-
-
-def dry_run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "beit_exp.doctor", "--dry-run", "ascend", *words]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        "TMPDIR": str(folder),
-        "BEIT_EXP_CACHE": str(folder / "cache"),
-    }
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1200
-    )
 
 
 def test_help_tells_of_the_overrides(capsys) -> None:
@@ -83,14 +57,13 @@ def test_an_unknown_machine_ends_with_status_2_before_any_work(monkeypatch, caps
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, dict[str, Any]]:
     """A small quickstart as rank 0 of 2: its folder, what it said, and its JSON."""
-    if not is_known_machine():
-        pytest.skip("stubs are made on Linux with x86-64, gcc and nm, where CANN is not")
     folder = tmp_path_factory.mktemp("dry_run")
     done = dry_run(folder, *TINY, "hardware.device_num=2", "--json", "found.json")
     assert done.returncode == 0, done.stdout + done.stderr
     return folder, done.stdout, json.loads((folder / "found.json").read_text())
 
 
+@needs_simulation
 @pytest.mark.slow
 def test_a_quickstart_compiles_to_kernels_of_the_card_alone(ranks) -> None:
     _, _, found = ranks
@@ -105,6 +78,7 @@ def test_a_quickstart_compiles_to_kernels_of_the_card_alone(ranks) -> None:
     assert len(stage["findings"]) == 4 and not any(stage["findings"].values())
 
 
+@needs_simulation
 @pytest.mark.slow
 def test_every_gradient_goes_through_an_all_reduce_and_the_loss(ranks) -> None:
     _, _, found = ranks
@@ -125,6 +99,7 @@ def parameter_count() -> int:
     return cost.parameter_count(build_config(typed_values(list(TINY))).model, num_classes=10)
 
 
+@needs_simulation
 @pytest.mark.slow
 def test_products_of_an_evaluation_are_in_half_precision_on_the_card_too(ranks) -> None:
     _, _, found = ranks
@@ -132,6 +107,7 @@ def test_products_of_an_evaluation_are_in_half_precision_on_the_card_too(ranks) 
     assert {one["detail"] for one in evaluation["products"]} == {"Float16"}
 
 
+@needs_simulation
 @pytest.mark.slow
 def test_planned_memory_is_told_beside_our_own_count(ranks) -> None:
     _, text, found = ranks
@@ -141,6 +117,7 @@ def test_planned_memory_is_told_beside_our_own_count(ranks) -> None:
     assert "peak memory planned" in words and "by our own count" in words
 
 
+@needs_simulation
 @pytest.mark.slow
 def test_a_dry_run_says_what_it_changed_and_leaves_nothing(ranks) -> None:
     folder, text, _ = ranks
@@ -149,6 +126,7 @@ def test_a_dry_run_says_what_it_changed_and_leaves_nothing(ranks) -> None:
     assert {path.name for path in folder.iterdir()} == {"cache", "found.json"}
 
 
+@needs_simulation
 @pytest.mark.slow
 def test_a_run_that_fails_ends_with_status_1_its_reason_and_its_folder(ranks) -> None:
     folder, _, _ = ranks
@@ -161,6 +139,7 @@ def test_a_run_that_fails_ends_with_status_1_its_reason_and_its_folder(ranks) ->
     shutil.rmtree(kept)
 
 
+@needs_simulation
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("card", "reads_status", "fuses"), [("910A", True, False), ("910B", False, True)]
@@ -168,8 +147,6 @@ def test_a_run_that_fails_ends_with_status_1_its_reason_and_its_folder(ranks) ->
 def test_a_card_that_saturates_is_asked_for_its_status_and_a_later_one_fuses(
     card: str, reads_status: bool, fuses: bool, tmp_path: Path
 ) -> None:
-    if not is_known_machine():
-        pytest.skip("stubs are made on Linux with x86-64, gcc and nm, where CANN is not")
     done = dry_run(tmp_path, *TINY, "--card", card, "--json", "found.json")
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "found.json").read_text())
@@ -180,10 +157,9 @@ def test_a_card_that_saturates_is_asked_for_its_status_and_a_later_one_fuses(
     assert ("fused" in step["kernels"]) == fuses
 
 
+@needs_simulation
 @pytest.mark.slow
 def test_a_card_is_asked_for_what_it_has_alone(tmp_path: Path) -> None:
-    if not is_known_machine():
-        pytest.skip("stubs are made on Linux with x86-64, gcc and nm, where CANN is not")
     done = dry_run(tmp_path, *TINY, "--card", "910A", "hardware.half=bfloat16")
     assert done.returncode == 1
     assert "hardware.half = 'bfloat16': this card has float16 alone" in done.stdout

@@ -29,7 +29,7 @@ def test_the_compiler_fuses_where_a_card_has_fused_kernels(
     soc: str, setting: str, level: str, monkeypatch
 ) -> None:
     monkeypatch.setattr(card, "soc_version", lambda: soc)
-    assert card.jit_level(hardware(f"hardware.jit_level={setting}")) == level
+    assert card.choose_jit_level(hardware(f"hardware.jit_level={setting}")) == level
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,22 @@ def test_half_precision_is_what_was_asked_for(
     soc: str, setting: str, kind: Any, monkeypatch
 ) -> None:
     monkeypatch.setattr(card, "soc_version", lambda: soc)
-    assert card.half_type(hardware(f"hardware.half={setting}")) == kind
+    assert card.choose_half(hardware(f"hardware.half={setting}")) == kind
 
 
 @pytest.mark.parametrize(
     ("ask", "setting", "message"),
     [
-        (card.jit_level, "hardware.jit_level=O1", "hardware.jit_level = 'O1': .* auto and O0 work"),
-        (card.half_type, "hardware.half=bfloat16", "hardware.half = 'bfloat16': .* float16 alone"),
+        (
+            card.choose_jit_level,
+            "hardware.jit_level=O1",
+            "hardware.jit_level = 'O1': .* auto and O0 work",
+        ),
+        (
+            card.choose_half,
+            "hardware.half=bfloat16",
+            "hardware.half = 'bfloat16': .* float16 alone",
+        ),
     ],
 )
 def test_what_an_atlas_training_card_cannot_is_refused(

@@ -11,7 +11,7 @@ from whole_runs import write_run
 from beit_exp.config.mapping import load_config, save_config
 from beit_exp.errors import UserError
 from beit_exp.launch.run_directory import last_error, prepare
-from beit_exp.storage.lock import lock_log
+from beit_exp.storage.lock import locking
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_tokenizer_that_died_early_begins_anew_and_one_that_is_done_is_kept(be
 
 def test_a_run_at_work_is_not_taken_for_dead(begun: Path) -> None:
     (begun / "checkpoints" / "step_00000020.safetensors").unlink()
-    with lock_log(begun / "launch.log"):
+    with locking(begun / "launch.log"):
         (line,) = refused(begun, "seed=7")
     assert line.startswith("another process is at work in")
     assert (begun / "metrics.jsonl").exists()

@@ -5,7 +5,7 @@ import pytest
 from mindspore import Parameter, ParameterTuple, Tensor
 
 from beit_exp.train import gradients
-from beit_exp.train.gradients import GradientsByWeight, GradientsInBuckets, ranges
+from beit_exp.train.gradients import GlobalNorm, GradientsByWeight, GradientsInBuckets, fill_buckets
 
 SHAPES = [(3, 4), (5,), (), (2, 2, 2)]
 
@@ -34,7 +34,7 @@ def test_buckets_are_filled_from_the_last_weight_to_the_first(
     sizes: list[int], room: int, expected: list[tuple[int, int]], monkeypatch
 ) -> None:
     monkeypatch.setattr(gradients, "BUCKET_BYTES", 4 * room)
-    assert ranges(sizes) == expected
+    assert fill_buckets(sizes) == expected
 
 
 def test_buckets_are_taken_apart_into_what_was_put_in(
@@ -44,7 +44,7 @@ def test_buckets_are_taken_apart_into_what_was_put_in(
     layout = GradientsInBuckets(weights, ranks=1)
     buckets = layout.gather(several)
     assert [bucket.shape for bucket in buckets] == [(9,), (5,), (12,)]
-    for found, put in zip(layout.apart(buckets), several, strict=True):
+    for found, put in zip(layout.take_apart(buckets), several, strict=True):
         np.testing.assert_array_equal(found.asnumpy(), put.asnumpy())
 
 
@@ -53,5 +53,5 @@ def test_the_norm_is_that_of_all_gradients_however_they_lie(
 ) -> None:
     exact = np.sqrt(sum((value.asnumpy().astype(np.float64) ** 2).sum() for value in several))
     for layout in (GradientsByWeight(), GradientsInBuckets(weights, ranks=1)):
-        found = layout.norm(layout.gather(several)).asnumpy()
+        found = GlobalNorm()(layout.gather(several)).asnumpy()
         np.testing.assert_allclose(found, exact, rtol=1e-6)

@@ -63,7 +63,7 @@ def build_squares() -> Squares:
 
 def build_overflow_check() -> FloatStatus | Infinities:
     """What tells that half precision overflowed where numbers do not."""
-    return FloatStatus() if not is_cpu() and card.saturates() else Infinities()
+    return FloatStatus() if not is_cpu() and card.is_saturating() else Infinities()
 
 
 class Operations:
@@ -103,14 +103,16 @@ class Operations:
             kernels: Kernels = native
             softmax: Softmax | NativeSoftmax = NativeSoftmax()
             self.normalise = NativeNormalisation()
-            self.product = self.product_of_heads = Product(native.dense, native, self.rows)
+            self.product = self.product_of_heads = Product(
+                native.dense, kernels=native, rows=self.rows
+            )
         else:
             kernels = Kernels()
             softmax = Softmax(self.rows)
             self.normalise = Normalisation(self.rows) if on_cpu else NormalisationByOperator()
             dense = DenseByBiasAdd if on_cpu else DenseByAddition
             self.product, self.product_of_heads = (
-                Product(dense(kind), kernels, self.rows)
+                Product(dense(kind), kernels=kernels, rows=self.rows)
                 for kind in (precision.activation, precision.product)
             )
         self.gelu = kernels.gelu

@@ -41,7 +41,7 @@ class ProductWithoutBias(nn.Cell):
 class Product(nn.Cell):
     """x weightᵀ + bias for (R, I) rows, by `dense`, which says the element type of the sum."""
 
-    def __init__(self, dense: Any, kernels: Kernels, rows: Rows) -> None:
+    def __init__(self, dense: Any, *, kernels: Kernels, rows: Rows) -> None:
         super().__init__()
         self.dense = dense
         self.product = kernels.product

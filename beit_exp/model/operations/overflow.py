@@ -29,7 +29,7 @@ class FloatStatus(nn.Cell):
     def found_after(self, x: Tensor) -> Tensor:
         """-> () float32, 1 if something went over on the way to x."""
         status = self.get(ops.depend(self.empty, x))
-        return ops.cast(ops.reduce_max(ops.cast(ops.not_equal(status, 0), ms.float32)), ms.float32)
+        return ops.reduce_max(ops.cast(ops.not_equal(status, 0), ms.float32))
 
 
 class Infinities(nn.Cell):

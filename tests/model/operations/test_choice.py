@@ -184,7 +184,7 @@ def gradients(network: Any, keep: np.ndarray | None, *, masked: bool) -> list[np
     cell.set_train()
     one = Tensor(np.float32(1))
     told, found = cell(one, one, True, *batch)
-    found = cell.gradients.apart(found)
+    found = cell.gradients.take_apart(found)
     return [told.asnumpy()[:2], *(gradient.asnumpy() for gradient in found)]
 
 
