@@ -1,7 +1,8 @@
 """Is this machine ready? `python -m beit_exp.doctor [--data FOLDER] [--uri STORE] [--runs FOLDER]`
 
 Checks what runs depend on and says what to do about each thing that is wrong. Needs nothing but
-Python to start. `--dry-run ascend [OVERRIDES]` compiles a task on a simulated card instead.
+Python to start. `--dry-run ascend [OVERRIDES]` compiles a task on a simulated card instead, and
+`--self-check [OVERRIDES]` computes on the devices and compares.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 PYTHONS = ((3, 10), (3, 12))
 LEAST_DISK_GB = 5.0
 TIMEOUT_S = 120
-DRY_RUN = "--dry-run"
+DRY_RUN, SELF_CHECK = "--dry-run", "--self-check"
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,7 @@ def check_mindspore() -> Finding:
 
 
 def check_device() -> Finding:
-    code = "from mindspore import hal; print(hal.device_count('Ascend'))"
-    done = _python(code)
-    count = (done.stdout.strip().splitlines() or ["0"])[-1] if done.returncode == 0 else "0"
-    if count.isdigit() and int(count) > 0:
+    if count := count_cards():
         return Finding("device", f"{count} Ascend")
     if Path("/usr/local/Ascend").exists():
         return Finding(
@@ -150,6 +148,13 @@ def check_disk(folder: Path) -> Finding:
     )
 
 
+def count_cards() -> int:
+    """The Ascend cards that MindSpore finds here."""
+    done = _python("from mindspore import hal; print(hal.device_count('Ascend'))")
+    count = (done.stdout.strip().splitlines() or ["0"])[-1] if done.returncode == 0 else "0"
+    return int(count) if count.isdigit() else 0
+
+
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
@@ -174,6 +179,11 @@ def main(arguments: list[str]) -> int:
         from beit_exp.dry_run import run
 
         return run.main([word for word in arguments if word != DRY_RUN])
+    if SELF_CHECK in arguments:
+        from beit_exp.self_check import run as self_check
+
+        words = [word for word in arguments if word != SELF_CHECK]
+        return self_check.main(words, cards=count_cards())
     parser = argparse.ArgumentParser(
         prog="python -m beit_exp.doctor", description="Check this machine."
     )
@@ -184,6 +194,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are written")
     parser.add_argument(
         DRY_RUN, metavar="ascend", help="compile a task on a simulated card; see --dry-run --help"
+    )
+    parser.add_argument(
+        SELF_CHECK,
+        action="store_true",
+        help="compute on the devices and compare; see --self-check --help",
     )
     options = parser.parse_args(arguments)
     checks: list[Callable[[], Finding]] = [

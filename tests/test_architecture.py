@@ -164,4 +164,4 @@ def test_every_package_is_declared_for_a_wheel() -> None:
     listed = text[text.index("packages = [") : text.index("package-dir")]
     declared = set(re.findall(r'"(beit_exp[.\w]*)"', listed))
     own = {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")}
-    assert declared == own | {"beit_exp.conf"}
+    assert declared == own | {"beit_exp.conf", "beit_exp.golden"}

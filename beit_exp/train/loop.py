@@ -238,14 +238,18 @@ class Loop:
 
 def check_same_weights(trainer: Trainer, runtime: Runtime) -> None:
     """All ranks must hold the same network bit for bit, or they train different ones in silence."""
+    if unlike := unlike_ranks(trainer, runtime):
+        ranks = ", ".join(map(str, unlike))
+        raise RuntimeError(f"at step {trainer.step} rank {ranks} holds other weights than rank 0")
+
+
+def unlike_ranks(trainer: Trainer, runtime: Runtime) -> list[int]:
+    """The ranks that hold anything else than rank 0, bit for bit."""
     if runtime.size == 1:
-        return
+        return []
     digest = 0
     for name, parameter in trainer.tensors().items():
         digest = zlib.crc32(parameter.asnumpy().tobytes(), zlib.crc32(name.encode(), digest))
     # 16 bits are exact in float32
     halves = runtime.gather(np.array([digest >> 16, digest & 0xFFFF]))
-    unlike = [str(rank) for rank, row in enumerate(halves) if (row != halves[0]).any()]
-    if unlike:
-        ranks = ", ".join(unlike)
-        raise RuntimeError(f"at step {trainer.step} rank {ranks} holds other weights than rank 0")
+    return [rank for rank, row in enumerate(halves) if (row != halves[0]).any()]

@@ -46,6 +46,9 @@ def test_the_wheel_brings_the_command_and_every_setting(tmp_path: Path, few_digi
     code = (
         "from beit_exp.launch.composition import CONF\n"
         "from beit_exp.model.operations import onednn_kernels\n"
+        "from beit_exp.self_check import golden\n"
+        "assert golden.FOLDER.is_relative_to(CONF.parent), golden.FOLDER\n"
+        "assert len(golden.load_reference().gradients) > 50\n"
         "print(CONF, onednn_kernels.describe())"
     )
     found = subprocess.run(
