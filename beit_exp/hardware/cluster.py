@@ -17,6 +17,7 @@ from typing_extensions import assert_never
 
 from beit_exp.config.schema import DeviceTarget, HardwareConfig
 from beit_exp.errors import DivergedError, UserError
+from beit_exp.hardware.cores import bind, share_of_cores
 from beit_exp.hardware.process import STOPPED, Process, forwarding_signals, shell_status, start
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,8 @@ def run(cfg: HardwareConfig, command: list[str]) -> int:
                 processes[rank] = start(command, {**TIMEOUT, **os.environ, **environment})
                 if rank != SCHEDULER:  # the workers meet through it, so it outlives them
                     workers.append(processes[rank])
+                    cores = share_of_cores(len(workers) - 1, places=cfg.device_num)
+                    bind(processes[rank].pid, cores)
             return _wait(processes)
     finally:
         for process in processes.values():

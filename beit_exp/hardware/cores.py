@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 CARDS = "ASCEND_RT_VISIBLE_DEVICES"
@@ -16,6 +16,22 @@ def own_cores() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+def share_of_cores(place: int, *, places: int) -> list[int]:
+    """The cores of one of so many processes: neighbours, for they share memory; all of them where
+    there are fewer cores than processes.
+    """
+    cores = own_cores()
+    first, last = (len(cores) * each // places for each in (place, place + 1))
+    return cores[first:last] if len(cores) >= places else cores
+
+
+def bind(pid: int, cores: list[int]) -> None:
+    """Let a process that has just started run on these cores alone, with all that it starts."""
+    if hasattr(os, "sched_setaffinity"):
+        with suppress(ProcessLookupError):  # it has ended already
+            os.sched_setaffinity(pid, cores)
 
 
 @contextmanager

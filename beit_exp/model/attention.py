@@ -64,14 +64,25 @@ class Attention(nn.Cell):
         self.precision = operations.precision
         self.heads = operations.heads
         self.weighted_sum = operations.weighted_sum
+        self.project = operations.joint_projection
 
     def construct(self, x_BND: Tensor, bias_HNN: Tensor | None) -> Tensor:
         tokens = x_BND.shape[1]
-        q_BHNK = self.heads.split(self.q(x_BND) * self.scale, self.num_heads)
-        k_BHNK = self.heads.split(self.k(x_BND), self.num_heads)
-        v_BHNK = self.heads.split(self.v(x_BND), self.num_heads)
+        q_BHNK, k_BHNK, v_BHNK = self.projections(x_BND)
+        q_BHNK = q_BHNK * self.scale
         if bias_HNN is None:
             bias_HNN = ops.zeros((self.num_heads, tokens, tokens), self.precision.statistics)
         bias_HNN = cast(bias_HNN, self.precision.statistics)
         out_BHNK = self.weighted_sum(q_BHNK, k_BHNK, v_BHNK, bias_HNN)[0]
         return self.proj(self.heads.merge(out_BHNK))
+
+    def projections(self, x_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """-> q, k and v, each (B, H, N, K)."""
+        heads = self.num_heads
+        if self.project is None:
+            q_BHNK = self.heads.split(self.q(x_BND), heads)
+            k_BHNK = self.heads.split(self.k(x_BND), heads)
+            return q_BHNK, k_BHNK, self.heads.split(self.v(x_BND), heads)
+        weights = self.q.weight, self.k.weight, self.v.weight
+        x_BND = cast(x_BND, self.precision.product)
+        return self.project(x_BND, weights, (self.q.bias, self.v.bias), heads)

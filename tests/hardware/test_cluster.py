@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
+import pytest
 from settings import make_config
 
 from beit_exp.hardware import cluster
+from beit_exp.hardware.cores import own_cores
 
 
 def hardware_of(*overrides: str):
@@ -40,3 +46,17 @@ def test_a_rank_table_in_the_environment_is_used_on_ascend(monkeypatch) -> None:
         "0": {"BEIT_EXP_RANK": "0", "RANK_ID": "0", "RANK_SIZE": "2", "DEVICE_ID": "0"},
         "1": {"BEIT_EXP_RANK": "1", "RANK_ID": "1", "RANK_SIZE": "2", "DEVICE_ID": "1"},
     }
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen here")
+def test_every_worker_has_cores_of_its_own(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("beit_exp.hardware.cores.own_cores", lambda: own_cores()[:2])
+    code = (
+        "import os, pathlib, time; time.sleep(0.3); "
+        f"pathlib.Path({str(tmp_path)!r}, os.environ['BEIT_EXP_RANK'])"
+        ".write_text(str(sorted(os.sched_getaffinity(0))))"
+    )
+    cfg = make_config("hardware=cpu", "hardware.device_num=2").hardware
+    assert cluster.run(cfg, [sys.executable, "-c", code]) == 0
+    expected = [[core] for core in own_cores()[:2]] if len(own_cores()) > 1 else [own_cores()] * 2
+    assert [(tmp_path / rank).read_text() for rank in "01"] == [str(each) for each in expected]

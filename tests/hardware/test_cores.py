@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from beit_exp.hardware import cores
-from beit_exp.hardware.cores import CARDS, own_cores, share_of_machine
+from beit_exp.hardware.cores import CARDS, own_cores, share_of_cores, share_of_machine
 
 
 def test_jobs_at_once_have_cores_and_cards_of_their_own(tmp_path: Path, monkeypatch) -> None:
@@ -29,6 +29,22 @@ def test_jobs_at_once_have_cores_and_cards_of_their_own(tmp_path: Path, monkeypa
                 pass
     assert (first, second, os.environ[CARDS]) == ("4,5", "6,7", "4,5,6,7")
     assert pinned == [{0, 2, 4}, {1, 3}, {0, 1, 2, 3, 4}, {0, 1, 2, 3, 4}]
+
+
+@pytest.mark.parametrize(
+    ("own", "places", "shares"),
+    [
+        ([0, 1, 2, 3, 4], 2, [[0, 1], [2, 3, 4]]),
+        ([4, 7], 2, [[4], [7]]),
+        ([4, 7], 3, [[4, 7]] * 3),
+        ([0, 1], 1, [[0, 1]]),
+    ],
+)
+def test_processes_share_cores_with_their_neighbours(
+    own: list[int], places: int, shares: list[list[int]], monkeypatch
+) -> None:
+    monkeypatch.setattr(cores, "own_cores", lambda: own)
+    assert [share_of_cores(place, places=places) for place in range(places)] == shares
 
 
 def test_a_job_alone_keeps_the_whole_machine(tmp_path: Path, monkeypatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from beit_exp.model.operations.rows import Ones, Rows
@@ -95,13 +96,34 @@ class AdditionByOperators(nn.Cell):
 class ScaledAdditionByOperators(nn.Cell):
     """x + γ · keep · branch on other devices than a CPU."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = ScaleByOperators()
+
     def construct(
         self, x_BND: Tensor, branch_BND: Tensor, gamma_D: Tensor, keep_B: Tensor | None
     ) -> Tensor:
-        scale = cast(gamma_D, branch_BND.dtype)
+        scale = ops.reshape(gamma_D, (1, 1, -1))
         if keep_B is not None:
-            scale = cast(ops.reshape(keep_B, (-1, 1, 1)), branch_BND.dtype) * scale
-        return x_BND + branch_BND * scale
+            scale = ops.reshape(keep_B, (-1, 1, 1)) * scale
+        return x_BND + self.scale(branch_BND, scale)
+
+
+class ScaleByOperators(nn.Cell):
+    """branch · scale in the branch's element type, a float32 scale being (B, 1, D) or (1, 1, D).
+
+    Its gradient is a sum over tokens of products that a loss scale has made large: in float32.
+    """
+
+    def construct(self, branch_BND: Tensor, scale: Tensor) -> Tensor:
+        return branch_BND * cast(scale, branch_BND.dtype)
+
+    def bprop(
+        self, branch_BND: Tensor, scale: Tensor, out: Tensor, grad_BND: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        axes = (0, 1) if scale.shape[0] == 1 else 1
+        grad_scale = (grad_BND * branch_BND).sum(axis=axes, keepdims=True, dtype=ms.float32)
+        return grad_BND * cast(scale, branch_BND.dtype), grad_scale
 
 
 Addition: TypeAlias = AdditionByProducts | AdditionByOperators

@@ -23,6 +23,7 @@ from beit_exp.model.operations.gradients import (
     WeightedSum,
 )
 from beit_exp.model.operations.heads import Heads, HeadsByRows, HeadsByTranspose
+from beit_exp.model.operations.joint_projection import JointProjection
 from beit_exp.model.operations.mindspore_kernels import DenseByAddition, DenseByBiasAdd, Kernels
 from beit_exp.model.operations.onednn_kernels import (
     NativeKernels,
@@ -115,6 +116,7 @@ class Operations:
                 Product(dense(kind), kernels=kernels, rows=self.rows)
                 for kind in (precision.activation, precision.product)
             )
+        self.joint_projection = None if on_cpu else JointProjection(self.product_of_heads)
         self.gelu = kernels.gelu
         self.product_without_bias = ProductWithoutBias(kernels)
         self.weighted_sum = WeightedSum(
