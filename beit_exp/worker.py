@@ -24,6 +24,7 @@ from beit_exp.config.schema import Config, TaskName
 from beit_exp.errors import Interrupted, UserError
 from beit_exp.hardware import cluster
 from beit_exp.hardware.device import Runtime, device_name, start_device
+from beit_exp.hardware.ending import tell
 from beit_exp.hardware.process import LAUNCHER, shell_status, worker_command, worker_environment
 from beit_exp.launch.tokenizer_first import train_tokenizer, trains_tokenizer_first
 from beit_exp.storage.files import write_atomically
@@ -186,12 +187,16 @@ def set_up_logging(run_dir: Path, *, is_leader: bool) -> None:
 
 
 def leave(status: int) -> NoReturn:
-    """End the process by `status`, once all is written, without the C++ libraries' own clean-up.
+    """End the process by `status`, once all is written, whatever the clean-up of libraries does.
 
     MindSpore leaves its cluster in a function of `atexit`, and the other processes wait for that.
-    What C++ would do afterwards frees what goes with the process anyway, under threads that still
-    run, and now and then it crashes: a run that is done would count as failed.
+    What C++ would do afterwards frees what goes with the process anyway. Either crashes now and
+    then, under threads that still run: a run that is done would count as failed.
     """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    tell(status)
+    faulthandler.disable()
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -23,6 +23,7 @@ from beit_exp.dry_run.images import make_images
 from beit_exp.dry_run.report import StageReport, as_json, build_stage, table
 from beit_exp.dry_run.settings import (
     DATA,
+    TOKENIZER,
     absolute_paths,
     check_device,
     few_steps,
@@ -31,6 +32,7 @@ from beit_exp.dry_run.settings import (
 )
 from beit_exp.dry_run.simulation import CARDS, find_cann, simulate, simulation_environment
 from beit_exp.dry_run.stubs import mindspore_version
+from beit_exp.dry_run.tokenizer import lacks_tokenizer, make_tokenizer
 from beit_exp.errors import UserError
 from beit_exp.launch.overrides import typed_values
 from beit_exp.launch.run_directory import check_files
@@ -126,6 +128,8 @@ def prepare(cfg: Config, folder: Path) -> dict[str, Any]:
     side = cfg.model.image_size
     counts = (needed[0], needed[1])
     images = make_images(cfg.dataset, folder / DATA, counts=counts, side=side)
+    if lacks_tokenizer(cfg):
+        make_tokenizer(cfg, folder / TOKENIZER)
     check_files(stages[-1])
     changes = {
         key: list(values)

@@ -11,6 +11,7 @@ from typing import Any
 
 from beit_exp.config.mapping import build_config
 from beit_exp.config.schema import Config
+from beit_exp.dry_run.tokenizer import lacks_tokenizer
 from beit_exp.errors import UserError
 from beit_exp.hardware.cluster import world_size
 from beit_exp.launch.tokenizer_first import merge
@@ -19,7 +20,7 @@ from beit_exp.storage.remote import is_remote
 STEPS = 2  # the first compiles, the second shows that nothing compiles again
 BENCHMARK_STEPS = 4  # the fewest that `task=benchmark` takes
 NAME_FILES = ("checkpoint", "images", "model.pretrained", "tokenizer.weights", "dataset.data_url")
-DATA, STORE = "data", "mlflow.db"
+DATA, STORE, TOKENIZER = "data", "mlflow.db", "tokenizer.safetensors"
 
 
 def check_device(cfg: Config) -> None:
@@ -77,4 +78,6 @@ def few_steps(cfg: Config, folder: Path) -> Config:
         "tracking": {"uri": f"sqlite:///{folder / STORE}", "log_model": None},
         "benchmark": {"warm_up": 0, "repeats": 1, "data_batches": 1},
     }
+    if lacks_tokenizer(cfg):
+        changes["tokenizer"] = {"weights": str(folder / TOKENIZER)}
     return build_config(merge(cfg.model_dump(), changes))

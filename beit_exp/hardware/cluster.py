@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from typing_extensions import assert_never
@@ -18,7 +19,8 @@ from typing_extensions import assert_never
 from beit_exp.config.schema import DeviceTarget, HardwareConfig
 from beit_exp.errors import DivergedError, UserError
 from beit_exp.hardware.cores import bind, share_of_cores
-from beit_exp.hardware.process import STOPPED, Process, forwarding_signals, shell_status, start
+from beit_exp.hardware.ending import Rank
+from beit_exp.hardware.process import STOPPED, Process, forwarding_signals, start
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ POLL_S = 0.2
 GRACE_S = 10.0  # for the others after one has failed
 # For the others after one has stopped at a signal: the first rank may be writing a checkpoint
 SAVING_S = 600.0
+LEAVING_S = 30.0  # for the clean-up of libraries, after all is done
 # Of a worker that has told its user what to mend
 SAID = (UserError.exit_status, DivergedError.exit_status)
 
@@ -61,20 +64,25 @@ def run(cfg: HardwareConfig, command: list[str]) -> int:
     When one fails, the others are stopped, for they would wait for it for ever.
     """
     port = cfg.master_port or free_port()
-    processes: dict[str, Process] = {}
+    scheduler: Process | None = None
+    ranks: dict[str, Rank] = {}
     try:
         with forwarding_signals() as workers:
-            for rank, environment in environments(cfg, port=port).items():
-                processes[rank] = start(command, {**TIMEOUT, **os.environ, **environment})
-                if rank != SCHEDULER:  # the workers meet through it, so it outlives them
-                    workers.append(processes[rank])
-                    cores = share_of_cores(len(workers) - 1, places=cfg.device_num)
-                    bind(processes[rank].pid, cores)
-            return _wait(processes)
+            for name, own in environments(cfg, port=port).items():
+                environment = {**TIMEOUT, **os.environ, **own}
+                if name == SCHEDULER:  # the ranks meet through it, so it outlives them
+                    scheduler = start(command, environment)
+                    continue
+                ranks[name] = Rank(command, environment)
+                workers.append(ranks[name].process)
+                bind(workers[-1].pid, share_of_cores(len(ranks) - 1, places=cfg.device_num))
+            return _wait(ranks)
     finally:
-        for process in processes.values():
-            process.kill()
-            process.wait()
+        for rank in ranks.values():
+            rank.end()
+        if scheduler is not None:
+            scheduler.kill()
+            scheduler.wait()
 
 
 def environments(cfg: HardwareConfig, *, port: int) -> dict[str, dict[str, str]]:
@@ -135,39 +143,47 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _wait(processes: dict[str, Process]) -> int:
-    """Until every worker is done, or one has failed and the others had time to end."""
-    workers = {rank: process for rank, process in processes.items() if rank != SCHEDULER}
-    failed = _first_failed(workers)
-    if failed is None:
-        return 0
-    status = shell_status(workers[failed].returncode)
-    deadline = time.monotonic() + (SAVING_S if status in STOPPED else GRACE_S)
-    while time.monotonic() < deadline and any(worker.poll() is None for worker in workers.values()):
-        time.sleep(POLL_S)
-    if status not in (*STOPPED, *SAID):
+def _wait(ranks: dict[str, Rank]) -> int:
+    """Until every rank has told its exit status, or one has failed and the others had time to end;
+    returns 0, or the status of the first that failed.
+    """
+    failed = _first_failed(ranks)
+    status = (failed and ranks[failed].status()) or 0
+    _await(ranks, Rank.status, SAVING_S if status in STOPPED else GRACE_S)
+    if status in (0, *STOPPED):
+        for rank in ranks.values():
+            rank.let_go()
+        _await(ranks, Rank.ended, LEAVING_S)
+    elif status not in SAID:
         how = (
             f"was killed by signal {status - 128}"
             if status > 128
             else f"ended with exit status {status}"
         )
         print(
-            f"rank {failed} of {len(workers)} on this node {how}; the other ranks were stopped. "
+            f"rank {failed} of {len(ranks)} on this node {how}; the other ranks were stopped. "
             "What went wrong stands above or in launch.log; to go on, run the same again",
             file=sys.stderr,
         )
     return status
 
 
-def _first_failed(workers: dict[str, Process]) -> str | None:
-    """The rank of a worker that has failed, as soon as there is one; None if all do well."""
+def _first_failed(ranks: dict[str, Rank]) -> str | None:
+    """The rank that has failed, as soon as there is one; None if all do well."""
     while True:
-        codes = {rank: worker.poll() for rank, worker in workers.items()}
-        failed = [rank for rank, code in codes.items() if code]
+        statuses = {name: rank.status() for name, rank in ranks.items()}
+        failed = [name for name, status in statuses.items() if status]
         if failed:
             return failed[0]
-        if all(code == 0 for code in codes.values()):
+        if all(status == 0 for status in statuses.values()):
             return None
+        time.sleep(POLL_S)
+
+
+def _await(ranks: dict[str, Rank], end: Callable[[Rank], int | None], limit_s: float) -> None:
+    """Until every rank has come to that end, or the time is over."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline and any(end(rank) is None for rank in ranks.values()):
         time.sleep(POLL_S)
 
 

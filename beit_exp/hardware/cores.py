@@ -9,6 +9,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 CARDS = "ASCEND_RT_VISIBLE_DEVICES"
+# Of one core alone, MindSpore has one thread for what its ranks tell each other: they meet after
+# 80 to 100 seconds, not after 4 to 9
+MIN_CORES = 2
 
 
 def own_cores() -> list[int]:
@@ -20,11 +23,11 @@ def own_cores() -> list[int]:
 
 def share_of_cores(place: int, *, places: int) -> list[int]:
     """The cores of one of so many processes: neighbours, for they share memory; all of them where
-    there are fewer cores than processes.
+    a share would be less than MIN_CORES.
     """
     cores = own_cores()
     first, last = (len(cores) * each // places for each in (place, place + 1))
-    return cores[first:last] if len(cores) >= places else cores
+    return cores[first:last] if len(cores) >= MIN_CORES * places else cores
 
 
 def bind(pid: int, cores: list[int]) -> None:

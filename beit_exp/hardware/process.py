@@ -44,9 +44,13 @@ def library_environment() -> dict[str, str]:
     }
 
 
-def start(command: list[str], environment: Mapping[str, str]) -> Process:
-    """Start a process of a run; whoever starts one waits for its end."""
-    return subprocess.Popen(command, env=environment)
+def start(
+    command: list[str], environment: Mapping[str, str], *, keep: tuple[int, ...] = ()
+) -> Process:
+    """Start a process of a run, which inherits the file descriptors `keep`; whoever starts one
+    waits for its end.
+    """
+    return subprocess.Popen(command, env=environment, pass_fds=keep)
 
 
 def shell_status(returncode: int) -> int:

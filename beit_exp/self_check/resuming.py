@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+from itertools import dropwhile
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from beit_exp.tracking.records import read_records
 
 STOP_AFTER = 3  # records
 POLL_S = 0.01
+OUTPUT, CRASH = "output.log", "Fatal Python error"  # how Python's fault handler begins
 
 
 def check_resume(folder: Path, cfg: Config) -> Outcome:
@@ -28,15 +30,13 @@ def check_resume(folder: Path, cfg: Config) -> Outcome:
         run_dir.mkdir()
         save_config(cfg, run_dir / "config.yaml")
     if status := run(whole):
-        return Outcome(False, f"a training ended with exit status {status}: {last_error(whole)}")
+        return Outcome(False, f"a training ended with exit status {status}: {why(whole)}")
     status = run(stopped, stop_after=STOP_AFTER)
     if status not in STOPPED:
-        return Outcome(
-            False, f"SIGTERM ended a training with exit status {status}: {last_error(stopped)}"
-        )
+        return Outcome(False, f"SIGTERM ended a training with exit status {status}: {why(stopped)}")
     step = newest(stopped).stem
     if status := run(stopped):
-        return Outcome(False, f"it did not resume: exit status {status}: {last_error(stopped)}")
+        return Outcome(False, f"it did not resume: exit status {status}: {why(stopped)}")
     one, other = (load_file(newest(run_dir)) for run_dir in (whole, stopped))
     unlike = [name for name in one if not np.array_equal(one[name], other[name])]
     if unlike:
@@ -55,7 +55,7 @@ def run(run_dir: Path, *, stop_after: int | None = None) -> int:
     """Run, or resume, a directory's training, and stop it after so many records; what a shell would
     call its exit status.
     """
-    with (run_dir / "output.log").open("a") as output:
+    with (run_dir / OUTPUT).open("a") as output:
         process = subprocess.Popen(
             worker_command(run_dir),
             env=worker_environment(),
@@ -74,6 +74,16 @@ def run(run_dir: Path, *, stop_after: int | None = None) -> int:
             process.terminate()
             process.wait()
             raise
+
+
+def why(run_dir: Path) -> str:
+    """What a run told of its end: an error, or where it crashed."""
+    if told := last_error(run_dir):
+        return told
+    lines = (run_dir / OUTPUT).read_text(errors="replace").splitlines()
+    crash = list(dropwhile(lambda line: not line.startswith(CRASH), lines))
+    frames = [line.strip() for line in crash if line.startswith("  File ")]
+    return " in ".join([*crash[:1], *frames[:1]] or lines[-1:] or ["it said nothing"])
 
 
 def newest(run_dir: Path) -> Path:

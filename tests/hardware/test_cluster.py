@@ -51,6 +51,7 @@ def test_a_rank_table_in_the_environment_is_used_on_ascend(monkeypatch) -> None:
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen here")
 def test_every_worker_has_cores_of_its_own(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("beit_exp.hardware.cores.own_cores", lambda: own_cores()[:2])
+    monkeypatch.setattr("beit_exp.hardware.cores.MIN_CORES", 1)
     code = (
         "import os, pathlib, time; time.sleep(0.3); "
         f"pathlib.Path({str(tmp_path)!r}, os.environ['BEIT_EXP_RANK'])"

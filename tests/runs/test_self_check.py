@@ -76,8 +76,9 @@ def test_a_sound_machine_passes(tmp_path: Path) -> None:
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    lines = json.loads((tmp_path / run.FILE).read_text())["lines"]
+    found = json.loads((tmp_path / run.FILE).read_text())
+    assert done.returncode == 0, done.stdout + done.stderr + json.dumps(found["logs"], indent=1)
+    lines = found["lines"]
     verdicts = {line["name"]: line["passed"] for line in lines}
     assert verdicts.pop("time of a step") is None
     assert len(verdicts) == 6 and all(verdicts.values())
