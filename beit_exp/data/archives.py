@@ -16,10 +16,13 @@ from typing import NamedTuple
 import numpy as np
 
 from beit_exp.errors import UserError
+from beit_exp.storage.foreign import reading
 
 ENDING = ".tar"
 INSIDE = f"{ENDING}/"
 LAST = chr(0x10FFFF)  # sorts behind any other character
+READ_BYTES = 1 << 20
+MAX_LINKS = 8  # that lead to one another
 
 
 class Index(NamedTuple):
@@ -72,19 +75,85 @@ def folders_in(archive: Path) -> list[str]:
 
 @cache
 def index(archive: str) -> Index:
-    """Read once in a process: a pass over the tar's headers; `UserError` if it is none."""
-    try:
-        with tarfile.open(archive, "r:") as tar:
-            files = (member for member in tar if member.isreg())
-            found = sorted(
-                (os.path.normpath(file.name), file.offset_data, file.size) for file in files
-            )
-    except (tarfile.TarError, EOFError) as error:
-        raise UserError(
-            f"{archive} cannot be read as a tar, which must not be compressed: {error}"
-        ) from error
-    offsets, sizes = (np.array([row[column] for row in found], np.int64) for column in (1, 2))
-    return Index([row[0] for row in found], offsets, sizes)
+    """Read once in a process: a pass over the tar's headers.
+
+    `UserError` unless every byte up to its end is accounted for: `tarfile` takes a damaged header
+    for the end.
+    """
+    with reading(archive):
+        try:
+            with tarfile.open(archive, "r:") as tar:
+                members = list(tar)
+        except tarfile.TarError as error:
+            raise UserError(
+                f"{archive} cannot be read as a tar, which must not be compressed: {error}"
+            ) from error
+        _check_end(archive, members)
+        found = sorted(_files(members).items())
+    offsets, sizes = (
+        np.array([place[column] for _, place in found], np.int64) for column in (0, 1)
+    )
+    return Index([name for name, _ in found], offsets, sizes)
+
+
+def _check_end(archive: str, members: list[tarfile.TarInfo]) -> None:
+    """Refuse a tar that does not end in two blocks of zeros, with nothing but zeros behind them."""
+    last = members[-1] if members else None
+    end = 0 if last is None else last.offset_data
+    if last is not None and last.isreg():
+        end += -(-last.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    with open(archive, "rb") as file:
+        rest = os.fstat(file.fileno()).st_size - end
+        if rest < 2 * tarfile.BLOCKSIZE:
+            raise ValueError(f"it is cut short: after {len(members)} members its end is missing")
+        file.seek(end)
+        while chunk := file.read(READ_BYTES):
+            if chunk.count(0) != len(chunk):
+                raise ValueError(
+                    f"after {len(members)} members there is a damaged header, or another tar: "
+                    "pack all files into one tar, at once"
+                )
+
+
+def _files(members: list[tarfile.TarInfo]) -> dict[str, tuple[int, int]]:
+    """(offset, size) of every file by its name, links resolved; `ValueError` for what is neither
+    file, folder nor link to a file of the same tar.
+    """
+    files: dict[str, tuple[int, int]] = {}
+    links: dict[str, str] = {}
+    for member in members:
+        name = _inside(member.name)
+        if member.isdir():
+            continue
+        if name in files or name in links:
+            raise ValueError(f"{name} is there twice: pack all files into one tar, at once")
+        if member.islnk():
+            links[name] = _inside(member.linkname)
+        elif member.issym():
+            links[name] = _inside(os.path.join(os.path.dirname(name), member.linkname))
+        elif member.isreg() and not member.issparse():
+            files[name] = (member.offset_data, member.size)
+        else:
+            raise ValueError(f"{name} is neither a file, a folder nor a link")
+    return files | {name: files[_target(name, links, files)] for name in links}
+
+
+def _inside(name: str) -> str:
+    """A name as from the top of the tar; `ValueError` if it leads out, or is not UTF-8."""
+    name.encode()
+    name = os.path.normpath(name)
+    if name.startswith(("/", "..")):
+        raise ValueError(f"{name} leads out of the tar")
+    return name
+
+
+def _target(name: str, links: dict[str, str], files: dict[str, tuple[int, int]]) -> str:
+    target = name
+    for _ in range(MAX_LINKS):
+        target = links.get(target, target)
+        if target in files:
+            return target
+    raise ValueError(f"{name} links to {links[name]}, which is no file in it")
 
 
 @cache

@@ -19,6 +19,7 @@ from beit_exp.data.archives import ENDING
 from beit_exp.data.digits import write_digits
 from beit_exp.errors import UserError
 from beit_exp.randomness import Stream, generator
+from beit_exp.storage.foreign import reading
 from beit_exp.storage.remote import is_remote, local_copy
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -166,10 +167,12 @@ def list_labelled(folder: Path, labels: Path, num_classes: int, classes: list[st
     """Every image of a flat folder, sorted by path, with its class from lines `<image> <class>`.
 
     A class is a name or, counted from 0, a number. Without `classes` the names of the lines,
-    sorted, are the classes. `UserError` if an image has no class, or another number of classes is
-    found.
+    sorted, are the classes. `UserError` if an image has no class or a line no image, or another
+    number of classes is found.
     """
-    lines = [line.replace(",", " ").split() for line in labels.read_text().splitlines()]
+    with reading(labels):
+        text = labels.read_text(encoding="utf-8-sig")
+    lines = [line.replace(",", " ").split() for line in text.splitlines()]
     pairs = [(Path(words[0]).name, words[1]) for words in lines if len(words) >= 2]
     class_of = dict(pairs)
     if len(class_of) != len(lines):
@@ -177,10 +180,20 @@ def list_labelled(folder: Path, labels: Path, num_classes: int, classes: list[st
             f"dataset.val_labels: {labels} must hold one line `<image> <class>` for each image"
         )
     paths = list_images(folder)
-    if unnamed := [path for path in paths if Path(path).name not in class_of]:
+    names = {Path(path).name for path in paths}
+    if len(names) != len(paths):
+        raise UserError(
+            f"dataset.val_labels: {folder} holds images of the same name in several folders"
+        )
+    if unnamed := sorted(names - class_of.keys()):
         raise UserError(
             f"dataset.val_labels: {labels} names no class for {unnamed[0]} "
             f"({len(unnamed)} such images)"
+        )
+    if absent := sorted(class_of.keys() - names):
+        raise UserError(
+            f"dataset.val_labels: {labels} names {absent[0]}, which is not in {folder} "
+            f"({len(absent)} such images)"
         )
     found = [class_of[Path(path).name] for path in paths]
     are_numbers = all(name.isdecimal() for name in found) and not set(found) <= set(classes)
@@ -226,9 +239,13 @@ def describe(images: ImageList, *, name: str, source: str, context: str) -> dict
 
 def _sizes(paths: list[str]) -> list[int]:
     return [
-        archives.size_of(path) if archives.is_member(path) else os.path.getsize(path)
-        for path in paths
+        archives.size_of(path) if archives.is_member(path) else _size_of(path) for path in paths
     ]
+
+
+def _size_of(path: str) -> int:
+    with reading(path):
+        return os.path.getsize(path)
 
 
 def list_images(folder: Path) -> list[str]:
@@ -251,7 +268,17 @@ def list_images(folder: Path) -> list[str]:
     found = []
     for root, _, names in os.walk(folder, followlinks=True):
         found += [os.path.join(root, name) for name in names if is_image(name)]
+    _check_names(found)
     return sorted(found)
+
+
+def _check_names(paths: list[str]) -> None:
+    """Names stand in logs, reports and digests, which are text."""
+    for path in paths:
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"the name {os.fsencode(path)!r} is not UTF-8: rename it") from None
 
 
 def is_image(name: str) -> bool:
@@ -263,6 +290,8 @@ def _class_folders(folder: Path) -> list[str]:
     if folder.is_file():
         return archives.folders_in(folder)
     with os.scandir(folder) as entries:
-        return sorted(
+        found = [
             entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
-        )
+        ]
+    _check_names(found)
+    return sorted(found)

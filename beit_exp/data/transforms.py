@@ -27,24 +27,27 @@ from beit_exp.data import archives
 from beit_exp.data.erasing import random_erasing
 from beit_exp.data.randaugment import rand_augment
 from beit_exp.data.resample import resize
-from beit_exp.errors import UserError
+from beit_exp.storage.foreign import reading
 
 UNIT = ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])  # mean and std that leave pixels in [0, 1]
 CROP_TRIES = 10
+# Of the files that count as images; decoders of other formats are written less carefully
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 
 
 def load_image(file: str | Path | BinaryIO) -> Image.Image:
     """Decode a file, or a member of a tar, of any colour mode to RGB.
 
-    `UserError` names what is no image.
+    `UserError` names what is no image, of no kind that FORMATS names, or of too many pixels.
     """
-    try:
+    with reading(str(file), "cannot be read as an image"):
         content = (
             io.BytesIO(archives.read(file))
             if isinstance(file, str) and archives.is_member(file)
             else file
         )
-        with Image.open(content) as image:
+        with Image.open(content, formats=FORMATS) as image:
+            _check_pixels(image)
             if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip instead of scaling
                 grey = np.asarray(image).astype(np.float32) / 257
                 return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB")
@@ -52,8 +55,13 @@ def load_image(file: str | Path | BinaryIO) -> Image.Image:
                 image = image.convert("RGBA")
             image.load()
             return image if image.mode == "RGB" else image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{file} cannot be read as an image: {error}") from error
+
+
+def _check_pixels(image: Image.Image) -> None:
+    """Refuse as many as Pillow warns of, 256 MiB, before they are decoded."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise ValueError(f"{image.width} x {image.height} pixels are more than {limit:,}")
 
 
 class EvalTransform(Protocol):

@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file each, whole and checked, or not there.
 
 A file holds `model/`, `optimizer/` and `ema/` tensors under our parameter names; its metadata hold
-the state of the run, the class names and a SHA-256 of the tensors.
+the state of the run, the class names, and the SHA-256 of this and of the tensors.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from safetensors.numpy import save_file
 from beit_exp.config.command_line import module_command
 from beit_exp.errors import UserError
 from beit_exp.storage.files import replacing
+from beit_exp.storage.foreign import reading
 
 logger = logging.getLogger(__name__)
 
-FORMAT = "beit-exp-1"
+FORMAT = "beit-exp-2"
+FIRST_FORMAT = "beit-exp-1"  # its checksum is of the tensors' names and values alone
+UNREADABLE = "cannot be read"
 BEST = "best.safetensors"
 
 
@@ -53,7 +56,8 @@ class CheckpointFolder:
         return self.folder / BEST
 
     def newest_first(self) -> list[Path]:
-        return sorted(self.folder.glob("step_*.safetensors"), reverse=True)
+        found = self.folder.glob("step_*.safetensors")
+        return sorted((path for path in found if path.is_file()), reverse=True)
 
     def save(
         self, tensors: dict[str, Parameter], state: dict[str, Any], *, step: int, is_best: bool
@@ -99,45 +103,51 @@ class CheckpointFolder:
         process writes here.
         """
         for path in self.folder.glob(".*"):
-            path.unlink()
+            if not path.is_dir():
+                path.unlink()
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Parameter], state: dict[str, Any]) -> None:
     """Write parameters and state to `path`, atomically."""
     arrays = {name: parameter.asnumpy() for name, parameter in tensors.items()}
-    metadata = {"format": FORMAT, "state": json.dumps(state), "sha256": _digest(arrays)}
+    text = json.dumps(state)
+    checksums = {"sha256": _digest(arrays), "state_sha256": _digest_of_text(text)}
     with replacing(path) as temporary:
-        save_file(arrays, temporary, metadata=metadata)
+        save_file(arrays, temporary, metadata={"format": FORMAT, "state": text, **checksums})
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read and check what `save_checkpoint` wrote; `UserError` says what is wrong with any other
     file.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise UserError(f"{path} is not a checkpoint of this project")
-            names = file.keys()  # it is no mapping: nothing but this lists them
-            arrays = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"the checkpoint {path} cannot be read: {error}") from error
-    if _digest(arrays) != metadata.get("sha256"):
-        raise UserError(
-            f"the checkpoint {path} is damaged: its checksum does not match its tensors"
-        )
-    return Checkpoint(path, arrays, json.loads(metadata["state"]))
+    with reading(path, UNREADABLE), safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") not in (FORMAT, FIRST_FORMAT):
+            raise UserError(f"{path} is not a checkpoint of this project")
+        state = _checked_state(path, metadata)
+        names = file.keys()  # it is no mapping: nothing but this lists them
+        arrays = {name: file.get_tensor(name) for name in names}
+        if _digest(arrays, with_kinds=metadata["format"] == FORMAT) != metadata.get("sha256"):
+            raise UserError(
+                f"the checkpoint {path} is damaged: its checksum does not match its tensors"
+            )
+        return Checkpoint(path, arrays, state)
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
     """The state saved with the tensors, without these; None for a file that is none of ours."""
-    try:
+    with reading(path, UNREADABLE):
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    return dict(json.loads(metadata["state"])) if metadata.get("format") == FORMAT else None
+        is_ours = metadata.get("format") in (FORMAT, FIRST_FORMAT)
+        return _checked_state(path, metadata) if is_ours else None
+
+
+def _checked_state(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    is_checked = metadata["format"] == FORMAT
+    if is_checked and _digest_of_text(metadata["state"]) != metadata.get("state_sha256"):
+        raise UserError(f"the checkpoint {path} is damaged: its checksum does not match its state")
+    return dict(json.loads(metadata["state"]))
 
 
 def restore(checkpoint: Checkpoint, tensors: dict[str, Parameter]) -> None:
@@ -159,9 +169,16 @@ def restore(checkpoint: Checkpoint, tensors: dict[str, Parameter]) -> None:
         parameter.set_data(Tensor(checkpoint.tensors[name]))
 
 
-def _digest(arrays: dict[str, np.ndarray]) -> str:
+def _digest(arrays: dict[str, np.ndarray], *, with_kinds: bool = True) -> str:
+    """Of names and values and, `with_kinds`, of element types and shapes."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)
+        array = arrays[name]
+        kind = f" {array.dtype.str} {array.shape}\n" if with_kinds else ""
+        digest.update(f"{name}{kind}".encode())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def _digest_of_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

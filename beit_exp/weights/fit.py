@@ -13,7 +13,7 @@ import numpy as np
 
 from beit_exp.errors import UserError
 from beit_exp.weights.names import TABLE, Arrays
-from beit_exp.weights.resize import is_table_size, resize_positions, resize_table
+from beit_exp.weights.resize import is_embedding_size, is_table_size, resize_positions, resize_table
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -129,9 +129,16 @@ def is_foreign_head(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) 
 
 def is_resizable(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     """Whether `carry` can bring a tensor from one shape to the other."""
+    if len(found) != len(wanted):
+        return False
     if name.endswith(TABLE):
         return found[1:] == wanted[1:] and is_table_size(found[0]) and is_table_size(wanted[0])
-    return name == "pos_embed" and found[2:] == wanted[2:]
+    return (
+        name == "pos_embed"
+        and found[::2] == wanted[::2]
+        and is_embedding_size(found[1])
+        and is_embedding_size(wanted[1])
+    )
 
 
 def carry(name: str, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

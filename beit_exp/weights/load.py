@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 from mindspore import Tensor, nn
-from mindspore import load_checkpoint as load_mindspore
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from beit_exp.config.schema import CheckpointKind
 from beit_exp.errors import UserError
 from beit_exp.storage.files import replacing
+from beit_exp.storage.foreign import reading
 from beit_exp.train.checkpoint import load_checkpoint, read_state
 from beit_exp.weights.fit import Outcome, fit_to
+from beit_exp.weights.mindspore_file import read_mindspore_file
 from beit_exp.weights.names import Arrays, from_mindspore_name, to_ours
 from beit_exp.weights.source import Source, find_source
 from beit_exp.weights.torch_file import read_torch_file
@@ -67,20 +67,25 @@ def read_weights(path: Path, *, is_averaged: bool = False) -> Arrays:
     if path.suffix in (".pth", ".pt", ".bin"):
         arrays = read_torch_file(path)
     elif path.suffix == ".ckpt":
-        arrays = _read_mindspore(path)
+        arrays = {
+            from_mindspore_name(name): array for name, array in read_mindspore_file(path).items()
+        }
     elif path.suffix == ".safetensors":
         arrays = _read_safetensors(path, is_averaged=is_averaged)
     else:
         raise UserError(
             f"{path}: weights are read from .pth, .pt, .bin, .safetensors and .ckpt files alone"
         )
-    ours = to_ours(arrays)
+    with reading(path):
+        ours = to_ours(arrays)
     if not any(name.startswith("blocks.") for name in ours):
         raise UserError(
             f"{path} holds no weights of a BEiT: none of its {len(arrays)} tensors belongs to a "
             "block"
         )
-    return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in ours.items()}
+    found = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in ours.items()}
+    _check_finite(found, path)
+    return found
 
 
 def read_checkpoint(path: Path, *, is_averaged: bool = False) -> Arrays:
@@ -100,22 +105,17 @@ def read_checkpoint(path: Path, *, is_averaged: bool = False) -> Arrays:
 def _read_safetensors(path: Path, *, is_averaged: bool) -> Arrays:
     if read_state(path) is not None:
         return read_checkpoint(path, is_averaged=is_averaged)
-    try:
+    with reading(path):
         return dict(load_file(path))
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
 
 
-def _read_mindspore(path: Path) -> Arrays:
-    try:
-        parameters = load_mindspore(str(path))
-    except (ValueError, OSError, RuntimeError) as error:
+def _check_finite(arrays: Arrays, path: Path) -> None:
+    unlike = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    if unlike:
         raise UserError(
-            f"{path} cannot be read as a MindSpore checkpoint: {str(error).splitlines()[0]}"
-        ) from error
-    return {
-        from_mindspore_name(name): parameter.asnumpy() for name, parameter in parameters.items()
-    }
+            f"{path} is refused: {len(unlike)} of its {len(arrays)} tensors hold NaN or infinity, "
+            f"such as {unlike[0]}"
+        )
 
 
 def save_weights(arrays: Arrays, path: Path) -> None:

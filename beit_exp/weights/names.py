@@ -39,21 +39,37 @@ INSIDE = {  # and in a block
 
 
 def to_ours(arrays: Arrays) -> Arrays:
-    """Official, timm or Hugging Face tensors under our names, joint qkv weights split."""
+    """Official, timm or Hugging Face tensors under our names, joint qkv weights split.
+
+    `ValueError` where they say two things of one parameter, or what the network cannot hold.
+    """
     ours: Arrays = {}
     is_hugging_face = any(".attention.attention." in name for name in arrays)
     for name, array in arrays.items():
         if is_hugging_face:
             name = from_hugging_face_name(name)
-        if name.endswith(("relative_position_index", ".k_bias")):
-            continue  # a constant that we compute; a bias that is always zero
-        if name.endswith("attn.qkv.weight"):
-            for letter, part in zip("qkv", np.split(array, 3), strict=True):
-                ours[name.replace("qkv", letter)] = part
-            continue
-        name = re.sub(r"attn\.([qv])_bias$", r"attn.\1.bias", name)
-        ours[name.replace(f".attn.{TABLE}", f".rel_pos.{TABLE}")] = array
+        for own, part in _parts(name, array):
+            if own in ours:
+                raise ValueError(f"{own} is there twice, under two names")
+            ours[own] = part
     return ours
+
+
+def _parts(name: str, array: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """A tensor under our names: none for a constant, three for a joint product."""
+    if name.endswith("relative_position_index"):
+        return []  # we compute it
+    if name.endswith(".k_bias"):
+        if np.any(array):
+            raise ValueError(f"{name} is not zero: a key has no bias in BEiT")
+        return []
+    if name.endswith("attn.qkv.weight"):
+        if array.ndim == 0 or len(array) % 3:
+            raise ValueError(f"{name} is {array.shape}: not three matrices in one")
+        parts = zip("qkv", np.split(array, 3), strict=True)
+        return [(name.replace("qkv", letter), part) for letter, part in parts]
+    name = re.sub(r"attn\.([qv])_bias$", r"attn.\1.bias", name)
+    return [(name.replace(f".attn.{TABLE}", f".rel_pos.{TABLE}"), array)]
 
 
 def to_official(arrays: Arrays) -> Arrays:

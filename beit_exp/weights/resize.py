@@ -14,6 +14,12 @@ def is_table_size(rows: int) -> bool:
     return side * side + CLASS_ROWS == rows and side % 2 == 1
 
 
+def is_embedding_size(tokens: int) -> bool:
+    """Whether so many positions are those of a square grid and a class token."""
+    side = round(max(0, tokens - 1) ** 0.5)
+    return side > 0 and side * side + 1 == tokens
+
+
 def resize_table(table: np.ndarray, rows: int) -> np.ndarray:
     """(rows, H) float32 of an (n, H) relative position table, carried to another grid.
 

@@ -1,14 +1,11 @@
 """Read a `torch.save` file without torch, and without running anything that it may carry.
 
-A .pth is a zip archive: `*/data.pkl` describes the tensors, `*/data/<key>` hold their bytes. A
-pickle can name any function to call; this reader knows the handful that describe tensors and plain
-containers and refuses the others.
+A .pth is a zip archive: `*/data.pkl` describes the tensors, `*/data/<key>` hold their bytes.
 """
 
 from __future__ import annotations
 
-import collections
-import pickle
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from beit_exp.errors import UserError
+from beit_exp.storage.foreign import reading
+from beit_exp.weights.description import Storage, StridedTensor, read_description
 
 STORAGES: dict[str, np.dtype] = {
     "DoubleStorage": np.dtype("<f8"),
@@ -30,10 +29,7 @@ STORAGES: dict[str, np.dtype] = {
     "BoolStorage": np.dtype("?"),
 }
 CONTAINERS = ("model", "module", "state_dict")
-
-
-class Namespace:
-    """Stands for the training arguments that some files keep beside the weights; not used."""
+SHARED = 2  # tensors may share storages, as tied weights do, and hold so many times the file
 
 
 def read_torch_file(path: Path) -> dict[str, np.ndarray]:
@@ -41,40 +37,15 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
 
     `UserError` for anything else.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            description = next(
-                (name for name in archive.namelist() if name.endswith("data.pkl")), None
-            )
-            if description is None:
-                raise UserError(
-                    f"{path} is a zip archive but not one that torch.save wrote: it has no data.pkl"
-                )
-            prefix = description.removesuffix("data.pkl")
-            with archive.open(description) as file:
-                content = _Unpickler(file, archive, prefix).load()
-    except zipfile.BadZipFile as error:
-        raise UserError(
-            f"{path} is truncated, or not the zip format that torch.save has written since torch "
-            f"1.6: {error}"
-        ) from error
-    except (
-        pickle.UnpicklingError,
-        KeyError,
-        EOFError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        IndexError,
-    ) as error:
-        raise UserError(f"{path} is refused: {error}") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    if isinstance(content, dict):
-        content = next(
-            (content[name] for name in CONTAINERS if isinstance(content.get(name), dict)), content
-        )
-    tensors = {name: value for name, value in _items(content) if isinstance(value, np.ndarray)}
+    with reading(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                tensors = _Reader(archive, path).tensors()
+        except zipfile.BadZipFile as error:
+            raise UserError(
+                f"{path} is truncated, or not the zip format that torch.save has written since "
+                f"torch 1.6: {error}"
+            ) from error
     if not tensors:
         raise UserError(
             f"{path} holds no state dict: no tensor at its top level, nor under "
@@ -83,62 +54,75 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _items(content: Any) -> list[tuple[str, Any]]:
-    return (
-        [(name, value) for name, value in content.items() if isinstance(name, str)]
-        if isinstance(content, dict)
-        else []
-    )
+class _Reader:
+    """Takes no more bytes from an archive than its file has."""
 
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: Any, archive: zipfile.ZipFile, prefix: str) -> None:
-        super().__init__(file)
+    def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
         self.archive = archive
-        self.prefix = prefix
+        self.path = path
+        self.unread = path.stat().st_size
+        self.unfilled = SHARED * self.unread  # bytes that tensors may still take
+        self.storages: dict[Storage, np.ndarray] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
-        match module, name:
-            case "collections", "OrderedDict":
-                return collections.OrderedDict
-            case "torch._utils", "_rebuild_tensor_v2":
-                return _rebuild_tensor
-            case "torch._utils", "_rebuild_parameter":
-                return _rebuild_parameter
-            case "torch", _ if name in STORAGES:
-                return name
-            case "argparse", "Namespace":
-                return Namespace
-        raise pickle.UnpicklingError(
-            f"it asks to run {module}.{name}; weights are tensors and plain containers alone"
-        )
-
-    def persistent_load(self, identifier: Any) -> np.ndarray:
-        kind, storage, key, _, count = identifier
-        if kind != "storage":
-            raise pickle.UnpicklingError(f"it refers to {kind!r}, which is no storage of a tensor")
-        array = np.frombuffer(
-            self.archive.read(f"{self.prefix}data/{key}"), dtype=STORAGES[storage]
-        )
-        if len(array) != count:
-            raise pickle.UnpicklingError(
-                f"storage {key} holds {len(array)} elements instead of {count}"
+    def tensors(self) -> dict[str, np.ndarray]:
+        names = self.archive.namelist()
+        description = next((name for name in names if name.endswith("data.pkl")), None)
+        if description is None:
+            raise UserError(
+                f"{self.path} is a zip archive but not one that torch.save wrote: it has no "
+                "data.pkl"
             )
-        if storage == "BFloat16Storage":  # the upper half of a float32
-            return (array.astype(np.uint32) << 16).view(np.float32)
-        return array
+        content = read_description(self._read(description))
+        prefix = description.removesuffix("data.pkl")
+        return {
+            name: self._tensor(value, prefix)
+            for name, value in _state_dict(content).items()
+            if isinstance(name, str) and isinstance(value, StridedTensor)
+        }
+
+    def _read(self, name: str) -> bytes:
+        info = self.archive.getinfo(name)
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size > self.unread:
+            raise ValueError(f"{name} is compressed, or larger than its file; torch.save stores")
+        self.unread -= info.file_size
+        return self.archive.read(info)
+
+    def _storage(self, storage: Storage, prefix: str) -> np.ndarray:
+        if storage not in self.storages:
+            if storage.kind not in STORAGES:
+                raise ValueError(f"it holds a {storage.kind}; known are {', '.join(STORAGES)}")
+            content = self._read(f"{prefix}data/{storage.key}")
+            array = np.frombuffer(content, dtype=STORAGES[storage.kind])
+            if len(array) != storage.length:
+                raise ValueError(
+                    f"storage {storage.key} holds {len(array)} elements instead of {storage.length}"
+                )
+            if storage.kind == "BFloat16Storage":  # the upper half of a float32
+                array = (array.astype(np.uint32) << 16).view(np.float32)
+            self.storages[storage] = array
+        return self.storages[storage]
+
+    def _tensor(self, tensor: StridedTensor, prefix: str) -> np.ndarray:
+        """A strided part of a storage; refused where it would leave the storage."""
+        storage, offset, size = self._storage(tensor.storage, prefix), tensor.offset, tensor.size
+        count = math.prod(size)
+        # A dimension of one element may have any stride
+        stride = [step if n > 1 else 0 for n, step in zip(size, tensor.stride, strict=True)]
+        last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+        if count and (last >= len(storage) or count > len(storage)):
+            raise ValueError("a tensor reaches beyond its storage")
+        self.unfilled -= count * STORAGES[tensor.storage.kind].itemsize
+        if self.unfilled < 0:
+            raise ValueError(f"its tensors hold more than {SHARED} times the file")
+        if not count:
+            return np.empty(size, storage.dtype)
+        steps = [step * storage.itemsize for step in stride]
+        view = np.lib.stride_tricks.as_strided(storage[offset:], size, steps, writeable=False)
+        return view.copy()
 
 
-def _rebuild_tensor(
-    storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
-) -> np.ndarray:
-    """A strided view of a storage, as NumPy sees it; refused where it would leave the storage."""
-    last = offset + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
-    if offset < 0 or min((*size, *stride, 0)) < 0 or (0 not in size and last >= len(storage)):
-        raise pickle.UnpicklingError("a tensor reaches beyond its storage")
-    strides = [step * storage.itemsize for step in stride]
-    return np.lib.stride_tricks.as_strided(storage[offset:], size, strides, writeable=False).copy()
-
-
-def _rebuild_parameter(data: np.ndarray, *_: Any) -> np.ndarray:
-    return data
+def _state_dict(content: Any) -> dict[Any, Any]:
+    if not isinstance(content, dict):
+        return {}
+    inner = (content.get(name) for name in CONTAINERS)
+    return next((found for found in inner if isinstance(found, dict)), content)
