@@ -15,6 +15,27 @@ from beit_exp.config.rules import RULES
 from beit_exp.config.schema import Config, known_names, setting_names
 from beit_exp.errors import UserError
 from beit_exp.storage.files import write_atomically
+from beit_exp.storage.foreign import reading
+
+UNREADABLE = "cannot be read as a configuration"
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses aliases, by which a few lines can stand for more values than memory holds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(
+                None, None, "it has an alias, which settings do not", self.peek_event().start_mark
+            )
+        return super().compose_node(parent, index)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes equal values twice, without an alias."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 class WrongSettingsError(UserError):
@@ -54,7 +75,7 @@ def build_config(raw: dict[str, Any]) -> Config:
 
 def save_config(config: Config, path: Path) -> None:
     """Write every setting, resolved, as YAML; a reader sees the old file or the new one."""
-    write_atomically(path, yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
+    write_atomically(path, yaml.dump(config.model_dump(), Dumper=_Dumper, sort_keys=False).encode())
 
 
 def load_config(path: Path) -> Config:
@@ -99,10 +120,11 @@ def _names(values: dict[str, Any], known: set[str], prefix: str = "") -> Iterato
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """The YAML mapping in a file; `UserError` if there is none."""
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read as a configuration: {error}") from error
+    with reading(path, UNREADABLE):
+        try:
+            raw = yaml.load(path.read_text(), _Loader)
+        except yaml.YAMLError as error:  # several lines, which show the place
+            raise UserError(f"{path} {UNREADABLE}: {error}") from error
     if not isinstance(raw, dict):
         raise UserError(f"{path} holds no settings")
     return raw
