@@ -18,8 +18,9 @@ KNOWN = {
     ("torch._utils", "_rebuild_parameter"),
     ("argparse", "Namespace"),
 }
+CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 VALUES = {
-    *("NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1"),
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1"),
     *("FLOAT", "BINFLOAT", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "STRING", "BINSTRING"),
     *("SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES"),
 }
@@ -83,6 +84,8 @@ class _Machine:
     def do(self, opcode: str, argument: Any) -> None:
         if opcode in VALUES:
             self.stack.append(argument)
+        elif opcode in CONSTANTS:
+            self.stack.append(CONSTANTS[opcode])
         elif opcode in PUTS:
             self.memo[len(self.memo) if argument is None else argument] = self.stack[-1]
         elif opcode in GETS:

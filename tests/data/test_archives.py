@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from PIL import Image
 from settings import make_config
 
 from beit_exp.config.schema import Config
-from beit_exp.data import transforms
+from beit_exp.data import archives, transforms
 from beit_exp.data.sources import describe, list_images, open_split
 from beit_exp.errors import UserError
 
@@ -88,3 +89,71 @@ def test_a_damaged_image_in_a_tar_is_named(few_digits: Path, tmp_path: Path) -> 
     (path,) = list_images(tmp_path / "train.tar")
     with pytest.raises(UserError, match=r"train.tar/cat/broken.png cannot be read as an image"):
         transforms.load_image(path)
+
+
+def tar_of(path: Path, *members: tuple[str, str | bytes]) -> bytes:
+    """A tar of files and, where the content is text, of symlinks to it."""
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                member.type, member.linkname = tarfile.SYMTYPE, content
+                tar.addfile(member)
+            else:
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    return path.read_bytes()
+
+
+def test_links_in_a_tar_are_the_files_that_they_lead_to(tmp_path: Path) -> None:
+    path = tmp_path / "train.tar"
+    tar_of(path, ("cat/1.png", b"one"), ("cat/2.png", "1.png"), ("dog/1.png", "../cat/2.png"))
+    assert [Path(name).name for name in list_images(path)] == ["1.png", "2.png", "1.png"]
+    assert {archives.read(name) for name in list_images(path)} == {b"one"}
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ((("a.png", b"1"), ("./a.png", b"2")), "a.png is there twice"),
+        ((("a.png", "b.png"),), "a.png links to b.png, which is no file in it"),
+        ((("a.png", "b.png"), ("b.png", "a.png")), "links to .*, which is no file in it"),
+        ((("../a.png", b"1"),), "leads out of the tar"),
+        ((("a.png", "/etc/passwd"),), "leads out of the tar"),
+    ],
+)
+def test_a_tar_with_what_a_folder_could_not_hold_is_refused(
+    members: tuple[tuple[str, str | bytes], ...], said: str, tmp_path: Path
+) -> None:
+    tar_of(tmp_path / "t.tar", *members)
+    with pytest.raises(UserError, match=said):
+        list_images(tmp_path / "t.tar")
+
+
+def test_every_bit_of_every_header_counts(tmp_path: Path) -> None:
+    """`tarfile` alone takes a damaged header for the end, and lists what came before."""
+    members = [(f"{number}.png", bytes([number])) for number in range(1, 4)]
+    whole = tar_of(tmp_path / "whole.tar", *members)
+    path = tmp_path / "flipped.tar"
+    for start in range(0, 3 * 1024, 1024):
+        for place in range(start, start + 512, 7):
+            content = bytearray(whole)
+            content[place] ^= 1 << place % 8
+            path.write_bytes(content)
+            archives.index.cache_clear()
+            with pytest.raises(UserError):
+                list_images(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda whole: whole[: 3 * 1024], "it is cut short: after 3 members its end is missing"),
+        (lambda whole: whole + whole, "a damaged header, or another tar"),
+    ],
+)
+def test_a_tar_whose_end_is_not_its_end_is_refused(change, said: str, tmp_path: Path) -> None:
+    whole = tar_of(tmp_path / "t.tar", *[(f"{number}.png", b"1") for number in range(3)])
+    (tmp_path / "t.tar").write_bytes(change(whole))
+    with pytest.raises(UserError, match=said):
+        list_images(tmp_path / "t.tar")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,10 @@ LABELLED = {
         "a.png 0\nb.png\nc.png 1\n",
         "must hold one line `<image> <class>` for each image",
     ),
+    "a line without an image": (
+        "a.png 0\nb.png 1\nc.png 1\nd.png 1\n",
+        r"names d\.png, which is not in .* \(1 such images\)",
+    ),
     "too few classes": (
         "a.png cat\nb.png cat\nc.png cat\n",
         "has 1 classes; dataset.num_classes = 2",
@@ -92,6 +97,44 @@ def test_a_wrong_label_list_is_told(tmp_path: Path, problem: str) -> None:
     labels.write_text(text)
     with pytest.raises(UserError, match=complaint):
         list_labelled(flat_folder(tmp_path), labels, 2, [])
+
+
+def test_a_label_list_that_is_no_text_is_told(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    for content, complaint in (
+        ("a.png 0\n".encode("utf-16"), "is refused"),
+        (b"\xff\xfe\x00", "is refused"),
+        (None, "cannot be read: No such file"),
+    ):
+        labels.unlink(missing_ok=True)
+        if content is not None:
+            labels.write_bytes(content)
+        with pytest.raises(UserError, match=complaint):
+            list_labelled(flat_folder(tmp_path), labels, 2, [])
+    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+        list_labelled(flat_folder(tmp_path), tmp_path, 2, [])
+
+
+def test_images_of_one_name_in_two_folders_have_no_label(tmp_path: Path) -> None:
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / folder / "a.png")
+    (tmp_path / "labels.txt").write_text("a.png 0\n")
+    with pytest.raises(UserError, match="images of the same name in several folders"):
+        list_labelled(tmp_path, tmp_path / "labels.txt", 1, [])
+
+
+def test_names_that_are_no_text_and_links_to_nowhere_are_told(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "a.png")
+    (tmp_path / "dog" / "b.png").symlink_to("nowhere.png")
+    images = list_classes(tmp_path)
+    with pytest.raises(UserError, match=r"b\.png cannot be read: No such file"):
+        describe(images, name="", source="", context="")
+    (tmp_path / "dog" / os.fsdecode(b"\xff.png")).touch()
+    with pytest.raises(UserError, match="is not UTF-8: rename it"):
+        list_classes(tmp_path)
 
 
 @pytest.mark.parametrize(

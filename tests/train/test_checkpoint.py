@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor
+from safetensors.numpy import save_file
 
 from beit_exp.errors import UserError
-from beit_exp.train.checkpoint import CheckpointFolder, load_checkpoint, restore, save_checkpoint
+from beit_exp.train.checkpoint import (
+    CheckpointFolder,
+    load_checkpoint,
+    read_state,
+    restore,
+    save_checkpoint,
+)
 
 
 def parameters(value: float = 1.0) -> dict[str, Parameter]:
@@ -120,3 +128,54 @@ def test_checkpoint_metadata_is_plain_json(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c.safetensors", parameters(), {"classes": ["tabby", "tiger"]})
     with safe_open(tmp_path / "c.safetensors", framework="numpy") as file:
         assert json.loads(file.metadata()["state"]) == {"classes": ["tabby", "tiger"]}
+
+
+def test_every_bit_of_a_header_counts(tmp_path: Path) -> None:
+    """A flipped bit is found, or the header means the same."""
+    path = tmp_path / "step_00000001.safetensors"
+    save_checkpoint(path, parameters(), {"trainer": {"step": 15}})
+    whole = path.read_bytes()
+    header = int.from_bytes(whole[:8], "little")
+    for place in range(8 + header):
+        content = bytearray(whole)
+        content[place] ^= 1 << place % 8
+        path.write_bytes(content)
+        try:
+            found = load_checkpoint(path)
+        except UserError:
+            continue
+        assert found.state == {"trainer": {"step": 15}}
+        assert {name: array.tolist() for name, array in found.tensors.items()} == {
+            name: parameter.asnumpy().tolist() for name, parameter in parameters().items()
+        }
+
+
+def test_an_edited_state_is_found_without_reading_the_tensors(tmp_path: Path) -> None:
+    path = tmp_path / "step_00000001.safetensors"
+    save_checkpoint(path, parameters(), {"trainer": {"step": 15}})
+    path.write_bytes(path.read_bytes().replace(b"15}}", b"13}}"))
+    with pytest.raises(UserError, match="its checksum does not match its state"):
+        read_state(path)
+
+
+def test_a_checkpoint_of_the_first_format_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "step_00000001.safetensors"
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    digest = hashlib.sha256(b"model/w" + array.tobytes()).hexdigest()
+    metadata = {"format": "beit-exp-1", "state": '{"step": 3}', "sha256": digest}
+    save_file({"model/w": array}, path, metadata=metadata)
+    assert read_state(path) == load_checkpoint(path).state == {"step": 3}
+    save_file({"model/w": array + 1}, path, metadata=metadata)
+    with pytest.raises(UserError, match="its checksum does not match its tensors"):
+        load_checkpoint(path)
+
+
+def test_folders_among_checkpoints_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "step_00000009.safetensors").mkdir()
+    folder = CheckpointFolder(tmp_path, keep=1)
+    folder.clear_litter()
+    for step in (1, 2):
+        folder.save(parameters(), {"step": step}, step=step, is_best=False)
+    assert folder.load_newest().state == {"step": 2}
+    assert (tmp_path / ".cache").is_dir() and (tmp_path / "step_00000009.safetensors").is_dir()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from beit_exp.errors import UserError
-from beit_exp.weights.fit import compare, fit_to, spread_shared_table
+from beit_exp.weights.fit import compare, fit_to, is_resizable, spread_shared_table
 from beit_exp.weights.names import from_mindspore_name
 from beit_exp.weights.resize import is_table_size, resize_positions, resize_table
 
@@ -152,3 +152,20 @@ def test_the_names_of_mindspores_norms_are_ours() -> None:
         "blocks.0.gamma_1",
         "head.bias",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "wanted"),
+    [
+        ("blocks.0.rel_pos.relative_position_bias_table", (28,), (28, 3)),
+        ("blocks.0.rel_pos.relative_position_bias_table", (27, 3), (28, 3)),
+        ("pos_embed", (1, 16, 48), (1, 17, 48)),
+        ("pos_embed", (17, 48), (1, 17, 48)),
+        ("pos_embed", (2, 26, 48), (1, 17, 48)),
+        ("pos_embed", (1, 0, 48), (1, 17, 48)),
+    ],
+)
+def test_what_is_no_square_grid_is_not_resized(
+    name: str, found: tuple[int, ...], wanted: tuple[int, ...]
+) -> None:
+    assert not is_resizable(name, found, wanted)
