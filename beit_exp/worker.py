@@ -30,6 +30,7 @@ from beit_exp.launch.tokenizer_first import train_tokenizer, trains_tokenizer_fi
 from beit_exp.storage.files import write_atomically
 from beit_exp.storage.lock import locking
 from beit_exp.tracking.tracker import Tracker, open_tracker
+from beit_exp.train.stop import listening
 
 logger = logging.getLogger(__name__)
 PARENT_POLL_S = 1.0
@@ -56,13 +57,22 @@ def main(arguments: list[str]) -> int:
     if LAUNCHER not in os.environ:
         os.execve(sys.executable, worker_command(run_dir), worker_environment())
     stop_with_parent()
+    if cluster.is_scheduler():  # it ends when the ranks have left, and no sooner
+        cluster.join()
+        return 0
+    try:
+        with listening(acts_at_once=True):
+            return work(cfg, run_dir)
+    except Interrupted as stop:  # before the run has begun
+        return shell_status(-stop.signal_number)
+
+
+def work(cfg: Config, run_dir: Path) -> int:
+    """Do the run of a directory, or start the processes that do it; returns an exit status."""
     if trains_tokenizer_first(cfg) and not cluster.is_member():
         status = train_tokenizer(cfg, run_dir)
         if status != 0:
             return status
-    if cluster.is_scheduler():
-        cluster.join()
-        return 0
     if cluster.world_size(cfg.hardware) > 1 and not cluster.is_member():
         return cluster.run(cfg.hardware, worker_command(run_dir))
     is_leader = cluster.own_rank() == 0
@@ -104,7 +114,9 @@ def track_task(cfg: Config, run_dir: Path, *, is_leader: bool) -> None:
 
 def run_task(cfg: Config, run_dir: Path, tracker: Tracker) -> dict[str, float]:
     """Start the device and do the task; returns its final metrics."""
-    runtime = start_device(cfg.hardware, seed=cfg.seed)
+    with listening() as stop:  # an exception inside of MindSpore's first import would abort
+        runtime = start_device(cfg.hardware, seed=cfg.seed)
+    stop.check()
     tracker.log_facts(tags={"device": device_name(runtime)})
     return find_task(cfg.task)(cfg, run_dir, runtime, tracker)
 
@@ -153,16 +165,19 @@ def find_task(name: TaskName) -> Task:
 
 
 def stop_with_parent() -> None:
-    """End as by SIGTERM, checkpoint and all, if the process that started this one is gone."""
-    parent = os.getppid()
+    """End as by SIGTERM, checkpoint and all, when the process that started this one is gone."""
+    parent = int(os.environ.get(LAUNCHER, os.getpid()))
+    if parent == os.getpid():  # started by hand
+        return
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(PARENT_POLL_S)
+        if cluster.is_scheduler():
+            os._exit(shell_status(-signal.SIGTERM))
         os.kill(os.getpid(), signal.SIGTERM)
 
-    if os.environ.get(LAUNCHER) == str(parent) or cluster.is_member():
-        threading.Thread(target=watch, name="parent", daemon=True).start()
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 class Screen(logging.Handler):

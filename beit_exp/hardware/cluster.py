@@ -20,7 +20,7 @@ from beit_exp.config.schema import DeviceTarget, HardwareConfig
 from beit_exp.errors import DivergedError, UserError
 from beit_exp.hardware.cores import bind, share_of_cores
 from beit_exp.hardware.ending import Rank
-from beit_exp.hardware.process import STOPPED, Process, forwarding_signals, start
+from beit_exp.hardware.process import LAUNCHER, STOPPED, Process, forwarding_signals, start
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def run(cfg: HardwareConfig, command: list[str]) -> int:
     try:
         with forwarding_signals() as workers:
             for name, own in environments(cfg, port=port).items():
-                environment = {**TIMEOUT, **os.environ, **own}
+                environment = {**TIMEOUT, **os.environ, **own, LAUNCHER: str(os.getpid())}
                 if name == SCHEDULER:  # the ranks meet through it, so it outlives them
                     scheduler = start(command, environment)
                     continue

@@ -12,6 +12,7 @@ from pathlib import Path
 
 LOG_LEVEL = "GLOG_v"
 LAUNCHER = "BEIT_EXP_LAUNCHER"  # the process whose end ends the worker
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: its terminal is gone
 
 Process = subprocess.Popen[bytes]
 
@@ -49,8 +50,14 @@ def start(
 ) -> Process:
     """Start a process of a run, which inherits the file descriptors `keep`; whoever starts one
     waits for its end.
+
+    What asks it to stop waits until it listens: before that, Python would end it with a traceback.
     """
-    return subprocess.Popen(command, env=environment, pass_fds=keep)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        return subprocess.Popen(command, env=environment, pass_fds=keep)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def shell_status(returncode: int) -> int:
@@ -59,15 +66,19 @@ def shell_status(returncode: int) -> int:
 
 
 # By the user, who may go on
-STOPPED = (shell_status(-signal.SIGINT), shell_status(-signal.SIGTERM))
+STOPPED = tuple(shell_status(-number) for number in STOPS)
+
+
+def heard_stops() -> list[signal.Signals]:
+    """What can ask this process to stop: not what it was started to ignore, as by nohup."""
+    return [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 @contextmanager
 def handling_signals(handle: Callable[[int], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM go to `handle` inside the block, by their number."""
+    """What asks to stop goes to `handle` inside the block, by its number."""
     previous = {
-        number: signal.signal(number, lambda number, _: handle(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, lambda number, _: handle(number)) for number in heard_stops()
     }
     try:
         yield
@@ -78,7 +89,7 @@ def handling_signals(handle: Callable[[int], None]) -> Iterator[None]:
 
 @contextmanager
 def forwarding_signals() -> Iterator[list[Process]]:
-    """SIGINT and SIGTERM reach every worker that is put in the list, as SIGTERM.
+    """What asks to stop reaches every worker that is put in the list, as SIGTERM.
 
     The workers agree on the step to stop at.
     """
@@ -103,7 +114,7 @@ def run_worker(run_dir: Path) -> int:
 
     def pass_on(number: int) -> None:
         interrupts.append(number)
-        if number == signal.SIGTERM or len(interrupts) > 2:  # Ctrl-C reaches the worker by itself
+        if number != signal.SIGINT or len(interrupts) > 2:  # Ctrl-C reaches the worker by itself
             worker.send_signal(number)
 
     with handling_signals(pass_on):

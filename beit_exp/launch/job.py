@@ -16,7 +16,13 @@ from beit_exp.config.objective import worst_value
 from beit_exp.config.schema import Config
 from beit_exp.errors import UserError
 from beit_exp.hardware.process import STOPPED
-from beit_exp.launch.run_directory import check_files, last_error, mark_failed, prepare
+from beit_exp.launch.run_directory import (
+    check_alone,
+    check_files,
+    last_error,
+    mark_failed,
+    prepare,
+)
 from beit_exp.launch.tokenizer_first import tokenizer_run, trains_tokenizer_first
 from beit_exp.report.runs import FAILED_FILE
 
@@ -61,16 +67,31 @@ def do_job(
     (run_dir / FAILED_FILE).unlink(missing_ok=True)
     status = work(cfg, run_dir)
     if status not in (0, *STOPPED):
-        mark_failed(run_dir, status, last_error(run_dir) or f"exit status {status}")
+        mark_failed_if_alone(run_dir, status, last_error(run_dir) or f"exit status {status}")
     return Outcome(status, objective(cfg, run_dir) if status == 0 else worst_value(cfg.objective))
 
 
 def make_ready(cfg: Config, run_dir: Path, *, typed: Sequence[str] | None) -> bool:
     """Refuse what cannot work, then write the run directory; returns whether its run is done."""
     check_files(cfg)
+    check_alone(run_dir)
     if trains_tokenizer_first(cfg):
         tokenizer_run(cfg, run_dir)  # refuses wrong settings
-    return prepare(cfg, run_dir, typed=typed)
+    try:
+        return prepare(cfg, run_dir, typed=typed)
+    except OSError as error:
+        raise UserError(f"{run_dir} cannot be written: {error.strerror}") from error
+
+
+def mark_failed_if_alone(run_dir: Path, status: int, message: str) -> None:
+    """Leave why there is no result, unless another process is at work there: it will leave one."""
+    try:
+        check_alone(run_dir)
+        mark_failed(run_dir, status, message)
+    except UserError:
+        pass
+    except OSError as error:
+        print(f"{run_dir} cannot be written: {error.strerror}", file=sys.stderr)
 
 
 def objective(cfg: Config, run_dir: Path) -> float:

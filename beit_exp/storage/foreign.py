@@ -10,19 +10,22 @@ from beit_exp.errors import UserError
 
 
 @contextmanager
-def reading(path: Path | str, verdict: str = "is refused") -> Iterator[None]:
-    """Inside, every error but `UserError` is the file's: it cannot be read, or `verdict`."""
+def reading(path: Path | str, verdict: str | None = None) -> Iterator[None]:
+    """Inside, every error but `UserError` is the file's: it "cannot be read" or "is refused", or
+    what `verdict` says.
+    """
+    refused = verdict or "is refused"
     try:
         yield
     except UserError:
         raise
     except OSError as error:
         if error.strerror is None:  # a library's, of what it has read
-            raise UserError(f"{path} {verdict}: {error}") from error
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+            raise UserError(f"{path} {refused}: {error}") from error
+        raise UserError(f"{path} {verdict or 'cannot be read'}: {error.strerror}") from error
     except MemoryError as error:
-        raise UserError(f"{path} {verdict}: it asks for more memory than there is") from error
+        raise UserError(f"{path} {refused}: it asks for more memory than there is") from error
     except Exception as error:
         # Parsers raise what they like: struct.error, zlib.error, OverflowError, RecursionError
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"{path} {verdict}: {lines[0]}") from error
+        raise UserError(f"{path} {refused}: {lines[0]}") from error

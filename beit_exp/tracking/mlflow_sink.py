@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections import deque
@@ -15,7 +14,13 @@ from beit_exp.config.schema import Config
 from beit_exp.tracking import mlflow_write
 from beit_exp.tracking.mlflow_model import log_model
 from beit_exp.tracking.mlflow_store import reason
-from beit_exp.tracking.records import Status, read_facts, read_records, read_whole_lines
+from beit_exp.tracking.records import (
+    Status,
+    parse,
+    read_facts,
+    read_records,
+    read_whole_lines,
+)
 
 Upload = Callable[[Any, str], None]  # of the client and the run id; may be done twice
 logger = logging.getLogger(__name__)
@@ -45,7 +50,7 @@ class MlflowSink:
         self.thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
         self.thread.start()
 
-    def pause(self, change: Callable[[], None]) -> None:
+    def pause(self, change: Callable[[], object]) -> None:
         """Change `metrics.jsonl` while it is not being read; it is then read from its beginning."""
         with self.reading:
             change()
@@ -108,7 +113,7 @@ class MlflowSink:
         while True:
             # Asked first: all that was logged before is sent
             is_last, waiting = self.closing.is_set(), len(self.uploads)
-            while records := self._read():
+            while (records := self._read()) is not None:
                 new = [
                     entry
                     for entry in mlflow_write.map_entries(records)
@@ -138,14 +143,16 @@ class MlflowSink:
         if failure:
             raise failure
 
-    def _read(self) -> list[dict[str, Any]]:
-        """The next whole records, a bounded number of them."""
+    def _read(self) -> list[dict[str, Any]] | None:
+        """The next whole records, a bounded number of them; None if there is none yet."""
         path = self.run_dir / "metrics.jsonl"
         with self.reading, path.open("rb") as file:
             file.seek(self.offset)
             lines = read_whole_lines(file)
             self.offset += sum(map(len, lines))
-        return [json.loads(line) for line in lines]
+        if not lines:
+            return None
+        return [record for record in map(parse, lines) if record]
 
 
 def sync(cfg: Config, run_dir: Path) -> int:

@@ -10,21 +10,45 @@ from beit_exp.storage.files import write_atomically
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 READ_BYTES = 1 << 20
+EMPTY = b"{}\n"
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Every whole record of a `metrics.jsonl`; a last line cut short by a crash is left out."""
-    records = []
-    for line in path.read_text().splitlines(keepends=True):
-        if line.endswith("\n"):
-            records.append(json.loads(line))
-    return records
+    """Every whole record of a `metrics.jsonl`.
+
+    What a crash cut short is left out, and what a damaged disk made no record.
+    """
+    return [record for record in map(parse, _whole_lines(path)) if record]
 
 
-def keep_records(path: Path, count: int) -> None:
-    """Drop all but the first records, and a line cut short."""
-    kept = read_records(path)[:count]
-    write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+def parse(line: bytes) -> dict[str, Any] | None:
+    """The record of a line; None if it is damaged, as is the empty one that takes its place."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def count_records(path: Path) -> int:
+    """Whole lines, damaged ones among them: checkpoints count by these."""
+    return len(_whole_lines(path))
+
+
+def keep_records(path: Path, count: int) -> list[int]:
+    """Drop all but the first lines, and one cut short; returns the numbers of damaged ones.
+
+    An empty record takes their place, so that later ones keep their numbers.
+    """
+    kept = [(line, parse(line)) for line in _whole_lines(path)[:count]]
+    write_atomically(path, b"".join(EMPTY if record is None else line for line, record in kept))
+    return [
+        number for number, (line, record) in enumerate(kept, 1) if record is None and line != EMPTY
+    ]
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
 
 
 def read_whole_lines(file: BinaryIO) -> list[bytes]:

@@ -8,6 +8,7 @@ is slow or down waits on disk.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -25,12 +26,14 @@ from beit_exp.tracking.mlflow_sink import MlflowSink, Upload
 from beit_exp.tracking.records import (
     FACTS_FILE,
     Status,
+    count_records,
     keep_records,
     merge,
     read_facts,
-    read_records,
 )
 from beit_exp.tracking.run_name import typed_tag
+
+logger = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
@@ -53,6 +56,9 @@ class Tracker(Protocol):
     def upload(self, job: Upload) -> None:
         """Do something with the run in the tracking store, when it answers."""
 
+    def sync(self) -> None:
+        """Have all records on disk: a checkpoint counts them."""
+
     def rewind(self, records: int) -> None:
         """Keep the first `records` alone: the run logs the others again, the same."""
 
@@ -64,7 +70,7 @@ class RunTracker:
         self.run_dir = run_dir
         self.path = run_dir / "metrics.jsonl"
         self.sink = sink
-        self.records = len(read_records(self.path))
+        self.records = count_records(self.path)
         self.file = self.path.open("a")
 
     def log(self, metrics: dict[str, float], *, step: int, epoch: float) -> None:
@@ -85,6 +91,10 @@ class RunTracker:
     def upload(self, job: Upload) -> None:
         self.sink.uploads.append(job)
 
+    def sync(self) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
     def rewind(self, records: int) -> None:
         self.file.close()
         self.sink.pause(lambda: keep_records(self.path, records))
@@ -93,8 +103,7 @@ class RunTracker:
 
     def close(self, status: Status) -> None:
         """Write out what is left, and end the MLflow run with a status."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        self.sync()
         self.file.close()
         self.sink.close(status)
 
@@ -116,6 +125,9 @@ class NoTracker:
     def upload(self, job: Upload) -> None:
         pass
 
+    def sync(self) -> None:
+        pass
+
     def rewind(self, records: int) -> None:
         pass
 
@@ -132,7 +144,13 @@ def open_tracker(cfg: Config, run_dir: Path, *, is_leader: bool = True) -> Itera
         return
     path = run_dir / "metrics.jsonl"
     path.touch()
-    keep_records(path, len(read_records(path)))  # without a last line that a crash cut short
+    # Without a last line that a crash cut short
+    if damaged := keep_records(path, count_records(path)):
+        logger.error(
+            "%s: line %s is damaged, and its metrics are lost; the run goes on",
+            path,
+            ", ".join(map(str, damaged)),
+        )
     tags = {**environment_tags(), **typed_tag(), **lineage_tags(cfg)}
     tracker = RunTracker(run_dir, sink=MlflowSink(cfg, run_dir))
     tracker.log_facts(tags=tags)

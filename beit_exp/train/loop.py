@@ -159,6 +159,7 @@ class Loop:
         """Write a checkpoint of this step, once all ranks hold the same weights."""
         check_same_weights(self.trainer, self.runtime)
         if self.runtime.is_leader:
+            self.tracker.sync()
             self.progress.records = self.tracker.records
             progress = asdict(self.progress)
             state = {"trainer": self.trainer.state(), "progress": progress, **self.facts}

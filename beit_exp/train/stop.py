@@ -1,27 +1,54 @@
-"""Stopping on a signal without losing anything: the signal leaves a note, the loop reads it between
-two steps.
+"""Stopping on a signal without losing anything.
+
+In a training the signal leaves a note, which the loop reads between two steps; elsewhere nothing is
+to be saved, so it ends the work where it is.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from beit_exp.errors import Interrupted
+from beit_exp.hardware.process import STOPS, heard_stops, shell_status
+
+AGAIN_S = 1.0  # what comes sooner is the same request: a terminal and a launcher both send it
+_requests: list[StopRequest] = []  # of the blocks under way, the innermost last
 
 
 class StopRequest:
-    """Remembers the first SIGINT or SIGTERM; a second one takes effect at once."""
+    """Remembers the first of STOPS; a second Ctrl-C raises `Interrupted`, a third ends the process.
 
-    def __init__(self) -> None:
+    One that `acts_at_once` raises at the first.
+    """
+
+    def __init__(self, *, acts_at_once: bool = False) -> None:
+        self.acts_at_once = acts_at_once
         self.signal_number: int | None = None
+        self.came_at = 0.0
+        self.has_raised = False
 
     def note(self, number: int, _: FrameType | None) -> None:
-        if self.signal_number is not None:
+        now = time.monotonic()
+        is_first = not self.is_asked
+        is_impatient = number == signal.SIGINT and not is_first and now - self.came_at > AGAIN_S
+        if is_first or is_impatient:
+            self.signal_number, self.came_at = number, now
+        if is_impatient and self.has_raised:
+            os._exit(shell_status(-number))
+        if is_impatient or (is_first and self.acts_at_once):
+            self.has_raised = True
             raise Interrupted(number)
-        self.signal_number = number
+
+    def take_over(self, inner: StopRequest) -> None:
+        """What came to a block inside has come here, too, and has been acted on."""
+        if inner.is_asked:
+            self.signal_number, self.came_at = inner.signal_number, inner.came_at
+            self.has_raised = True
 
     @property
     def is_asked(self) -> bool:
@@ -39,14 +66,17 @@ class StopRequest:
 
 
 @contextmanager
-def listening() -> Iterator[StopRequest]:
-    """SIGINT and SIGTERM become a `StopRequest` inside the block."""
-    request = StopRequest()
-    previous = {
-        number: signal.signal(number, request.note) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+def listening(*, acts_at_once: bool = False) -> Iterator[StopRequest]:
+    """What asks to stop becomes a `StopRequest` inside the block."""
+    request = StopRequest(acts_at_once=acts_at_once)
+    previous = {number: signal.signal(number, request.note) for number in heard_stops()}
+    _requests.append(request)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # as a worker is started
     try:
         yield request
     finally:
+        _requests.remove(request)
         for number, handler in previous.items():
             signal.signal(number, handler)
+        if _requests:
+            _requests[-1].take_over(request)

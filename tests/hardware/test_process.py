@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,22 @@ from beit_exp.hardware.process import (
     worker_command,
     worker_environment,
 )
+
+LISTEN = "import signal; signal.pthread_sigmask(signal.SIG_SETMASK, [])"  # as a worker does
+
+
+def test_a_signal_waits_until_a_worker_listens(tmp_path: Path) -> None:
+    code = (
+        f"import pathlib, time; pathlib.Path({str(tmp_path / 'there')!r}).touch(); time.sleep(0.5);"
+        f"pathlib.Path({str(tmp_path / 'still')!r}).touch(); {LISTEN}; time.sleep(60)"
+    )
+    process = start([sys.executable, "-c", code], os.environ)
+    while not (tmp_path / "there").exists():
+        time.sleep(0.01)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        process.send_signal(number)
+    assert process.wait(30) < 0
+    assert (tmp_path / "still").exists()
 
 
 def test_worker_runs_with_this_interpreter_and_finds_the_package_from_anywhere(monkeypatch) -> None:
@@ -29,7 +46,7 @@ def test_worker_runs_with_this_interpreter_and_finds_the_package_from_anywhere(m
     [
         ("import sys; sys.exit(3)", 3),
         ("import os; os.kill(os.getpid(), 9)", 137),
-        ("import os; os.kill(os.getpid(), 15)", 143),
+        (f"{LISTEN}; import os; os.kill(os.getpid(), 15)", 143),
     ],
 )
 def test_an_end_by_a_signal_is_told_as_a_shell_tells_it(code: str, status: int) -> None:
@@ -40,7 +57,7 @@ def test_an_end_by_a_signal_is_told_as_a_shell_tells_it(code: str, status: int) 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_reaches_every_worker_and_not_the_others(number: int) -> None:
     before = signal.getsignal(number)
-    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    sleep = [sys.executable, "-c", f"{LISTEN}; import time; time.sleep(60)"]
     with forwarding_signals() as workers:
         workers += [start(sleep, os.environ), start(sleep, os.environ)]
         other = start(sleep, os.environ)

@@ -2,21 +2,81 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from beit_exp.errors import Interrupted
+from beit_exp.train import stop
 from beit_exp.train.stop import listening
 
 
-def test_a_signal_is_noted_and_a_second_one_acts_at_once() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with listening() as stop:
-        stop.check()
-        os.kill(os.getpid(), signal.SIGTERM)
+def send(number: int) -> None:
+    """A signal to this process, which has come when this returns."""
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_is_noted_and_does_not_act(number: int) -> None:
+    before = signal.getsignal(number)
+    with listening() as request:
+        request.check()
+        send(number)
+        send(number)  # of the terminal, and of the launcher
+        with pytest.raises(Interrupted) as raised:
+            request.check()
+        assert raised.value.signal_number == number
+    assert signal.getsignal(number) == before
+
+
+def test_a_second_ctrl_c_acts_at_once_and_a_second_sigterm_never(monkeypatch) -> None:
+    monkeypatch.setattr(stop, "AGAIN_S", -1.0)
+    with listening():
+        send(signal.SIGTERM)
+        send(signal.SIGTERM)
         with pytest.raises(Interrupted):
-            stop.check()
+            send(signal.SIGINT)
+
+
+def test_outside_of_a_training_the_first_acts_and_the_next_do_no_more() -> None:
+    with listening(acts_at_once=True):
         with pytest.raises(Interrupted):
-            os.kill(os.getpid(), signal.SIGTERM)
-            signal.pause()
-    assert signal.getsignal(signal.SIGTERM) == before
+            send(signal.SIGTERM)
+        send(signal.SIGTERM)
+        send(signal.SIGHUP)
+
+
+def test_what_came_to_a_training_does_not_act_again_after_it() -> None:
+    with listening(acts_at_once=True) as outer:
+        with listening():
+            send(signal.SIGTERM)
+        assert outer.is_asked
+        send(signal.SIGTERM)
+
+
+def test_a_process_that_was_told_not_to_hear_of_its_terminal_does_not() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with listening() as request:
+            send(signal.SIGHUP)
+            assert not request.is_asked
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_the_third_ctrl_c_ends_the_process() -> None:
+    code = """
+import os, signal
+from beit_exp.errors import Interrupted
+from beit_exp.train import stop
+stop.AGAIN_S = -1.0
+with stop.listening():
+    os.kill(os.getpid(), signal.SIGINT)
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except Interrupted:
+        os.kill(os.getpid(), signal.SIGINT)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
