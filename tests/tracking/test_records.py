@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from beit_exp.tracking.records import count_records, keep_records
+from beit_exp.tracking.records import count_records, keep_records, read_records
 
 
 def test_a_record_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
