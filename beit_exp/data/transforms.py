@@ -45,15 +45,20 @@ def load_image(file: str | Path | BinaryIO) -> Image.Image:
             else file
         )
         with Image.open(content) as image:
-            if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip instead of scaling
-                grey = np.asarray(image).astype(np.float32) / 257
-                return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB")
-            if image.mode == "P" and "transparency" in image.info:
-                image = image.convert("RGBA")
-            image.load()
-            return image if image.mode == "RGB" else image.convert("RGB")
+            return to_rgb(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{file} cannot be read as an image: {error}") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Decode an opened image of any colour mode to RGB."""
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip instead of scaling
+        grey = np.asarray(image).astype(np.float32) / 257
+        return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 class EvalTransform(Protocol):

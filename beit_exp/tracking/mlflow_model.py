@@ -116,7 +116,7 @@ def write_model(place: Path, cfg: Config, run_dir: Path, *, run_id: str, model_i
 
 
 def make_signature(cfg: Config) -> Any:
-    """Image bytes or paths -> the likeliest classes and their probabilities."""
+    """Image bytes, or paths if the server allows -> likeliest classes and probabilities."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
