@@ -26,3 +26,12 @@ def test_sync_copies_checkpoints_too_also_where_the_tracking_store_is_dead(
     assert f"{', '.join(names)} copied to s3://bucket/copies" in told.out
     held = s3[1].list_objects_v2(Bucket="bucket")["Contents"]
     assert [entry["Key"] for entry in held] == [f"copies/{name}" for name in names]
+
+
+def test_a_store_that_fails_is_named_without_its_password(
+    silent_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--store", silent_store.replace("//", "//me:pa55@"), "beit"]) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith("the tracking store http://me:***@127.0.0.1:9 failed (")
+    assert "pa55" not in told.out + told.err
