@@ -33,6 +33,7 @@ from beit_exp.launch.arguments import hydra_arguments, parse_arguments, program_
 from beit_exp.launch.composition import CONF, CONFIG_NAME, build_lookup
 from beit_exp.launch.help_text import help_text, version_text
 from beit_exp.launch.overrides import adopt_run, check_overrides
+from beit_exp.storage.passwords import hide_password
 from beit_exp.tracking.mlflow_store import resolve_uri
 from beit_exp.tracking.records import Status
 from beit_exp.tracking.run_name import OVERRIDES
@@ -65,7 +66,7 @@ def main() -> None:
             os.environ[FLAGS] = shlex.join(["--config-dir", os.path.abspath(typed.config_dir)])
         check_overrides(typed)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(hide_password(str(error)), file=sys.stderr)
         sys.exit(error.exit_status)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(shell_status(-number)))
     status: Status = "KILLED"

@@ -12,10 +12,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+
+from beit_exp.storage.passwords import hide_password
 
 PYTHONS = ((3, 10), (3, 12))
 LEAST_DISK_GB = 5.0
@@ -103,15 +105,17 @@ def check_port() -> Finding:
 
 
 def check_store(uri: str) -> Finding:
-    code = "from beit_exp.tracking.mlflow_store import open_store; "
-    code += f"open_store({uri!r}).search_experiments(max_results=1)"
-    done = _python(code)
+    code = "from beit_exp.tracking.mlflow_store import open_store, resolve_uri; "
+    code += "open_store(resolve_uri(None)).search_experiments(max_results=1)"
+    # Not on the command line, which everybody on this machine may read
+    done = _python(code, environment={"MLFLOW_TRACKING_URI": uri})
+    shown = hide_password(uri)
     if done.returncode == 0:
-        return Finding("tracking store", uri)
+        return Finding("tracking store", shown)
     last = (done.stderr.strip().splitlines() or ["no answer"])[-1]
     return Finding(
         "tracking store",
-        f"{uri}: {last}",
+        f"{shown}: {hide_password(last)}",
         "start the server, or set tracking.uri to one that answers",
     )
 
@@ -162,12 +166,19 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _python(code: str) -> subprocess.CompletedProcess[str]:
+def _python(
+    code: str, *, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own: a broken library must not take the doctor along."""
     command = [sys.executable, "-c", code]
     try:
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            command,
+            env={**os.environ, **(environment or {})},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 1, "", f"no answer within {TIMEOUT_S} s")

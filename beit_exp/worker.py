@@ -29,6 +29,7 @@ from beit_exp.hardware.process import LAUNCHER, shell_status, worker_command, wo
 from beit_exp.launch.tokenizer_first import train_tokenizer, trains_tokenizer_first
 from beit_exp.storage.files import write_atomically
 from beit_exp.storage.lock import locking
+from beit_exp.storage.passwords import hide_password
 from beit_exp.tracking.tracker import Tracker, open_tracker
 from beit_exp.train.stop import listening
 
@@ -180,6 +181,13 @@ def stop_with_parent() -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
+class Discreet(logging.Formatter):
+    """Lines without passwords: an error of a library may tell an address as it was given."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return hide_password(super().format(record))
+
+
 class Screen(logging.Handler):
     """Plain lines on standard output, above the progress line where there is one."""
 
@@ -193,9 +201,9 @@ def set_up_logging(run_dir: Path, *, is_leader: bool) -> None:
     Of the ranks but the first, errors alone reach the terminal.
     """
     screen = Screen(logging.NOTSET if is_leader else logging.ERROR)
-    screen.setFormatter(logging.Formatter("%(message)s"))
+    screen.setFormatter(Discreet("%(message)s"))
     file = logging.FileHandler(run_dir / cluster.log_name())
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    file.setFormatter(Discreet("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[screen, file])
     logging.getLogger("beit_exp").setLevel(logging.INFO)
     logging.getLogger("__main__").setLevel(logging.INFO)

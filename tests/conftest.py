@@ -93,6 +93,31 @@ def silent_store(monkeypatch: pytest.MonkeyPatch) -> str:
     return "http://127.0.0.1:9"
 
 
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A bucket on a server of the S3 protocol on the loopback interface; yields (server, boto3
+    client).
+    """
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "BEIT_EXP_CACHE": str(tmp_path / "cache"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
+    client.create_bucket(Bucket="bucket")
+    yield server, client
+    server.stop()
+
+
 @pytest.fixture(scope="session")
 def photo() -> Image.Image:
     """A smooth colour picture with some texture."""

@@ -8,6 +8,31 @@ WRONG_WORDS = {
         "optimizer.beta=[0.9 is no override: no viable",
     ),
     "a word alone": (("finetune",), "finetune is no override: it must be key=value"),
+    "password of a database": (
+        ("tracking.uri=postgresql://me:pa55@host/db",),
+        "tracking.uri = 'postgresql://me:***@host/db': must hold no password",
+    ),
+    "password in a sweep": (
+        ("-m", "train.checkpoint_url=s3://a,s3://key:pa55@b"),
+        "train.checkpoint_url = 's3://key:***@b': must hold no password",
+    ),
+    "password in a tag": (
+        ("tracking.tags={source: 'https://me:pa55@host'}",),
+        "tracking.tags.source = 'https://me:***@host': must hold no password",
+    ),
+    "password of a search's store": (
+        ("sweep=optuna", "hydra.sweeper.storage=mysql+pymysql://me:pa55@host/db"),
+        "hydra.sweeper.storage=mysql+pymysql://me:***@host/db: must hold no password. Name a "
+        "variable of the environment that holds all of it: 'hydra.sweeper.storage=${oc.env:NAME}'",
+    ),
+    "password in a malformed override": (
+        ("tracking.uri=postgresql://me:pa55{[@host/db",),
+        "tracking.uri=postgresql://me:***@host/db is no override: quote it",
+    ),
+    "password in an unknown key": (
+        ("trackin.uri=https://me:pa55@host",),
+        "trackin.uri: there is no such setting. Did you mean tracking.uri?",
+    ),
     "no hint that misleads": (
         ("train.class_weights=1",),
         "train.class_weights: there is no such setting.\n",

@@ -260,3 +260,11 @@ def test_help_and_composition_need_neither_device_nor_store(launch: Command) -> 
 def test_launching_from_another_folder_finds_the_configuration(launch: Command) -> None:
     assert launch.folder != ROOT and os.path.isabs(launch.folder)
     assert launch("--cfg", "job").returncode == 0
+
+
+def test_no_refusal_shows_a_password(call: Call) -> None:
+    words = [arguments for arguments, _ in REFUSED.values() if "pa55" in str(arguments)]
+    assert len(words) == 6
+    shown = [call(*arguments) for arguments in words]
+    assert [done.status for done in shown] == [2] * 6
+    assert [done for done in shown if "pa5" in done.out + done.err] == []

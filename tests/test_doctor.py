@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,12 @@ from beit_exp import doctor
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Code of the checks runs in this process, which has the libraries loaded."""
 
-    def run(code: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        code: str, *, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         shown = io.StringIO()
+        for name, value in (environment or {}).items():
+            monkeypatch.setenv(name, value)
         try:
             with contextlib.redirect_stdout(shown):
                 exec(code, {})
@@ -77,3 +82,18 @@ def test_a_full_disk_is_named(monkeypatch, tmp_path: Path) -> None:
 def test_an_old_python_is_named(monkeypatch) -> None:
     monkeypatch.setattr(doctor.sys, "version_info", (3, 9, 1))
     assert "3.10, 3.11 or 3.12" in doctor.check_python().fix
+
+
+def test_a_stores_password_is_neither_shown_nor_on_a_command_line(
+    silent_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands, run = [], subprocess.run
+
+    def recorded(command: list[str], **options: object) -> object:
+        commands.append(command)
+        return run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", recorded)
+    found = doctor.check_store(silent_store.replace("//", "//me:pa55@"))
+    assert found.seen.startswith("http://me:***@127.0.0.1:9: ")
+    assert "pa55" not in found.seen + str(commands)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -79,3 +80,25 @@ ctypes.CDLL(None).__cxa_atexit(ctypes.c_void_p(1), None, None)  # to be called b
     )
     assert crash.returncode < 0
     assert (done.returncode, done.stdout) == (0, "left the cluster\n"), done.stderr
+
+
+def test_a_run_whose_store_lacks_its_password_says_what_to_set(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(worker, "run_task", lambda *_: pytest.fail("the task was begun"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    cfg = make_config("tracking.uri='postgresql://me:***@host/db'")
+    save_config(cfg, run_dir / "config.yaml")
+    assert worker.main([str(run_dir)]) == 2
+    assert "set the environment variable MLFLOW_TRACKING_URI to the same address" in caplog.text
+
+
+def test_what_is_logged_tells_no_password_not_even_a_traceback() -> None:
+    try:
+        raise RuntimeError("https://me:pa55@host/api failed")
+    except RuntimeError:
+        record = logging.makeLogRecord({"msg": "at %s", "exc_info": sys.exc_info()})
+        record.args = ("postgresql://me:pa55@host/db",)
+    line = worker.Discreet("%(message)s").format(record)
+    assert line.startswith("at postgresql://me:***@host/db\nTraceback")
+    assert "RuntimeError: https://me:***@host/api failed" in line and "pa55" not in line

@@ -65,6 +65,20 @@ def wrong_value(key: str, value: Any, law: str) -> str:
     return f"{key} = {value!r}: {law}"
 
 
+def kept_password(key: str, text: str) -> str:
+    """The complaint about a password in a setting, and where to give it instead."""
+    law = "must hold no password, for settings are kept and shown. "
+    if key == "tracking.uri":
+        law += (
+            "Of a server, leave it out and set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD; of a database, write *** for it and set MLFLOW_TRACKING_URI "
+            "to the whole address"
+        )
+    else:
+        law += "Object stores take AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    return wrong_value(key, text, law)
+
+
 def wrong_option(group: str, value: str, options: list[str]) -> str:
     """The complaint about a choice for a group of settings that no file makes."""
     listed = ", ".join(options)

@@ -16,6 +16,7 @@ from beit_exp.config.schema import Config, known_names, setting_names
 from beit_exp.errors import UserError
 from beit_exp.storage.files import write_atomically
 from beit_exp.storage.foreign import reading
+from beit_exp.storage.passwords import hide_password, holds_password
 
 UNREADABLE = "cannot be read as a configuration"
 
@@ -41,7 +42,7 @@ class WrongSettingsError(UserError):
     """Every wrong setting of a configuration, a line each."""
 
     def __init__(self, problems: list[str]) -> None:
-        self.problems = sorted(problems)
+        self.problems = sorted(map(hide_password, problems))
         count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
         super().__init__("\n  ".join([f"{count} wrong:", *self.problems]))
 
@@ -61,6 +62,9 @@ def build_config(raw: dict[str, Any]) -> Config:
         for detail in error.errors():
             key = ".".join(str(part) for part in detail["loc"])
             problems.setdefault(key, complaints.describe(key, detail, schema, known))
+    for key, text in _texts(raw):
+        if holds_password(text):
+            problems[key] = complaints.kept_password(key, text)
     for rule in RULES:
         if any(_within(bad, key) for bad in problems for key in rule.keys):
             continue
@@ -123,7 +127,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
         try:
             raw = yaml.load(path.read_text(), _Loader)
         except yaml.YAMLError as error:  # several lines, which show the place
-            raise UserError(f"{path} {UNREADABLE}: {error}") from error
+            why = hide_password(str(error))  # it may quote a line
+            raise UserError(f"{path} {UNREADABLE}: {why}") from error
     if not isinstance(raw, dict):
         raise UserError(f"{path} holds no settings")
     return raw
@@ -155,6 +160,16 @@ def look_up(values: dict[str, Any], key: str) -> Any:
     for part in key.split("."):
         values = values[part]
     return values
+
+
+def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in nested values, with its full key."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict | list):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, inner in parts:
+            yield from _texts(inner, f"{key}.{name}".lstrip("."))
 
 
 def _within(bad: str, key: str) -> bool:

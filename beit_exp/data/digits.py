@@ -5,13 +5,12 @@ Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UC
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from beit_exp.storage.files import replacing_folder
 
 VALIDATION_EVERY = 5  # every fifth digit is held out: 360 of 1,797
 
@@ -21,25 +20,19 @@ def write_digits(folder: Path) -> None:
 
     The folder appears complete or not at all, whoever else writes it.
     """
-    if (folder / "val").is_dir():
+    if _is_written(folder):
         return
     from sklearn.datasets import load_digits  # seconds to import, needed once
 
     digits = load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with replacing_folder(folder, is_whole=_is_written) as temporary:
         for number, (image, label) in enumerate(zip(pixels, digits.target, strict=True)):
             split = "val" if number % VALIDATION_EVERY == 0 else "train"
             target = temporary / split / str(label)
             target.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(target / f"{number:04d}.png")
-        temporary.chmod(0o755)
-        try:
-            os.rename(temporary, folder)
-        except OSError:
-            if not (folder / "val").is_dir():  # else another process was faster
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_written(folder: Path) -> bool:
+    return (folder / "val").is_dir()

@@ -31,8 +31,8 @@ from beit_exp.storage.foreign import reading
 
 UNIT = ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])  # mean and std that leave pixels in [0, 1]
 CROP_TRIES = 10
-# Of the files that count as images; decoders of other formats are written less carefully
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
+# Of the files that count as images. Pillow knows more: to open PostScript it starts a program
+FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def load_image(file: str | Path | BinaryIO) -> Image.Image:
@@ -48,13 +48,7 @@ def load_image(file: str | Path | BinaryIO) -> Image.Image:
         )
         with Image.open(content, formats=FORMATS) as image:
             _check_pixels(image)
-            if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip instead of scaling
-                grey = np.asarray(image).astype(np.float32) / 257
-                return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB")
-            if image.mode == "P" and "transparency" in image.info:
-                image = image.convert("RGBA")
-            image.load()
-            return image if image.mode == "RGB" else image.convert("RGB")
+            return to_rgb(image)
 
 
 def _check_pixels(image: Image.Image) -> None:
@@ -62,6 +56,17 @@ def _check_pixels(image: Image.Image) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         raise ValueError(f"{image.width} x {image.height} pixels are more than {limit:,}")
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Decode an opened image of any colour mode to RGB."""
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip instead of scaling
+        grey = np.asarray(image).astype(np.float32) / 257
+        return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 class EvalTransform(Protocol):

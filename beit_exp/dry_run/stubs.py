@@ -14,13 +14,13 @@ import platform
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 from beit_exp.errors import UserError
+from beit_exp.storage.files import replacing_folder
 from beit_exp.storage.remote import cache_folder
 
 KNOWN_VERSION, KNOWN_SYSTEM, KNOWN_PROCESSOR = "2.10.", "Linux", "x86_64"
@@ -84,21 +84,11 @@ def build_stubs() -> Path:
     folder = cache_folder() / f"ascend_stubs_{version}_{fingerprint()}"
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with replacing_folder(folder, is_whole=Path.is_dir) as temporary:
         write_libraries(library_folder(temporary), wanted_names(mindspore_folder()))
         for name, text in PYTHON.items():
             (temporary / "python" / name).parent.mkdir(parents=True, exist_ok=True)
             (temporary / "python" / name).write_text(text)
-        temporary.chmod(0o755)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was faster
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 

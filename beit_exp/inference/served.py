@@ -1,11 +1,10 @@
-"""The best network of a run as an MLflow model: image bytes or paths -> classes and probabilities.
+"""The best network of a run as an MLflow model: images -> classes and probabilities.
 
 MLflow runs this file, a copy of this package beside it, wherever the model is loaded or served.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import threading
 from pathlib import Path
@@ -18,12 +17,13 @@ from pandas import DataFrame
 
 from beit_exp.config.answers import columns
 from beit_exp.config.mapping import load_config
-from beit_exp.data.transforms import load_image, make_eval_transform
+from beit_exp.data.transforms import make_eval_transform
 from beit_exp.hardware.device import start_device
 from beit_exp.hardware.process import library_environment
 from beit_exp.inference.classes import rank_classes
 from beit_exp.inference.evaluate import predict_all
 from beit_exp.inference.network import class_names, load_network
+from beit_exp.inference.received import images_folder, receive_image
 
 LARGEST_BATCH = 32
 
@@ -48,16 +48,34 @@ class ServedModel(PythonModel):
         self.network = load_network(cfg, runtime)
         self.classes = class_names(cfg)
         self.transform = make_eval_transform(cfg.dataset, image_size=cfg.model.image_size)
-        self.one_at_a_time = threading.Lock()  # servers call from several threads
+        self.folder = images_folder()
+        # Servers call from several threads. That images are decoded alone, too, bounds the memory
+        self.one_at_a_time = threading.Lock()
 
     def predict(
         self, context: PythonModelContext, model_input: DataFrame, params: Any = None
     ) -> DataFrame:
-        """Images as a column `image` (the bytes of image files) or `path` -> a row for each.
+        """Images as a column `image`, the bytes of image files, -> a row for each.
 
-        Its columns are `class1`, `class2` ... from the likeliest on, and `probability1` ...
+        A column `path` is taken of files in the folder BEIT_EXP_IMAGES. The answer's columns are
+        `class1`, `class2` ... from the likeliest on, and `probability1` ...
         """
-        images = np.stack([self.transform(load_image(file)) for file in files_of(model_input)])
+        with self.one_at_a_time:
+            images = np.stack(
+                [
+                    self.transform(receive_image(row, self.folder))
+                    for row in model_input.to_dict("records")
+                ]
+            )
+            logits = self.logits(images)
+        rankings = rank_classes(logits, self.classes)
+        return DataFrame(
+            [[*ranking.classes, *ranking.probabilities] for ranking in rankings],
+            columns=columns(logits.shape[1]),
+        )
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """What the network says of images (N, 3, S, S)."""
         # Few sizes, for each is compiled once
         size = min(LARGEST_BATCH, 1 << (len(images) - 1).bit_length())
         labels = np.zeros(len(images), np.int32)  # nobody knows them
@@ -65,26 +83,7 @@ class ServedModel(PythonModel):
             (images[begin : begin + size], labels[begin : begin + size])
             for begin in range(0, len(images), size)
         )
-        with self.one_at_a_time:
-            logits = predict_all(self.network, batches, batch_size=size)
-        rankings = rank_classes(logits, self.classes)
-        return DataFrame(
-            [[*ranking.classes, *ranking.probabilities] for ranking in rankings],
-            columns=columns(logits.shape[1]),
-        )
-
-
-def files_of(table: DataFrame) -> list[str | io.BytesIO]:
-    """What to open for each row; `ValueError` says what a row must hold."""
-    found: list[str | io.BytesIO] = []
-    for row in table.to_dict("records"):
-        image, path = row.get("image"), row.get("path")
-        if isinstance(image, bytes) == isinstance(path, str):
-            raise ValueError(
-                "each row must hold either `image` (the bytes of an image file) or `path`"
-            )
-        found.append(io.BytesIO(image) if isinstance(image, bytes) else str(path))
-    return found
+        return predict_all(self.network, batches, batch_size=size)
 
 
 set_model(ServedModel())

@@ -31,6 +31,7 @@ from beit_exp.launch.composition import (
     plain_values,
 )
 from beit_exp.launch.saved_settings import lay_over_run
+from beit_exp.storage.passwords import holds_password
 
 PLUGINS = {  # choice -> the package that brings it, and the extra that installs that
     "sweep=optuna": ("hydra_optuna_sweeper", "optuna"),
@@ -92,10 +93,15 @@ def _wrong_word(
     try:
         (override,) = OverridesParser.create(lookup.loader).parse_overrides([word])
     except OverrideParseException as error:
-        reason = str(error).splitlines()[0]
+        # The reason may quote half a password
+        reason = "quote it" if holds_password(word) else str(error).splitlines()[0]
         yield f"{word} is no override: " + (reason if "=" in word else "it must be key=value")
         return
     key, value = override.key_or_group, override.value()
+    if override.is_hydra_override() and holds_password(word):
+        law = "must hold no password. Name a variable of the environment that holds all of it"
+        yield f"{word}: {law}: " + shlex.quote(f"{key}=${{oc.env:NAME}}")
+        return
     if override.is_hydra_override() and override.is_sweep_override():
         text = word.partition("=")[2]
         as_text = shlex.quote(quoted(key, text))

@@ -117,7 +117,7 @@ def command_of(config: DictConfig) -> str:
     task = list(config.hydra.overrides.task)
     words = [override(place, Path(config.hydra.sweep.dir).absolute())]
     uri = resolve_uri(config.tracking.uri)
-    # A file is meant from the folder where this was typed; a server's address may hold a password
+    # A file is meant from the folder where this was typed
     if uri.startswith(SQLITE):
         task = [word for word in task if not word.lstrip("+").startswith("tracking.uri=")]
         words.append(override("tracking.uri", uri))

@@ -1,8 +1,8 @@
-"""Compare runs, or send to the tracking store what it missed.
+"""Compare runs, or send to the stores what they missed.
 
 python -m beit_exp.report RUN_OR_SWEEP ...                    a table, and a page with pictures
 python -m beit_exp.report --store URI RUN_ID_OR_EXPERIMENT    the same from an MLflow store
-python -m beit_exp.report sync RUN_DIR ...                    send the store what it lacks
+python -m beit_exp.report sync RUN_DIR ...                    send the stores what they lack
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import sys
 from pathlib import Path
 
 from beit_exp.config.mapping import load_config
+from beit_exp.config.schema import Config
 from beit_exp.errors import UserError
 from beit_exp.report.page import as_text, table, write_report
 from beit_exp.report.runs import read_place, read_store
+from beit_exp.storage.mirror import copy_files
 from beit_exp.tracking.mlflow_sink import sync
 from beit_exp.tracking.mlflow_store import reason
 
@@ -63,20 +65,48 @@ def compare(arguments: list[str]) -> int:
 
 
 def send(arguments: list[str]) -> int:
-    """Send to the tracking store what it lacks of some runs."""
+    """Send to the stores what they lack of some runs; one that fails does not stop the others."""
     parser = argparse.ArgumentParser(prog="python -m beit_exp.report sync")
     parser.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN_DIR")
+    failures = []
     for run_dir in parser.parse_args(arguments).run_dirs:
         cfg = load_config(run_dir / "config.yaml")
-        try:
-            print(f"{run_dir}: {sync(cfg, run_dir)} metrics sent to {cfg.tracking.uri}")
-        except UserError:
-            raise
-        except Exception as error:  # a store may raise anything; it is dead again
-            raise UserError(
-                f"{run_dir}: the tracking store failed ({reason(error)}); try again later"
-            ) from error
+        for part in (send_metrics, send_checkpoints):
+            try:
+                part(cfg, run_dir)
+            except UserError as error:
+                failures.append(str(error))
+    if failures:
+        raise UserError("\n".join(failures))
     return 0
+
+
+def send_metrics(cfg: Config, run_dir: Path) -> None:
+    """Send to the tracking store what it lacks of a run."""
+    try:
+        print(f"{run_dir}: {sync(cfg, run_dir)} metrics sent to {cfg.tracking.uri}")
+    except UserError:
+        raise
+    except Exception as error:  # a store may raise anything; it is dead again
+        raise UserError(
+            f"{run_dir}: the tracking store failed ({reason(error)}); try again later"
+        ) from error
+
+
+def send_checkpoints(cfg: Config, run_dir: Path) -> None:
+    """Copy a run's checkpoints to `train.checkpoint_url`, if it has one."""
+    url, paths = cfg.train.checkpoint_url, sorted((run_dir / "checkpoints").glob("step_*"))
+    if url is None:
+        return
+    try:
+        copy_files(paths, url)
+    except UserError:
+        raise
+    except Exception as error:  # as above
+        raise UserError(
+            f"{run_dir}: {url} took no copy ({reason(error)}); try again later"
+        ) from error
+    print(f"{run_dir}: {', '.join(path.name for path in paths)} copied to {url}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ from typing import Any
 from beit_exp.config.mapping import flatten, load_config
 from beit_exp.config.objective import metric_of, rank
 from beit_exp.errors import UserError
+from beit_exp.storage.passwords import hide_password
 from beit_exp.tracking import mlflow_read
+from beit_exp.tracking.mlflow_store import reason
 from beit_exp.tracking.records import read_facts, read_records
 
 FAILED_FILE = "failed.json"  # left by the launcher: exit status and message
@@ -193,11 +195,17 @@ def essence(message: str) -> str:
 def read_store(uri: str, name: str) -> list[Run]:
     """Runs of an MLflow store: one by its id, a sweep's by its parent's, or all of an experiment.
 
-    An experiment is given by its name. `UserError` if there is none.
+    An experiment is given by its name. `UserError` if there is none, or if the store fails.
     """
-    found = mlflow_read.find_runs(uri, name)
+    shown = hide_password(uri)
+    try:
+        found = mlflow_read.find_runs(uri, name)
+    except UserError:
+        raise
+    except Exception as error:  # whatever the store or its client raise
+        raise UserError(f"the tracking store {shown} failed ({reason(error)})") from error
     if not found:
-        raise UserError(f"the tracking store {uri} has no run and no experiment {name!r}")
+        raise UserError(f"the tracking store {shown} has no run and no experiment {name!r}")
     return [
         Run(
             name=run.name,

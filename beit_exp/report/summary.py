@@ -9,6 +9,7 @@ from typing import Any
 from beit_exp.config.command_line import module_command
 from beit_exp.report.page import duration
 from beit_exp.report.runs import images_per_s, training_s
+from beit_exp.storage.passwords import HIDDEN
 
 
 def summary(
@@ -34,7 +35,14 @@ def summary(
         "",
         f"files     {run_dir}",
         f"report    {module_command('report', run_dir)}",
-        f"compare   {shlex.join(['mlflow', 'ui', '--backend-store-uri', uri])}",
+        f"compare   {page_command(uri)}",
         *following,
     ]
     return "\n".join(lines)
+
+
+def page_command(uri: str) -> str:
+    """The command that shows a store's page; a password is where the run had it from."""
+    if HIDDEN in uri:
+        return 'MLFLOW_BACKEND_STORE_URI="$MLFLOW_TRACKING_URI" mlflow ui'
+    return shlex.join(["mlflow", "ui", "--backend-store-uri", uri])

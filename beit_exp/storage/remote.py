@@ -1,6 +1,7 @@
 """Object storage: `s3://` and `obs://` data, weights and checkpoint copies, through fsspec.
 
-What is read is copied once per node, by the first process that asks, while the others wait.
+What is read is copied once per node, by the first process that asks, while the others wait; and
+again once the store holds something else.
 """
 
 from __future__ import annotations
@@ -9,21 +10,26 @@ import fcntl
 import hashlib
 import logging
 import os
-import queue
 import shutil
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 from beit_exp.errors import MissingExtraError, UserError
+from beit_exp.storage.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
 SCHEMES = ("s3", "obs")
 CACHE = "BEIT_EXP_CACHE"
-COMPLETE = ".complete"
+CHECKED = "checked"  # beside the versions of a copy: when the store was asked last, and its answer
+LOCK = ".lock"  # in a version: shared by the processes that read it
+PARTIAL = ".partial"
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 30
+ATTEMPTS = 2  # of the client below and as many of s3fs around it: a silent store costs two minutes
+COPY_TRIES = 3
 
 
 def is_remote(place: str) -> bool:
@@ -36,24 +42,46 @@ def cache_folder() -> Path:
     return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "beit_exp")
 
 
+class KeptCopy(NamedTuple):
+    """A copy that stays as it is while the lock is open."""
+
+    path: Path
+    lock: IO[str]
+
+
 def local_copy(place: str) -> str:
     """The path of a setting's folder or file on this machine.
 
-    A remote one is copied into the cache first, and counts only once it is complete. `UserError`
-    if the store does not give it.
+    A remote one is copied into the cache first, if the store holds something else than the cache
+    does. A process is given the same copy whenever it asks. `UserError` if the store does not give
+    it.
     """
-    if not is_remote(place):
-        return place
-    cache = cache_folder()
-    cache.mkdir(parents=True, exist_ok=True)
-    name = f"{hashlib.sha256(place.encode()).hexdigest()[:16]}"
-    target = cache / name / Path(place.rstrip("/")).name
-    with (cache / f".{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (target.parent / COMPLETE).exists():
-            _download(place, target)
-            (target.parent / COMPLETE).touch()
-    return str(target)
+    return str(kept_copy(place).path) if is_remote(place) else place
+
+
+@cache
+def kept_copy(place: str) -> KeptCopy:
+    """The newest copy of a remote place, kept until this process ends.
+
+    Each content is a folder of its own, so what others still read stays; what nobody reads any
+    more is removed.
+    """
+    asked_ns = time.time_ns()
+    name = hashlib.sha256(place.encode()).hexdigest()[:16]
+    folder = cache_folder() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{name}.lock").open("w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)
+        checked_ns, version = _last_check(folder)
+        # Else another process has asked the store while this one waited
+        if version is None or checked_ns < asked_ns:
+            checked_ns = time.time_ns()
+            version = _update(place, folder)
+            write_atomically(folder / CHECKED, f"{checked_ns} {version.name}".encode())
+        lock = (version / LOCK).open("a")
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        _remove_unread(folder, but=version)
+    return KeptCopy(version / _leaf(place), lock)
 
 
 def open_store(place: str) -> Any:
@@ -65,75 +93,72 @@ def open_store(place: str) -> Any:
         import s3fs
     except ImportError as error:
         raise MissingExtraError(f"{place}: object storage", "s3") from error
-    return s3fs.S3FileSystem(
-        config_kwargs={"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 3}},
+    store = s3fs.S3FileSystem(
+        config_kwargs={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "read_timeout": READ_TIMEOUT_S,
+            "retries": {"total_max_attempts": ATTEMPTS},
+        },
         skip_instance_cache=True,
     )
+    store.retries = ATTEMPTS
+    return store
 
 
-def _download(place: str, target: Path) -> None:
-    logger.info("copying %s to %s", place, target)
-    shutil.rmtree(target.parent, ignore_errors=True)
-    target.parent.mkdir(parents=True)
-    store, key = open_store(place), place.partition("://")[2]
+def _leaf(place: str) -> str:
+    return Path(place.rstrip("/")).name
+
+
+def _last_check(folder: Path) -> tuple[int, Path | None]:
+    """When the store was asked last, and the version that it held, if that is still here."""
+    if not (folder / CHECKED).exists():
+        return 0, None
+    checked_ns, _, version = (folder / CHECKED).read_text().partition(" ")
+    return int(checked_ns), folder / version if (folder / version).is_dir() else None
+
+
+def _update(place: str, folder: Path) -> Path:
+    """The version that the store holds now, copied if it is not here."""
+    partial = folder / PARTIAL
+    for _ in range(COPY_TRIES):
+        held = _fingerprint(place, folder)
+        if (folder / held).is_dir():
+            return folder / held
+        logger.info("copying %s to %s", place, folder / held)
+        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+        partial.mkdir()
+        store, target = open_store(place), partial / _leaf(place)
+        try:
+            store.get(place.partition("://")[2], str(target), recursive=True)
+        except Exception as error:  # boto, aiohttp and the operating system each raise their own
+            raise UserError(f"{place} cannot be copied: {type(error).__name__}: {error}") from error
+        if _fingerprint(place, folder) == held:  # else parts of it may be of two contents
+            return partial.rename(folder / held)
+    raise UserError(f"{place} changes while it is copied: try again when nobody writes to it")
+
+
+def _fingerprint(place: str, folder: Path) -> str:
+    """A name for what the store holds at a place: of the keys, ETags and sizes there."""
+    store = open_store(place)
     try:
-        if not store.exists(key):
-            raise UserError(f"{place}: the object store has nothing there")
-        store.get(key, str(target), recursive=True)
-    except UserError:
-        raise
-    except Exception as error:  # boto, aiohttp and the operating system each raise their own
-        raise UserError(f"{place} cannot be copied: {type(error).__name__}: {error}") from error
+        found = store.find(place.partition("://")[2], detail=True)
+    except Exception as error:  # as above
+        _, version = _last_check(folder)
+        way_out = f"; the last copy is {version / _leaf(place)}" if version else ""
+        raise UserError(
+            f"{place}: the object store does not answer ({type(error).__name__}: {error}){way_out}"
+        ) from error
+    if not found:
+        raise UserError(f"{place}: the object store has nothing there")
+    lines = [f"{key}\t{entry.get('ETag')}\t{entry['size']}" for key, entry in found.items()]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]
 
 
-@contextmanager
-def mirroring(url: str | None) -> Iterator[Mirror]:
-    """Copies of checkpoints at `url`, made in the background.
-
-    At the end of the block, what is under way is waited for.
-    """
-    mirror = Mirror(url)
-    try:
-        yield mirror
-    finally:
-        mirror.close()
-
-
-class Mirror:
-    """Uploads files in a thread.
-
-    A store that fails costs a warning: the files are on disk in any case.
-    """
-
-    def __init__(self, url: str | None) -> None:
-        self.url = url
-        self.paths: queue.Queue[Path | None] = queue.Queue()
-        self.thread = threading.Thread(target=self._run, name="mirror", daemon=True)
-        if url:
-            self.thread.start()
-
-    def put(self, path: Path) -> None:
-        """Have a file copied."""
-        if self.url:
-            self.paths.put(path)
-
-    def close(self) -> None:
-        """Wait for what is under way."""
-        if self.url:
-            self.paths.put(None)
-            self.thread.join()
-
-    def _run(self) -> None:
-        while (path := self.paths.get()) is not None:
-            if not path.exists():  # an older one that has been removed while the store was slow
-                continue
-            target = f"{self.url}/{path.name}"
-            try:
-                open_store(target).put(str(path), target.partition("://")[2])
-            except Exception as error:  # whatever the store raises must not reach the training
-                logger.warning(
-                    "%s was not copied to %s (%s); it is kept on disk",
-                    path,
-                    target,
-                    type(error).__name__,
-                )
+def _remove_unread(folder: Path, *, but: Path) -> None:
+    """Remove the versions that no process reads, but one."""
+    for version in folder.iterdir():
+        if version == but or not version.is_dir():
+            continue
+        with (version / LOCK).open("a") as lock, suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(version)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from beit_exp.config.answers import columns
 from beit_exp.config.schema import Config
+from beit_exp.tracking.mlflow_store import whole_uri
 from beit_exp.tracking.mlflow_write import map_entries, short_digest
 from beit_exp.tracking.records import read_facts, read_records
 
@@ -53,7 +54,8 @@ def log_model(client: Any, run_id: str, cfg: Config, run_dir: Path) -> None:
     client.finalize_logged_model(model.model_id, "READY")
     uri = f"models:/{model.model_id}"
     if not client.search_model_versions(f"source_path = '{uri}'"):
-        mlflow.set_tracking_uri(str(cfg.tracking.uri))  # registering a model knows no client
+        # Registering a model knows no client
+        mlflow.set_tracking_uri(whole_uri(str(cfg.tracking.uri)))
         mlflow.register_model(uri, cfg.tracking.log_model)
     client.set_tag(run_id, MODEL_TAG, uri)
 
@@ -116,7 +118,7 @@ def write_model(place: Path, cfg: Config, run_dir: Path, *, run_id: str, model_i
 
 
 def make_signature(cfg: Config) -> Any:
-    """Image bytes or paths -> the likeliest classes and their probabilities."""
+    """Image bytes, or paths if the server allows -> likeliest classes and probabilities."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 

@@ -13,27 +13,49 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from beit_exp.errors import UserError
 from beit_exp.storage.files import replacing
+from beit_exp.storage.passwords import HIDDEN, hide_password
 
 REASON_LENGTH = 160
 SQLITE = "sqlite:///"
+URI = "MLFLOW_TRACKING_URI"
 
 
 def resolve_uri(configured: str | None) -> str:
-    """The store in use: the configured one, else MLFLOW_TRACKING_URI.
+    """The store in use, as it may be kept and shown: the configured one, else MLFLOW_TRACKING_URI.
 
     Without either it is a SQLite file in the current folder. A relative file of SQLite is told by
-    its whole path: later commands may be typed elsewhere.
+    its whole path: later commands may be typed elsewhere. A password of the environment's is `***`.
     """
-    uri = configured or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
+    uri = configured or hide_password(os.environ.get(URI, "")) or f"{SQLITE}mlflow.db"
     path = uri.removeprefix(SQLITE)
     if not uri.startswith(SQLITE) or path in ("", ":memory:"):
         return uri
     return f"{SQLITE}{Path(path).absolute()}"
 
 
+def whole_uri(uri: str) -> str:
+    """A store's address with its password, which the environment alone holds.
+
+    `UserError` where that is not so.
+    """
+    if HIDDEN not in uri:
+        return uri
+    given = os.environ.get(URI, "")
+    if hide_password(given) != uri:
+        raise UserError(
+            f"tracking.uri = {uri!r}: its password is kept nowhere; set the environment variable "
+            f"{URI} to the same address with the password for {HIDDEN}"
+        )
+    return given
+
+
 def open_store(uri: str) -> Any:
     """An MLflow client that gives up on a dead server in seconds instead of minutes."""
+    whole = whole_uri(uri)
+    if whole != uri:  # MLflow prints where to view a run, with the password
+        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -41,7 +63,7 @@ def open_store(uri: str) -> Any:
 
     # A failing store is told in one line of ours
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
-    return MlflowClient(uri)
+    return MlflowClient(whole)
 
 
 def open_experiment(uri: str, name: str) -> tuple[Any, str]:
@@ -97,5 +119,5 @@ def _store_lock(uri: str) -> Iterator[Path | None]:
 
 def reason(error: Exception) -> str:
     """What a store's failure says of itself, on one line of bounded length."""
-    first = (str(error).splitlines() or [""])[0]
+    first = (hide_password(str(error)).splitlines() or [""])[0]
     return f"{type(error).__name__}: {first[:REASON_LENGTH]}"

@@ -23,6 +23,7 @@ from beit_exp.storage.files import write_atomically
 from beit_exp.tracking import mlflow_write
 from beit_exp.tracking.lineage import lineage_tags
 from beit_exp.tracking.mlflow_sink import MlflowSink, Upload
+from beit_exp.tracking.mlflow_store import whole_uri
 from beit_exp.tracking.records import (
     FACTS_FILE,
     Status,
@@ -137,11 +138,12 @@ def open_tracker(cfg: Config, run_dir: Path, *, is_leader: bool = True) -> Itera
     """A tracker whose MLflow run ends as what happened.
 
     That is FINISHED, FAILED (any error, but in a run that was done and logged nothing more) or
-    KILLED (a signal).
+    KILLED (a signal). `UserError` if the store's address lacks its password.
     """
     if not is_leader:
         yield NoTracker()
         return
+    whole_uri(str(cfg.tracking.uri))  # at once, for a thread could only warn
     path = run_dir / "metrics.jsonl"
     path.touch()
     # Without a last line that a crash cut short

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from beit_exp.config.command_line import module_command
 from beit_exp.errors import DivergedError, Interrupted
 from beit_exp.hardware.device import Runtime
-from beit_exp.storage.remote import Mirror, mirroring
+from beit_exp.storage.mirror import Mirror, mirroring
 from beit_exp.tracking.records import read_records
 from beit_exp.train.checkpoint import CheckpointFolder, restore
 from beit_exp.train.meter import SystemMeter
@@ -42,8 +43,9 @@ def fit(
     `validate(check_stop)` measures the network as it is. A signal saves a checkpoint at the step
     reached and raises `Interrupted`; training that has diverged raises `DivergedError`.
     """
-    cfg = session.cfg
-    with listening() as stop, mirroring(cfg.train.checkpoint_url) as mirror:
+    cfg, url = session.cfg, session.cfg.train.checkpoint_url
+    way_out = module_command("report", "sync", session.run_dir)
+    with listening() as stop, mirroring(url, way_out=way_out) as mirror:
         loop = Loop(session, trainer, mirror, facts)
         loop.resume()
         check_stop = stop.check if session.runtime.size == 1 else lambda: None

@@ -37,3 +37,29 @@ def test_all_wrong_settings_are_reported_at_once() -> None:
         "seed",
         "train.epochs",
     ]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "tracking.uri",
+        "tracking.run_name",
+        "train.checkpoint_url",
+        "dataset.data_url",
+        "model.pretrained",
+        "checkpoint",
+        "tokenizer.weights",
+    ],
+)
+def test_no_setting_holds_a_password(key: str) -> None:
+    with pytest.raises(WrongSettingsError) as caught:
+        make_config(f"{key}='s3://key:pa55/word@bucket'")
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{key} = 's3://key:***@bucket': must hold no password")
+    assert "pa55" not in str(caught.value)
+
+
+def test_an_address_whose_password_is_hidden_is_a_setting(tmp_path) -> None:
+    cfg = make_config("tracking.uri='postgresql://me:***@host/db'")
+    save_config(cfg, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml").tracking.uri == "postgresql://me:***@host/db"

@@ -22,3 +22,14 @@ def test_closing_commands_can_be_pasted_whatever_the_folders_name() -> None:
     report, compare = text.splitlines()[-2:]
     assert shlex.split(report)[1:] == ["python", "-m", "beit_exp.report", str(place)]
     assert shlex.split(compare)[1:] == ["mlflow", "ui", "--backend-store-uri", uri]
+
+
+def test_the_closing_command_takes_a_password_from_where_the_run_had_it() -> None:
+    text = summary({}, [], run_dir=Path("a"), uri="postgresql://me:***@host/db", following=())
+    compare = text.splitlines()[-1]
+    assert compare.split() == [
+        "compare",
+        'MLFLOW_BACKEND_STORE_URI="$MLFLOW_TRACKING_URI"',
+        "mlflow",
+        "ui",
+    ]

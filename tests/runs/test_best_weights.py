@@ -77,10 +77,12 @@ expected = pandas.read_csv({str(predictions)!r}, dtype=classes)
 found = mlflow.pyfunc.load_model({model!r}).predict(expected[["path"]])
 pandas.testing.assert_frame_equal(found, expected.drop(columns="path"), atol=2e-6)
 """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["BEIT_EXP_IMAGES"] = str(command.data)
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=command.folder,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        env=environment,
         capture_output=True,
         text=True,
         check=False,

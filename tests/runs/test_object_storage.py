@@ -12,31 +12,6 @@ from beit_exp.train.checkpoint import CheckpointFolder
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """A bucket on a server of the S3 protocol on the loopback interface; yields (server, boto3
-    client).
-    """
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "BEIT_EXP_CACHE": str(tmp_path / "cache"),
-    }.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
-    client.create_bucket(Bucket="bucket")
-    yield server, client
-    server.stop()
-
-
 def test_data_weights_and_checkpoint_copies_in_object_storage(
     s3, launch: Command, few_digits: Path
 ) -> None:

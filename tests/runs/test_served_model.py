@@ -48,6 +48,7 @@ def test_the_best_network_is_served_as_task_predict_answers(
         "assert list(answered) == model.metadata.get_output_schema().input_names()\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["BEIT_EXP_IMAGES"] = str(few_digits)
     loaded = subprocess.run(
         [sys.executable, "-c", script],
         cwd=launch.folder,

@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from beit_exp.errors import UserError
 from beit_exp.tracking import mlflow_store
-from beit_exp.tracking.mlflow_store import open_experiment, resolve_uri
+from beit_exp.tracking.mlflow_store import (
+    open_experiment,
+    open_store,
+    reason,
+    resolve_uri,
+    whole_uri,
+)
 
 
 def test_a_fresh_sqlite_store_is_set_up_once_by_many_threads(tmp_path: Path) -> None:
@@ -55,3 +62,35 @@ def test_a_relative_store_is_made_and_told_by_its_whole_path(tmp_path: Path, mon
     assert uri == f"sqlite:///{tmp_path}/own.db"
     _, experiment_id = open_experiment(uri, "beit")
     assert experiment_id and (tmp_path / "own.db").exists()
+
+
+def test_a_password_of_the_environment_is_used_and_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = "postgresql://me:pa55@host/db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", whole)
+    kept = resolve_uri(None)
+    assert kept == "postgresql://me:***@host/db"
+    assert whole_uri(resolve_uri(kept)) == whole
+    assert whole_uri("http://host:5000") == "http://host:5000"
+
+
+@pytest.mark.parametrize("given", ["", "postgresql://me:pa55@other/db", "sqlite:///mlflow.db"])
+def test_a_password_that_the_environment_lacks_is_asked_for(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
+    with pytest.raises(UserError) as caught:
+        open_store("postgresql://me:***@host/db")
+    assert "tracking.uri = 'postgresql://me:***@host/db': its password" in str(caught.value)
+    assert "set the environment variable MLFLOW_TRACKING_URI" in str(caught.value)
+    assert "pa55" not in str(caught.value)
+
+
+def test_the_reason_of_a_failure_tells_no_password(
+    silent_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", silent_store.replace("//", "//me:pa55@"))
+    with pytest.raises(Exception, match="pa55") as caught:
+        open_store(resolve_uri(None)).search_experiments()
+    assert "pa5" not in reason(caught.value) and "me:***@127.0.0.1" in reason(caught.value)
