@@ -30,6 +30,7 @@ from beit_exp.hardware.process import LAUNCHER, shell_status, worker_command, wo
 from beit_exp.launch.tokenizer_first import train_tokenizer, trains_tokenizer_first
 from beit_exp.storage.files import write_atomically
 from beit_exp.storage.lock import locking
+from beit_exp.storage.temporary import temporary_folder
 from beit_exp.tracking.tracker import Tracker, open_tracker
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def main(arguments: list[str]) -> int:
         return 2
     run_dir = Path(arguments[0])
     try:
+        temporary_folder()
         cfg = load_config(run_dir / "config.yaml")
     except UserError as error:
         print(error, file=sys.stderr)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from beit_exp import doctor
+from beit_exp.errors import UserError
 
 
 @pytest.fixture
@@ -77,3 +78,16 @@ def test_a_full_disk_is_named(monkeypatch, tmp_path: Path) -> None:
 def test_an_old_python_is_named(monkeypatch) -> None:
     monkeypatch.setattr(doctor.sys, "version_info", (3, 9, 1))
     assert "3.10, 3.11 or 3.12" in doctor.check_python().fix
+
+
+def test_a_machine_without_room_for_temporary_files_is_told_before_anything_needs_them(
+    monkeypatch, capsys
+) -> None:
+    def refuse() -> Path:
+        raise UserError("temporary files can be written to none of ['/tmp']: set TMPDIR")
+
+    monkeypatch.setattr(doctor, "temporary_folder", refuse)
+    found = doctor.check_temporary()
+    assert (found.name, found.fix) == ("temporary files", "set TMPDIR")
+    assert doctor.main(["--self-check"]) == doctor.main(["--dry-run", "ascend"]) == 2
+    assert capsys.readouterr().err.count("none of ['/tmp']: set TMPDIR\n") == 2
