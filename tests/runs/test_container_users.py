@@ -126,11 +126,14 @@ def test_one_folder_that_can_be_written_is_enough(package: Path, own: Path) -> N
 def test_no_folder_for_temporary_files_is_one_message(package: Path, own: Path) -> None:
     places = (f"dataset.data_url={own}/digits", f"tracking.uri=sqlite:///{own}/mlflow.db")
     words = (str(package / "launch.py"), *SMALL, *places, f"hydra.run.dir={own}/run")
-    done = run_as_stranger(package, own, *words, place=Path("/"))
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1
-    assert "set TMPDIR to a folder that can be written" in done.stderr
+    report = ("-m", "beit_exp.report", f"{own}/run", "--output", f"{own}/report")
+    convert = ("-m", "beit_exp.weights", f"{own}/run", f"{own}/out.safetensors")
+    for command in (words, report, convert):
+        done = run_as_stranger(package, own, *command, place=Path("/"))
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert done.stdout == ""
+        assert len(done.stderr.splitlines()) == 1
+        assert "set TMPDIR to a folder that can be written" in done.stderr
 
     mended = run_as_stranger(package, own, *words, place=Path("/"), tmpdir=str(own))
     assert mended.returncode == 0, mended.stdout + mended.stderr
