@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from beit_exp.errors import UserError
 from beit_exp.storage.passwords import hide_password
+from beit_exp.storage.temporary import temporary_folder
 
 PYTHONS = ((3, 10), (3, 12))
 LEAST_DISK_GB = 5.0
@@ -83,6 +85,14 @@ def check_device() -> Finding:
 def check_kernels() -> Finding:
     code = "from beit_exp.model.operations import onednn_kernels; print(onednn_kernels.describe())"
     return Finding("kernels", (_python(code).stdout.strip().splitlines() or ["no answer"])[-1])
+
+
+def check_temporary() -> Finding:
+    try:
+        return Finding("temporary files", f"in {temporary_folder()}")
+    except UserError as error:
+        seen, _, fix = str(error).partition(": ")
+        return Finding("temporary files", seen, fix)
 
 
 def check_cores() -> Finding:
@@ -186,6 +196,10 @@ def _python(
 
 def main(arguments: list[str]) -> int:
     """Exit status 0: all is well; 1: something is to be mended."""
+    temporary = check_temporary()
+    if temporary.fix and (DRY_RUN in arguments or SELF_CHECK in arguments):
+        print(f"{temporary.seen}: {temporary.fix}", file=sys.stderr)
+        return 2
     if DRY_RUN in arguments:
         from beit_exp.dry_run import run
 
@@ -215,6 +229,7 @@ def main(arguments: list[str]) -> int:
     checks: list[Callable[[], Finding]] = [
         check_python,
         check_numpy,
+        check_temporary,
         check_mindspore,
         check_device,
         check_kernels,

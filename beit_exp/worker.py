@@ -25,11 +25,13 @@ from beit_exp.errors import Interrupted, UserError
 from beit_exp.hardware import cluster
 from beit_exp.hardware.device import Runtime, device_name, start_device
 from beit_exp.hardware.ending import tell
+from beit_exp.hardware.memory import is_memory_refused
 from beit_exp.hardware.process import LAUNCHER, shell_status, worker_command, worker_environment
 from beit_exp.launch.tokenizer_first import train_tokenizer, trains_tokenizer_first
 from beit_exp.storage.files import write_atomically
 from beit_exp.storage.lock import locking
 from beit_exp.storage.passwords import hide_password
+from beit_exp.storage.temporary import temporary_folder
 from beit_exp.tracking.tracker import Tracker, open_tracker
 from beit_exp.train.stop import listening
 
@@ -50,6 +52,7 @@ def main(arguments: list[str]) -> int:
         return 2
     run_dir = Path(arguments[0])
     try:
+        temporary_folder()
         cfg = load_config(run_dir / "config.yaml")
     except UserError as error:
         print(error, file=sys.stderr)
@@ -89,16 +92,23 @@ def work(cfg: Config, run_dir: Path) -> int:
             logger.warning("stopped by a signal; to go on: %s", module_command("worker", run_dir))
         return shell_status(-stop.signal_number)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
-            logger.error(
-                "the disk is full (%s); free some space, then: %s",
-                error,
-                module_command("worker", run_dir),
-            )
-            return 2
-        logger.exception("the run in %s failed", run_dir)
-        return 1
+        return tell_failure(error, run_dir)
     return 0
+
+
+def tell_failure(error: Exception, run_dir: Path) -> int:
+    """Say what ended the run, where it is no error of a setting; returns the exit status."""
+    again = module_command("worker", run_dir)
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        logger.error("the disk is full (%s); free some space, then: %s", error, again)
+        return 2
+    if is_memory_refused(error):
+        first = (str(error).splitlines() or ["MemoryError"])[0]
+        mend = "free some memory, or take a smaller train.batch_size, then"
+        logger.error("there is not enough memory (%s); %s: %s", first, mend, again)
+        return 2
+    logger.exception("the run in %s failed", run_dir)
+    return 1
 
 
 def track_task(cfg: Config, run_dir: Path, *, is_leader: bool) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from beit_exp import doctor
+from beit_exp.errors import UserError
 
 
 @pytest.fixture
@@ -97,3 +98,16 @@ def test_a_stores_password_is_neither_shown_nor_on_a_command_line(
     found = doctor.check_store(silent_store.replace("//", "//me:pa55@"))
     assert found.seen.startswith("http://me:***@127.0.0.1:9: ")
     assert "pa55" not in found.seen + str(commands)
+
+
+def test_a_machine_without_room_for_temporary_files_is_told_before_anything_needs_them(
+    monkeypatch, capsys
+) -> None:
+    def refuse() -> Path:
+        raise UserError("temporary files can be written to none of ['/tmp']: set TMPDIR")
+
+    monkeypatch.setattr(doctor, "temporary_folder", refuse)
+    found = doctor.check_temporary()
+    assert (found.name, found.fix) == ("temporary files", "set TMPDIR")
+    assert doctor.main(["--self-check"]) == doctor.main(["--dry-run", "ascend"]) == 2
+    assert capsys.readouterr().err.count("none of ['/tmp']: set TMPDIR\n") == 2

@@ -34,6 +34,11 @@ def run_dir(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> Path
             2,
             "the disk is full ([Errno 28] No space left on device)",
         ),
+        (
+            RuntimeError("Allocate memory failed\n\n- C++ Call Stack:"),
+            2,
+            "not enough memory (Allocate memory failed); free some memory, or take a smaller",
+        ),
         (PermissionError(13, "Permission denied"), 1, "Traceback"),
         (RuntimeError("our own"), 1, "RuntimeError: our own"),
         (Interrupted(15), 143, "to go on: python -m beit_exp.worker"),

@@ -11,8 +11,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from PIL import Image
+
+from beit_exp.data.compiled import compiled
 
 # Images as (H, W, 4) bytes, the fourth unused: Pillow keeps them so, and a pixel moves as one
 # number of 32 bits.
@@ -79,12 +80,12 @@ def _image(pixels_HW: np.ndarray) -> Image.Image:
     return Image.frombytes("RGB", (width, height), pixels_HW.data.cast("B"), "raw", "RGBX")
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _sinc(x: float) -> float:
     return math.sin(x * math.pi) / (x * math.pi) if x != 0.0 else 1.0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _filter(x: float, reach: float) -> float:
     x = abs(x)
     if reach == 1.0:  # bilinear
@@ -99,7 +100,7 @@ def _filter(x: float, reach: float) -> float:
     return 0.0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _weights(size_in: int, size_out: int, first: int, count: int, reach: float) -> Any:
     """First pixel, number of pixels and fixed-point weights of `count` places from `first` on."""
     scale = size_in / size_out
@@ -123,7 +124,7 @@ def _weights(size_in: int, size_out: int, first: int, count: int, reach: float) 
     return starts, counts, weights
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _sum_rows(
     rows: np.ndarray, starts: np.ndarray, counts: np.ndarray, weights: np.ndarray, out: np.ndarray
 ) -> None:
@@ -140,13 +141,13 @@ def _sum_rows(
             out[place, column] = min(max(sums[column] >> BITS, 0), 255)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _cubic(v1: float, v2: float, v3: float, v4: float, d: float) -> float:
     v1, v2, v3, v4 = float(v1), float(v2), float(v3), float(v4)  # bytes would wrap around
     return v2 + d * ((v3 - v1) + d * ((2 * (v1 - v2) + v3 - v4) + d * (v2 - v1 - v3 + v4)))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _transform(source: np.ndarray, matrix: Any, out: np.ndarray) -> None:
     a, b, c, d, e, f = matrix
     height, width = source.shape[0], source.shape[1]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import numpy as np
-from numba import njit
 from PIL import Image, ImageEnhance
 from typing_extensions import assert_never
 
@@ -24,6 +23,7 @@ from beit_exp.config.schema import (
     TokenizerFilter,
 )
 from beit_exp.data import archives
+from beit_exp.data.compiled import compiled
 from beit_exp.data.erasing import random_erasing
 from beit_exp.data.randaugment import rand_augment
 from beit_exp.data.resample import resize
@@ -279,7 +279,7 @@ def normalise(
     return out
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _scale_and_shift(
     pixels_HWC: np.ndarray, scale_C: np.ndarray, offset_C: np.ndarray, out_CHW: np.ndarray
 ) -> None:

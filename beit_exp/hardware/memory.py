@@ -1,11 +1,24 @@
-"""What a device has held."""
+"""What a device has held, and whether it could hold more."""
 
 from __future__ import annotations
 
+import re
 import resource
 import sys
 
 from beit_exp.hardware.device import Runtime
+
+# MindSpore's words on a CPU, on a card, and of an operator of ours (NO_MEMORY in csrc/native.h)
+REFUSED = re.compile(
+    r"Allocate memory failed|memory isn't enough|_native\S*'s function\(\w+\) is 2\b"
+)
+
+
+def is_memory_refused(error: Exception) -> bool:
+    """Whether this is the error of a device, or of Python, that memory was refused to."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and REFUSED.search(str(error)) is not None
+    )
 
 
 def peak_memory_gb(runtime: Runtime) -> float:

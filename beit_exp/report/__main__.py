@@ -17,6 +17,7 @@ from beit_exp.errors import UserError
 from beit_exp.report.page import as_text, table, write_report
 from beit_exp.report.runs import read_place, read_store
 from beit_exp.storage.mirror import copy_files
+from beit_exp.storage.temporary import temporary_folder
 from beit_exp.tracking.mlflow_sink import sync
 from beit_exp.tracking.mlflow_store import reason
 
@@ -24,6 +25,7 @@ from beit_exp.tracking.mlflow_store import reason
 def main(arguments: list[str]) -> int:
     """Exit status 0: done; 2: something the user can mend."""
     try:
+        temporary_folder()
         return send(arguments[1:]) if arguments[:1] == ["sync"] else compare(arguments)
     except UserError as error:
         print(error, file=sys.stderr)

@@ -6,14 +6,20 @@ import argparse
 import sys
 from pathlib import Path
 
+from beit_exp.config.schema import CheckpointKind
 from beit_exp.errors import UserError
-from beit_exp.weights.load import read_weights, save_weights
+from beit_exp.storage.temporary import temporary_folder
 from beit_exp.weights.names import to_hugging_face, to_official
-from beit_exp.weights.source import Source, find_source
 
 
-def convert(source: Source, target: Path, *, to: str) -> None:
+def convert(place: str, target: Path, *, kind: CheckpointKind, to: str) -> None:
     """Write the weights of any readable file as .safetensors; `to` says under whose names."""
+    # MindSpore cannot even be imported where temporary files have no place
+    temporary_folder()
+    from beit_exp.weights.load import read_weights, save_weights
+    from beit_exp.weights.source import find_source
+
+    source = find_source(place, kind)
     if target.suffix != ".safetensors":
         raise UserError(f"{target}: the output is a .safetensors file")
     arrays = read_weights(source.path, is_averaged=source.is_averaged)
@@ -46,7 +52,7 @@ def main(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        convert(find_source(str(options.source), options.kind), options.target, to=options.to)
+        convert(str(options.source), options.target, kind=options.kind, to=options.to)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -18,6 +18,7 @@ from typing import Any
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
+from beit_exp.errors import UserError
 from beit_exp.hardware.cores import own_cores
 from beit_exp.model.operations.gradients import LAYER_NORM_EPS
 from beit_exp.model.operations.mindspore_kernels import Kernels
@@ -51,13 +52,17 @@ def describe() -> str:
 @cache
 def opened() -> Path:
     """The compiled operators, ready for use by this process."""
-    library = ctypes.CDLL(str(COMPILED))
-    if (
-        library.native_open(str(ONEDNN).encode(), len(own_cores()), ctypes.c_float(LAYER_NORM_EPS))
-        != 0
-    ):
-        raise RuntimeError(f"{COMPILED} does not fit {ONEDNN}: install the package anew")
-    return COMPILED
+    library, threads = ctypes.CDLL(str(COMPILED)), len(own_cores())
+    match library.native_open(str(ONEDNN).encode(), threads, ctypes.c_float(LAYER_NORM_EPS)):
+        case 0:
+            return COMPILED
+        case 4:  # NO_THREADS
+            raise UserError(
+                f"the operators for a CPU cannot start {threads} threads: raise the limit of"
+                " processes (`ulimit -u`, or that of the container), or the memory for them"
+            )
+        case _:
+            raise RuntimeError(f"{COMPILED} does not fit {ONEDNN}: install the package anew")
 
 
 def operator(name: str, shapes: Callable[..., Any], *, outputs: int = 1) -> ops.Custom:

@@ -8,7 +8,9 @@
 
 #pragma GCC visibility push(hidden)
 
-enum { SUCCESS = 0, FAILURE = 1 };
+/* What an operator returns; MindSpore tells any number but 0 in the error that it raises. FAILURE
+ * is oneDNN's. */
+enum { SUCCESS = 0, FAILURE = 1, NO_MEMORY = 2, WRONG_ARGUMENTS = 3, NO_THREADS = 4 };
 enum { BFLOAT16 = 2, FLOAT32 = 3 }; /* kinds of elements, by oneDNN's numbers */
 enum { MOST_THREADS = 256, MOST_OPERANDS = 8 };
 enum { GRAIN = 32 }; /* parts of rows and elements begin at multiples of it */
@@ -43,13 +45,38 @@ typedef struct work {
     struct work *next;
 } work;
 
+/* What `ops.Custom` gives an operator: its inputs, then its outputs. */
+typedef struct {
+    int count;
+    void **arrays;
+    const int *axes;
+    int64_t **shapes;
+    const char **kinds;
+} call;
+
+/* Lengths of the axes that the arrays of a call share, by the letter of each. */
+typedef struct {
+    int64_t of['Z' + 1];
+    const int64_t *leading, *last; /* the axes that '.' and ':' stand for */
+    int leading_axes, last_axes;
+} lengths;
+
+/* arguments.c */
+int measure(const call *given, const char *pattern, lengths *measured);
+int64_t product_of(const int64_t *shape, int axes);
+
 /* onednn.c */
 int load_onednn(const char *path, int number_of_threads, float epsilon_of_norms);
-const work *find(const form *of);
+int make_piece(piece *own, const form *of, int64_t begin, int64_t length);
 int do_part(const work *todo, int part, void *const *starts);
+
+/* work.c */
+int cut_axis(const form *of);
+int find(const form *of, int threads, const work **found);
 
 /* team.c */
 int start_team(int number_of_threads);
+void forget_team(void);
 int run(const work *todo, void *const *starts);
 
 #pragma GCC visibility pop

@@ -1,22 +1,16 @@
-/* Work made of the primitives of oneDNN (C interface, version 3), the library that MindSpore brings
- * and has loaded.
- *
- * A piece of work is cut into a part for each thread. What was made once is kept as long as the
- * process lives.
+/* Pieces of work made of the primitives of oneDNN (C interface, version 3), the library that
+ * MindSpore brings and has loaded.
  */
 
 #include "native.h"
 
 #include <dlfcn.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum { CPU = 1, IN_ORDER = 1, FORWARD = 64, BACKWARD = 128, WITH_SCALE_AND_SHIFT = 2 | 4 };
 enum { GELU = 0x31, SUM = 0x1fff0, SOFTMAX = 0x30000 };
 enum { SOURCE = 1, SECOND_SOURCE = 2, OUT = 17, WEIGHTS = 33, BIAS = 41 };
 enum { MEAN = 49, VARIANCE = 50, SCALE = 51, SHIFT = 52 };
 enum { SOURCE_GRADIENT = 129, OUT_GRADIENT = 145, SCALE_GRADIENT = 255, SHIFT_GRADIENT = 256 };
-enum { LEAST_ELEMENTS = 1 << 14, LEAST_PRODUCTS = 1 << 21 }; /* waking a thread takes 10 to 20 us */
 
 static struct {
     int (*engine_create)(handle *, int, size_t);
@@ -45,9 +39,7 @@ static struct {
 } dnnl;
 
 static handle engine, streams[MOST_THREADS];
-static int threads;
 static float epsilon; /* of layer norm */
-static work *known;
 
 static int layout(handle *made, const int64_t *shape, const int64_t *strides, int64_t kind) {
     return dnnl.memory_desc_create_with_strides(made, 3, shape, (int)kind, strides);
@@ -122,9 +114,6 @@ static int make_gelu(piece *own, int64_t begin, int64_t length, int is_backward)
         || dnnl.primitive_create(&own->primitive, backward);
 }
 
-/* The axis along which a product is cut: the batch, else the longer side of the result. */
-static int cut_axis(const form *of) { return of->batch > 1 ? 0 : of->rows >= of->columns ? 1 : 2; }
-
 static int make_product(piece *own, const form *of, int64_t begin, int64_t length) {
     int64_t shape[3] = {of->batch, of->rows, of->columns}, at[3] = {0, 0, 0};
     shape[cut_axis(of)] = length;
@@ -185,28 +174,8 @@ static int make_norm(piece *own, const form *of, int64_t begin, int64_t length, 
         || dnnl.primitive_create(&own->primitive, backward);
 }
 
-/* How work is cut: the length of the axis along which, what each part's begin is a multiple of, and
- * how many parts are large enough to wake a thread for. */
-typedef struct { int64_t length, grain, parts; } cut;
-
-static cut way_to_cut(const form *of) {
-    const int64_t sides[3] = {of->batch, of->rows, of->columns};
-    const cut by_elements = {of->elements, GRAIN, of->elements / LEAST_ELEMENTS};
-    switch (of->what) {
-    case PRODUCT: {
-        int64_t products = of->batch * of->rows * of->width * of->columns;
-        return (cut){sides[cut_axis(of)], of->batch > 1 ? 1 : GRAIN, products / LEAST_PRODUCTS};
-    }
-    case NORM_FORWARD:
-    case NORM_BACKWARD:
-    case SOFTMAX_FORWARD:
-    case SOFTMAX_BACKWARD: return (cut){of->rows, GRAIN, of->rows * of->columns / LEAST_ELEMENTS};
-    case SUMMING: return of->batch > 1 ? (cut){of->batch, 1, by_elements.parts} : by_elements;
-    default: return by_elements;
-    }
-}
-
-static int make_piece(piece *own, const form *of, int64_t begin, int64_t length) {
+/* What a thread does: `length` from `begin` on, along the axis that the work is cut by. */
+int make_piece(piece *own, const form *of, int64_t begin, int64_t length) {
     switch (of->what) {
     case ROUNDING: return make_rounding(own, begin, length);
     case SUMMING: return make_sum(own, of, begin, length);
@@ -221,37 +190,15 @@ static int make_piece(piece *own, const form *of, int64_t begin, int64_t length)
     }
 }
 
-/* The work of this form, made at its first use; NULL if oneDNN refuses it. */
-const work *find(const form *of) {
-    for (work *one = known; one != NULL; one = one->next)
-        if (memcmp(&one->of, of, sizeof(form)) == 0)
-            return one;
-    const cut way = way_to_cut(of);
-    const int64_t most = way.parts < 1 ? 1 : way.parts < threads ? way.parts : threads;
-    const int64_t part = (way.length + way.grain * most - 1) / (way.grain * most) * way.grain;
-    work *made = calloc(1, sizeof(work));
-    if (made == NULL || (made->pieces = calloc((size_t)most, sizeof(piece))) == NULL)
-        return NULL;
-    made->of = *of;
-    for (int64_t begin = 0; begin < way.length; begin += part) {
-        const int64_t rest = way.length - begin;
-        if (make_piece(&made->pieces[made->parts++], of, begin, rest < part ? rest : part))
-            return NULL;
-    }
-    made->next = known;
-    return known = made;
-}
-
 int do_part(const work *todo, int part, void *const *starts) {
     const piece *own = &todo->pieces[part];
-    int status = SUCCESS;
-    for (int number = 0; number < own->operands && !status; number++)
-        status = dnnl.memory_set_data_handle(
-            own->arguments[number].memory, (char *)starts[number] + own->offsets[number]);
-    if (!status)
-        status = dnnl.primitive_execute(
-            own->primitive, streams[part], own->operands, own->arguments);
-    return status ? status : dnnl.stream_wait(streams[part]);
+    for (int number = 0; number < own->operands; number++)
+        if (dnnl.memory_set_data_handle(
+                own->arguments[number].memory, (char *)starts[number] + own->offsets[number]))
+            return FAILURE;
+    return dnnl.primitive_execute(own->primitive, streams[part], own->operands, own->arguments)
+            || dnnl.stream_wait(streams[part])
+        ? FAILURE : SUCCESS;
 }
 
 /* To be called once, before anything else. */
@@ -280,11 +227,10 @@ int load_onednn(const char *path, int number_of_threads, float epsilon_of_norms)
     FIND(primitive_create);
     FIND(primitive_execute);
 #undef FIND
-    threads = number_of_threads;
     epsilon = epsilon_of_norms;
     if (dnnl.engine_create(&engine, CPU, 0))
         return FAILURE;
-    for (int number = 0; number < threads; number++)
+    for (int number = 0; number < number_of_threads; number++)
         if (dnnl.stream_create(&streams[number], engine, IN_ORDER))
             return FAILURE;
     return SUCCESS;

@@ -1,0 +1,75 @@
+/* Work: how it is cut into a part for each thread, and what was made once, which is kept as long as
+ * the process lives.
+ */
+
+#include "native.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { LEAST_ELEMENTS = 1 << 14, LEAST_PRODUCTS = 1 << 21 }; /* waking a thread takes 10 to 20 us */
+
+static work *known;
+
+/* The axis along which a product is cut: the batch, else the longer side of the result. */
+int cut_axis(const form *of) { return of->batch > 1 ? 0 : of->rows >= of->columns ? 1 : 2; }
+
+/* How work is cut: the length of the axis along which, what each part's begin is a multiple of, and
+ * how many parts are large enough to wake a thread for. */
+typedef struct { int64_t length, grain, parts; } cut;
+
+static cut way_to_cut(const form *of) {
+    const int64_t sides[3] = {of->batch, of->rows, of->columns};
+    const cut by_elements = {of->elements, GRAIN, of->elements / LEAST_ELEMENTS};
+    switch (of->what) {
+    case PRODUCT: {
+        /* A number that may be larger than an integer holds, of which a part is known to be less */
+        double parts = (double)(of->batch * of->rows) * (double)(of->width * of->columns)
+            / LEAST_PRODUCTS;
+        return (cut){sides[cut_axis(of)], of->batch > 1 ? 1 : GRAIN,
+                     parts < MOST_THREADS ? (int64_t)parts : MOST_THREADS};
+    }
+    case NORM_FORWARD:
+    case NORM_BACKWARD:
+    case SOFTMAX_FORWARD:
+    case SOFTMAX_BACKWARD: return (cut){of->rows, GRAIN, of->rows * of->columns / LEAST_ELEMENTS};
+    case SUMMING: return of->batch > 1 ? (cut){of->batch, 1, by_elements.parts} : by_elements;
+    default: return by_elements;
+    }
+}
+
+/* Makes what `find` does not know yet. */
+static int make_work(const form *of, int threads, work *made) {
+    const cut way = way_to_cut(of);
+    const int64_t most = way.parts < 1 ? 1 : way.parts < threads ? way.parts : threads;
+    const int64_t part = (way.length + way.grain * most - 1) / (way.grain * most) * way.grain;
+    if ((made->pieces = calloc((size_t)most, sizeof(piece))) == NULL)
+        return NO_MEMORY;
+    made->of = *of;
+    for (int64_t begin = 0; begin < way.length; begin += part) {
+        const int64_t rest = way.length - begin;
+        if (make_piece(&made->pieces[made->parts++], of, begin, rest < part ? rest : part))
+            return FAILURE;
+    }
+    return SUCCESS;
+}
+
+/* The work of this form for so many threads, made at its first use. No axis of it is empty. */
+int find(const form *of, int threads, const work **found) {
+    for (work *one = known; one != NULL; one = one->next)
+        if (memcmp(&one->of, of, sizeof(form)) == 0) {
+            *found = one;
+            return SUCCESS;
+        }
+    work *made = calloc(1, sizeof(work));
+    const int status = made == NULL ? NO_MEMORY : make_work(of, threads, made);
+    if (status) {
+        if (made != NULL)
+            free(made->pieces);
+        free(made);
+        return status;
+    }
+    made->next = known;
+    *found = known = made;
+    return SUCCESS;
+}
