@@ -27,7 +27,7 @@ from beit_exp.config.command_line import FLAGS, PROGRAM
 from beit_exp.config.schema import Config
 from beit_exp.errors import DivergedError, UserError
 from beit_exp.hardware.cores import share_of_machine
-from beit_exp.hardware.process import run_worker, shell_status
+from beit_exp.hardware.process import heard_stops, run_worker, shell_status
 from beit_exp.launch import sweep
 from beit_exp.launch.arguments import hydra_arguments, parse_arguments, program_typed
 from beit_exp.launch.composition import CONF, CONFIG_NAME, build_lookup
@@ -68,7 +68,8 @@ def main() -> None:
     except UserError as error:
         print(hide_password(str(error)), file=sys.stderr)
         sys.exit(error.exit_status)
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(shell_status(-number)))
+    for number in heard_stops():
+        signal.signal(number, lambda number, _: sys.exit(shell_status(-number)))
     status: Status = "KILLED"
     try:
         compose_and_run()

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from settings import make_config
 from beit_exp import worker
 from beit_exp.config.mapping import save_config
 from beit_exp.errors import Interrupted, UserError
-from beit_exp.hardware.process import LAUNCHER
+from beit_exp.hardware.process import LAUNCHER, worker_environment
 
 
 @pytest.fixture
@@ -107,3 +109,25 @@ def test_what_is_logged_tells_no_password_not_even_a_traceback() -> None:
     line = worker.Discreet("%(message)s").format(record)
     assert line.startswith("at postgresql://me:***@host/db\nTraceback")
     assert "RuntimeError: https://me:***@host/api failed" in line and "pa55" not in line
+
+
+@pytest.mark.parametrize("rank", [None, "0"])
+def test_a_worker_whose_launcher_is_gone_ends_before_it_begins(
+    rank: str | None, tmp_path: Path
+) -> None:
+    save_config(make_config(f"dataset.data_url={tmp_path / 'digits'}"), tmp_path / "config.yaml")
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    environment = {**worker_environment(), LAUNCHER: str(gone.pid)}
+    environment |= {} if rank is None else {"BEIT_EXP_RANK": rank}
+    began = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, "-m", "beit_exp.worker", str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM), ended.stderr
+    assert time.monotonic() - began < 30 and not (tmp_path / "checkpoints").exists()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from settings import compose, make_config
 from beit_exp.config.schema import Config
 from beit_exp.launch import job
 from beit_exp.launch.job import Outcome, do_job
+from beit_exp.storage.lock import locking
 
 
 class Worker:
@@ -93,3 +96,41 @@ def test_a_search_is_given_a_finite_number(
     (tmp_path / "metrics.json").write_text(f'{{"{objective}": {value}}}')
     found = job.objective(make_config(f"objective={objective}"), tmp_path)
     assert found == (50.0 if value == "50.0" else worst)
+
+
+def test_a_second_command_leaves_a_run_at_work_alone(tmp_path: Path, capsys) -> None:
+    run_dir = tmp_path / "run"
+    do(run_dir, Worker(status=130))
+    worker = Worker()
+    with locking(run_dir / "launch.log"):
+        before = sorted(run_dir.iterdir())
+        assert do(run_dir, worker).exit_status == 2
+        assert sorted(run_dir.iterdir()) == before
+    assert worker.calls == 0
+    assert "another process is at work" in capsys.readouterr().err
+
+
+def test_a_worker_refused_by_another_marks_nothing(tmp_path: Path) -> None:
+    """Both commands were typed at once: the first worker has the lock by the second's end."""
+    run_dir = tmp_path / "run"
+    with ExitStack() as stack:
+
+        def refused(cfg: Config, run_dir: Path) -> int:
+            stack.enter_context(locking(run_dir / "launch.log"))
+            return 2
+
+        run_dir.mkdir()
+        assert do_job(compose, run_dir, work=refused, repeats=False).exit_status == 2
+        assert not (run_dir / job.FAILED_FILE).exists()
+
+
+def test_a_full_disk_does_not_hide_how_a_worker_ended(tmp_path: Path, monkeypatch, capsys) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(job, "mark_failed", full)
+    assert do(tmp_path / "run", Worker(status=2)).exit_status == 2
+    assert capsys.readouterr().err.endswith("cannot be written: No space left on device\n")
+    monkeypatch.setattr(job, "prepare", full)
+    assert do(tmp_path / "other", Worker()).exit_status == 2
+    assert "other cannot be written: No space left on device" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,23 @@ def test_a_bad_validation_image_is_never_left_out(
     victim.write_bytes(b"")
     done = launch(*small(folder, "dataset.bad_images=replace"))
     assert done.returncode == 2 and f"{victim.name} cannot be read" in done.stdout
+
+
+@pytest.mark.parametrize("left_kb", [0, 12, 1500])
+def test_a_wholly_full_disk_is_one_message(
+    left_kb: int, launch: Command, few_digits: Path, tmp_path: Path
+) -> None:
+    """Full before the run begins, at its first files, and at its first checkpoint."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
+        pytest.skip("a disk of a few megabytes cannot be mounted here")
+    try:
+        (disk / "fill").write_bytes(bytes((3072 - left_kb) << 10))
+        done = launch(*small(few_digits), f"hydra.run.dir={disk / 'run'}")
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "No space left on device" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
 
 import pytest
-from whole_runs import Command, metrics_of, same_weights, small, without_times
+from whole_runs import (
+    Command,
+    children,
+    metrics_of,
+    same_weights,
+    small,
+    wait_for,
+    without_times,
+)
 
 from beit_exp.report.runs import training_s
 from beit_exp.tracking.records import read_records
@@ -89,3 +98,25 @@ def test_settings_that_break_the_law_of_a_resumed_run_must_be_named(
     written = read_records(launch.folder / "run" / "metrics.jsonl")
     (pause_s,) = [record["time/pause_s"] for record in written if "time/pause_s" in record]
     assert pause_s > 0 and training_s(written) < written[-1]["time"] - written[0]["time"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["importing MindSpore", "compiling the network", "compiled in"])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_a_terminal_that_closes_or_sends_ctrl_c_ends_a_run_in_order(
+    number: signal.Signals, words: str, launch: Command, few_digits: Path, tmp_path: Path
+) -> None:
+    """Whatever the run is at; both the launcher and the worker get the signal."""
+    log = tmp_path / "run" / "launch.log"
+    process = launch.start(*small(few_digits, epochs=400), "hydra.run.dir=run")
+    wait_for(lambda: log.exists() and words in log.read_text(), process)
+    for pid in (*children(process.pid), process.pid):
+        os.kill(pid, number)
+    out, err = process.communicate(timeout=120)
+    # While a graph is compiled or runs, MindSpore turns SIGINT into SIGTERM
+    assert process.returncode in (128 + number, 128 + signal.SIGTERM), out + err
+    assert "Traceback" not in out + err and "to go on: " in out
+    has_begun = words != "importing MindSpore"
+    assert (tmp_path / "run" / "checkpoints").exists() == has_begun
+    if has_begun:
+        assert [run.info.status for run in launch.runs()] == ["KILLED"]
