@@ -3,7 +3,7 @@
 `python launch.py ...` is what `beit-exp ...` is where the package is installed.
 """
 
-from beit_exp import main
+from beit_exp.__main__ import main
 
 if __name__ == "__main__":
     main()

@@ -26,6 +26,7 @@ from beit_exp.dry_run.settings import (
     TOKENIZER,
     absolute_paths,
     check_device,
+    few_classes,
     few_steps,
     images_needed,
     per_class,
@@ -92,6 +93,7 @@ def dry_run(
     version = mindspore_version()
     cfg = absolute_paths(build_config(typed_values(["hardware=ascend", *overrides])))
     check_device(cfg)
+    cfg = few_classes(cfg)
     cann = find_cann()
     environment = simulation_environment(cann, card=card)
     about = {

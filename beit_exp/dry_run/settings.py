@@ -50,6 +50,16 @@ def absolute_paths(cfg: Config) -> Config:
     return build_config(values)
 
 
+def few_classes(cfg: Config) -> Config:
+    """A pre-training's images in as many classes as there are ranks: it asks for no class, and
+    ImageNet-22k has 21,841. Given images stay in their own.
+    """
+    if cfg.task != "pretrain" or Path(cfg.dataset.data_url).exists():
+        return cfg
+    changes = {"dataset": {"num_classes": max(2, world_size(cfg.hardware))}}
+    return build_config(merge(cfg.model_dump(), changes))
+
+
 def images_needed(cfg: Config) -> tuple[int, int]:
     """Images in `train` and in `val` that fill a step and a batch of every rank."""
     batches = cfg.train.batch_size * world_size(cfg.hardware)

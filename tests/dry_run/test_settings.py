@@ -14,6 +14,7 @@ from beit_exp.dry_run.settings import (
     STEPS,
     absolute_paths,
     check_device,
+    few_classes,
     few_steps,
     images_needed,
     per_class,
@@ -54,6 +55,14 @@ def test_the_images_make_few_steps_and_a_whole_batch_to_evaluate(
     val_images = open_split(short.dataset, "val")
     assert len(val_images) % ranks == 0  # each rank has as many
     assert len(val_images) // ranks >= cfg.train.batch_size
+
+
+def test_images_that_are_made_for_a_pre_training_need_no_classes(tmp_path: Path) -> None:
+    words = ("experiment=pretrain_base", "tokenizer.weights=t.pth", f"dataset.data_url={tmp_path}")
+    assert few_classes(config(*words)).dataset.num_classes == 21841
+    made = few_classes(config(*words[:2]))
+    assert made.dataset.num_classes == made.hardware.device_num == 8
+    assert few_classes(config("experiment=imagenet_base")).dataset.num_classes == 1000
 
 
 def test_the_network_and_what_computes_it_stay_the_same(tmp_path: Path) -> None:

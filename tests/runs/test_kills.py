@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -24,7 +27,7 @@ from whole_runs import (
 from beit_exp.tracking.records import read_records
 from beit_exp.train.checkpoint import CheckpointFolder
 
-pytestmark = pytest.mark.slow
+KILLS, LONGEST_S = 200, 14.0  # at random moments; by then a run is well in its training
 # When a run is killed: a file whose appearance, or a number of records after which, and a delay in
 # s
 MOMENTS = {
@@ -69,6 +72,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, few_digits: Path) ->
     return command.folder / "run"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_run_killed_at_any_moment_resumes_to_the_same_end(
     moment: str, launch: Command, few_digits: Path, uninterrupted: Path
@@ -100,6 +104,7 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_end(
     }
 
 
+@pytest.mark.slow
 def test_a_worker_ends_and_saves_when_its_launcher_is_killed(
     launch: Command, few_digits: Path
 ) -> None:
@@ -120,6 +125,7 @@ def test_a_worker_ends_and_saves_when_its_launcher_is_killed(
     )
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(
     launch: Command, few_digits: Path, uninterrupted: Path
 ) -> None:
@@ -138,3 +144,36 @@ def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(
     assert f"{newest.name} is damaged" in done.stdout
     assert same_weights(run_dir, uninterrupted)
     assert without_times(run_dir) == without_times(uninterrupted)
+
+
+@pytest.mark.endurance
+def test_a_run_killed_two_hundred_times_ends_as_one_never_killed(
+    launch: Command, few_digits: Path
+) -> None:
+    """A kill leaves nothing but what is on disk, and each start goes on from there."""
+    settings = thorough(few_digits, epochs=400)
+    whole, killed = launch.folder / "whole", launch.folder / "killed"
+    assert launch(*settings, "hydra.run.dir=whole", timeout_s=3600).returncode == 0
+    rng, reached = random.Random(0), [0]
+    process = launch.start(*settings, "hydra.run.dir=killed")
+    wait_for((killed / "config.yaml").exists, process)
+    command = [sys.executable, "-m", "beit_exp.worker", str(killed)]
+    for kill in range(KILLS):
+        if kill:
+            process = subprocess.Popen(command, text=True, stdout=subprocess.DEVNULL)
+        time.sleep(rng.uniform(0, LONGEST_S))
+        for pid in [process.pid, *children(process.pid)]:
+            os.kill(pid, signal.SIGKILL)
+        process.wait()
+        reached.append(newest_step(killed))
+    assert not (killed / "metrics.json").exists(), reached
+    print(f"{KILLS} kills, {len(set(reached))} steps begun from, the last {reached[-1]}")
+    assert launch(*settings, "hydra.run.dir=killed", timeout_s=3600).returncode == 0
+    assert without_times(killed) == without_times(whole)
+    assert metrics_of(killed) == metrics_of(whole)
+    assert same_weights(killed, whole)
+
+
+def newest_step(run_dir: Path) -> int:
+    paths = CheckpointFolder(run_dir / "checkpoints", keep=1).newest_first()
+    return int(paths[0].stem.removeprefix("step_")) if paths else 0
