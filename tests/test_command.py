@@ -72,9 +72,17 @@ def test_wrong_command_gets_one_clear_message(case: str, tmp_path: Path, call: C
     assert done.cpu_s < 1.5
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert list((tmp_path / "here" / "runs").glob("*")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", REFUSED)
+def test_with_a_folder_of_ones_own_the_message_is_the_same(
+    case: str, tmp_path: Path, call: Call
+) -> None:
+    arguments, _ = REFUSED[case]
     (tmp_path / "more").mkdir()
     again = call(*arguments, f"--config-dir={tmp_path / 'more'}")
-    assert (again.status, again.out, again.err) == (2, "", done.err)
+    assert (again.status, again.out, again.err) == (2, "", call(*arguments).err)
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ RUNS = [
 def test_the_images_make_few_steps_and_a_whole_batch_to_evaluate(
     overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
-    cfg = config(*overrides)
+    cfg = few_classes(config(*overrides))
     ranks, counts = world_size(cfg.hardware), [per_class(n, cfg) for n in images_needed(cfg)]
     make_images(cfg.dataset, tmp_path / "data", counts=(counts[0], counts[1]), side=8)
     short = few_steps(cfg, tmp_path)

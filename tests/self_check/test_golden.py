@@ -19,7 +19,11 @@ def test_float32_agrees() -> None:
 
 @pytest.mark.parametrize(
     "level",
-    [pytest.param("O1", marks=pytest.mark.slow), pytest.param("O2", marks=pytest.mark.slow), "O3"],
+    [
+        pytest.param("O1", marks=pytest.mark.slow),
+        pytest.param("O2", marks=pytest.mark.slow),
+        pytest.param("O3", marks=pytest.mark.slow),
+    ],
 )
 def test_float16_agrees_as_far_as_it_can(level: str, monkeypatch) -> None:
     monkeypatch.setattr(choice, "is_cpu", lambda: False)  # the operators that a card computes with

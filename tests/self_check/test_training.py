@@ -36,6 +36,7 @@ def test_an_overflow_passes() -> None:
     assert outcome.passed and "3.0e+38" in outcome.seen, outcome.seen
 
 
+@pytest.mark.slow
 def test_one_of_float16_alone_passes_too(monkeypatch) -> None:
     monkeypatch.setattr(choice, "is_cpu", lambda: False)  # the operators that a card computes with
     outcome = check_overflow(build_precision("O1", half=ms.float16))
@@ -54,6 +55,7 @@ def test_an_overflow_that_nobody_sees_fails(monkeypatch) -> None:
     assert outcome.passed is False and "was not skipped" in outcome.seen
 
 
+@pytest.mark.slow
 def test_a_skipped_step_that_changes_weights_fails(monkeypatch) -> None:
     take = step.Trainer.__call__
 
@@ -70,6 +72,7 @@ def test_one_process_has_no_rank_to_compare() -> None:
     assert check_ranks().passed is None
 
 
+@pytest.mark.slow
 def test_a_rank_that_tells_other_numbers_is_named(monkeypatch) -> None:
     build = training.build_small_trainer
     monkeypatch.setattr(
