@@ -73,6 +73,7 @@ def test_sums_and_statistics_between_half_products_are_in_float32(graphs: list[G
     assert results(graphs, kinds) == {kind: {"Float32"} for kind in kinds}
 
 
+@pytest.mark.slow
 def test_activations_in_half_precision_leave_statistics_in_float32() -> None:
     words = [*SMALL, "hardware.amp_level=O2"]
     graphs = front_end_graphs(build_config(typed_values(words)))

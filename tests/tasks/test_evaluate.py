@@ -9,6 +9,7 @@ import pytest
 from whole_runs import Command, best_of, metrics_of
 
 
+@pytest.mark.slow
 def test_evaluation_gives_the_runs_best_accuracy_exactly(finished: tuple[Command, Path]) -> None:
     command, run_dir = finished
     done = command("task=evaluate", f"checkpoint={run_dir}", "hydra.run.dir=evaluated")

@@ -4,9 +4,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from whole_runs import Command, metrics_of
 
 
+@pytest.mark.slow
 def test_exports_give_the_networks_logits_read_back(
     finished: tuple[Command, Path], work: Callable[..., Path]
 ) -> None:
