@@ -14,7 +14,7 @@ import pytest
 from attack.mutation import mutate
 from attack.parsers import PARSERS, Parser, refused
 
-FAST, SLOW = 60, 3_000  # mutants of a parser
+FAST, SLOW = 60, 1_000  # mutants of a parser
 MAX_S, MAX_BYTES = 5.0, 1 << 30
 
 parsers = pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.name)
