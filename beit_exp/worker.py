@@ -33,7 +33,7 @@ from beit_exp.storage.lock import locking
 from beit_exp.storage.passwords import hide_password
 from beit_exp.storage.temporary import temporary_folder
 from beit_exp.tracking.tracker import Tracker, open_tracker
-from beit_exp.train.stop import listening
+from beit_exp.train.stop import listening, until_stopped
 
 logger = logging.getLogger(__name__)
 PARENT_POLL_S = 1.0
@@ -64,11 +64,7 @@ def main(arguments: list[str]) -> int:
     if cluster.is_scheduler():  # it ends when the ranks have left, and no sooner
         cluster.join()
         return 0
-    try:
-        with listening(acts_at_once=True):
-            return work(cfg, run_dir)
-    except Interrupted as stop:  # before the run has begun
-        return shell_status(-stop.signal_number)
+    return until_stopped(lambda: work(cfg, run_dir))
 
 
 def work(cfg: Config, run_dir: Path) -> int:

@@ -46,16 +46,15 @@ def load_image(file: str | Path | BinaryIO) -> Image.Image:
             if isinstance(file, str) and archives.is_member(file)
             else file
         )
-        with Image.open(content, formats=FORMATS) as image:
-            _check_pixels(image)
-            return to_rgb(image)
+        return decode(content, most_pixels=Image.MAX_IMAGE_PIXELS)  # as many as Pillow warns of
 
 
-def _check_pixels(image: Image.Image) -> None:
-    """Refuse as many as Pillow warns of, 256 MiB, before they are decoded."""
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
-        raise ValueError(f"{image.width} x {image.height} pixels are more than {limit:,}")
+def decode(file: str | Path | BinaryIO, *, most_pixels: int | None) -> Image.Image:
+    """An image of a kind in FORMATS as RGB; `ValueError` if its header tells of more pixels."""
+    with Image.open(file, formats=FORMATS) as image:
+        if most_pixels is not None and image.width * image.height > most_pixels:
+            raise ValueError(f"{image.width} x {image.height} pixels are more than {most_pixels:,}")
+        return to_rgb(image)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from beit_exp.data.transforms import FORMATS, to_rgb
+from beit_exp.data.transforms import FORMATS, decode
 from beit_exp.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def receive_image(row: Mapping[Any, Any], folder: Path | None) -> Image.Image:
     """
     why = ""
     try:
-        return _open_image(_content(row, folder))
+        return decode(io.BytesIO(_content(row, folder)), most_pixels=LARGEST_PIXELS)
     except Exception as error:  # Pillow raises many kinds at damaged files
         why = f"{type(error).__name__}: {error}"
     logger.warning("an image was refused: %s", why)
@@ -82,11 +82,3 @@ def _read_within(folder: Path, name: str) -> bytes:
     if len(content) > LARGEST_BYTES:
         raise ValueError(f"{name!r} is too large")
     return content
-
-
-def _open_image(content: bytes) -> Image.Image:
-    """Decode an image whose header says that it is not too large."""
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        if image.width * image.height > LARGEST_PIXELS:
-            raise ValueError(f"{image.width} x {image.height} pixels")
-        return to_rgb(image)

@@ -14,10 +14,9 @@ from pathlib import Path
 from beit_exp import worker
 from beit_exp.config.mapping import load_config
 from beit_exp.config.schema import Config
-from beit_exp.errors import Interrupted, UserError
+from beit_exp.errors import UserError
 from beit_exp.hardware import card, cluster
 from beit_exp.hardware.device import Runtime, device_name, start_device
-from beit_exp.hardware.process import shell_status
 from beit_exp.model.operations.choice import describe_kernels
 from beit_exp.model.precision import build_precision
 from beit_exp.self_check.golden import check_golden, load_reference, operands_of
@@ -25,7 +24,7 @@ from beit_exp.self_check.layer_norm import check_layer_norm
 from beit_exp.self_check.line import Line, Outcome
 from beit_exp.self_check.training import check_overflow, check_ranks, time_steps
 from beit_exp.storage.files import write_atomically
-from beit_exp.train.stop import listening
+from beit_exp.train.stop import until_stopped
 
 FACTS = "facts.json"
 Check = Callable[[], Outcome]
@@ -41,11 +40,7 @@ def main(folder: Path) -> int:
     if cluster.is_scheduler():
         cluster.join()
         return 0
-    try:
-        with listening(acts_at_once=True):
-            return check(cfg, folder)
-    except Interrupted as stop:
-        return shell_status(-stop.signal_number)
+    return until_stopped(lambda: check(cfg, folder))
 
 
 def check(cfg: Config, folder: Path) -> int:

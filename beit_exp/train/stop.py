@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -63,6 +63,15 @@ class StopRequest:
         """Raise `Interrupted` if a signal has come."""
         if self.is_asked:
             raise Interrupted(self.number)
+
+
+def until_stopped(work: Callable[[], int]) -> int:
+    """The exit status of some work, or that of the signal that ended it."""
+    try:
+        with listening(acts_at_once=True):
+            return work()
+    except Interrupted as stop:
+        return shell_status(-stop.signal_number)
 
 
 @contextmanager

@@ -14,12 +14,13 @@ import numpy as np
 from mindspore.train.checkpoint_pb2 import Checkpoint
 
 from beit_exp.storage.foreign import reading
+from beit_exp.weights import bfloat16
 
 TYPES: dict[str, np.dtype] = {
     "Float32": np.dtype("<f4"),
     "Float16": np.dtype("<f2"),
     "Float64": np.dtype("<f8"),
-    "BFloat16": np.dtype("<u2"),  # as bits, widened below
+    "BFloat16": bfloat16.BITS,
     "Int8": np.dtype("<i1"),
     "Int16": np.dtype("<i2"),
     "Int32": np.dtype("<i4"),
@@ -80,6 +81,4 @@ def to_array(name: str, kind: str, dims: tuple[int, ...], content: bytes) -> np.
     if any(count < 0 for count in shape) or math.prod(shape) * TYPES[kind].itemsize != len(content):
         raise ValueError(f"{name} of {kind} {dims} does not fit its {len(content)} bytes")
     array = np.frombuffer(content, TYPES[kind]).reshape(shape)
-    if kind == "BFloat16":  # the upper half of a float32
-        array = (array.astype(np.uint32) << 16).view(np.float32)
-    return array
+    return bfloat16.widen(array) if kind == "BFloat16" else array

@@ -14,13 +14,14 @@ import numpy as np
 
 from beit_exp.errors import UserError
 from beit_exp.storage.foreign import reading
+from beit_exp.weights import bfloat16
 from beit_exp.weights.description import Storage, StridedTensor, read_description
 
 STORAGES: dict[str, np.dtype] = {
     "DoubleStorage": np.dtype("<f8"),
     "FloatStorage": np.dtype("<f4"),
     "HalfStorage": np.dtype("<f2"),
-    "BFloat16Storage": np.dtype("<u2"),  # NumPy has no bfloat16: read as bits, widened below
+    "BFloat16Storage": bfloat16.BITS,
     "LongStorage": np.dtype("<i8"),
     "IntStorage": np.dtype("<i4"),
     "ShortStorage": np.dtype("<i2"),
@@ -97,8 +98,8 @@ class _Reader:
                 raise ValueError(
                     f"storage {storage.key} holds {len(array)} elements instead of {storage.length}"
                 )
-            if storage.kind == "BFloat16Storage":  # the upper half of a float32
-                array = (array.astype(np.uint32) << 16).view(np.float32)
+            if storage.kind == "BFloat16Storage":
+                array = bfloat16.widen(array)
             self.storages[storage] = array
         return self.storages[storage]
 

@@ -80,7 +80,7 @@ class Torch:
     def __reduce__(self) -> tuple[Any, ...]:
         stride = [step // self.array.itemsize for step in self.array.strides]
         storage = Stored(self.key, self.array.size)
-        return _named("torch._utils", "_rebuild_tensor_v2"), (
+        return _Named("torch._utils", "_rebuild_tensor_v2"), (
             *(storage, 0, self.array.shape, tuple(stride), False, OrderedDict()),
         )
 
@@ -94,18 +94,12 @@ class Stored:
 
 
 class _Named:
+    """Stands for a function or a class of torch's, and is never called."""
+
     def __init__(self, module: str, name: str) -> None:
-        self.__module__, self.__qualname__, self.__name__ = module, name, name
+        self.__module__, self.__qualname__ = module, name
 
-    def __call__(self) -> None:
-        raise NotImplementedError
-
-    def __reduce__(self) -> str:
-        return self.__qualname__
-
-
-def _named(module: str, name: str) -> _Named:
-    return _Named(module, name)
+    def __call__(self) -> None: ...
 
 
 class _TorchPickler(pickle._Pickler):  # type: ignore[name-defined]
@@ -113,7 +107,7 @@ class _TorchPickler(pickle._Pickler):  # type: ignore[name-defined]
 
     def persistent_id(self, value: Any) -> Any:
         if isinstance(value, Stored):
-            return ("storage", _named("torch", "FloatStorage"), value.key, "cpu", value.count)
+            return ("storage", _Named("torch", "FloatStorage"), value.key, "cpu", value.count)
         return None
 
     def save_global(self, value: Any, name: str | None = None) -> None:
