@@ -114,6 +114,7 @@ def track_task(cfg: Config, run_dir: Path, *, is_leader: bool) -> None:
         logger.info("starting: importing MindSpore")
     with open_tracker(cfg, run_dir, is_leader=is_leader) as tracker:
         metrics = run_task(cfg, run_dir, tracker)
+        tracker.sync()
         if is_leader:
             write_atomically(run_dir / "metrics.json", json.dumps(metrics, indent=1).encode())
             tracker.log_file(run_dir / "metrics.json")
@@ -201,6 +202,14 @@ class Screen(logging.Handler):
         print(self.format(record), flush=True)
 
 
+class LogFile(logging.FileHandler):
+    """The log in a run directory; a full disk leaves it short, and the screen tells of that."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging calls it)
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def set_up_logging(run_dir: Path, *, is_leader: bool) -> None:
     """Plain lines to the terminal and, with times, to launch.log.
 
@@ -208,7 +217,7 @@ def set_up_logging(run_dir: Path, *, is_leader: bool) -> None:
     """
     screen = Screen(logging.NOTSET if is_leader else logging.ERROR)
     screen.setFormatter(Discreet("%(message)s"))
-    file = logging.FileHandler(run_dir / cluster.log_name())
+    file = LogFile(run_dir / cluster.log_name())
     file.setFormatter(Discreet("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[screen, file])
     logging.getLogger("beit_exp").setLevel(logging.INFO)

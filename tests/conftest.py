@@ -13,7 +13,7 @@ import pytest
 from agreement import AGREEMENT
 from once import made_once
 from PIL import Image
-from whole_runs import Command
+from whole_runs import Command, choose_digits
 
 from beit_exp.data.digits import write_digits
 from beit_exp.tracking.mlflow_store import open_store
@@ -58,15 +58,7 @@ def digits(shared: Path) -> Path:
 def few_digits(digits: Path, shared: Path) -> Path:
     """A data set of 80 training and 50 validation digits, for runs of seconds."""
 
-    def choose(folder: Path) -> None:
-        for split, each in (("train", 8), ("val", 5)):
-            for label in range(10):
-                target = folder / split / str(label)
-                target.mkdir(parents=True)
-                for path in sorted((digits / split / str(label)).iterdir())[:each]:
-                    (target / path.name).write_bytes(path.read_bytes())
-
-    return made_once(shared / "few", choose)
+    return made_once(shared / "few", lambda folder: choose_digits(digits, folder))
 
 
 @pytest.fixture(scope="session")

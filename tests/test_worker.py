@@ -111,6 +111,14 @@ def test_what_is_logged_tells_no_password_not_even_a_traceback() -> None:
     assert "RuntimeError: https://me:***@host/api failed" in line and "pa55" not in line
 
 
+def test_a_log_that_cannot_be_written_says_nothing_of_its_own(tmp_path: Path, capsys) -> None:
+    log = worker.LogFile(tmp_path / "launch.log")
+    log.stream = open("/dev/full", "w")  # noqa: SIM115 (the handler closes it)
+    log.emit(logging.makeLogRecord({"msg": "the disk is full"}))
+    log.stream = None
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("rank", [None, "0"])
 def test_a_worker_whose_launcher_is_gone_ends_before_it_begins(
     rank: str | None, tmp_path: Path

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,9 @@ from beit_exp.tracking.records import read_records
 class Command:
     """`python launch.py ...` in a folder of its own, as a user would type it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: Mapping[str, str] | None = None) -> None:
         self.folder = folder
+        self.more = more or {}  # of environment variables
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         environment = {
@@ -44,7 +45,7 @@ class Command:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment,
+            env={**environment, **self.more},
         )
 
     def __call__(self, *arguments: str, timeout_s: float = 180) -> subprocess.CompletedProcess[str]:
@@ -152,6 +153,36 @@ def small(data: Path | str, *more: str, epochs: int = 2) -> tuple[str, ...]:
         "train.save_every_epochs=1",
         *more,
     )
+
+
+def thorough(data: Path | str, *more: str, epochs: int = 12) -> tuple[str, ...]:
+    """Every kind of state at once: augmentation, drop path, averaged weights, a dynamic loss scale,
+    accumulation.
+    """
+    return small(
+        data,
+        "augment=finetune_mixup",
+        "model.drop_path_rate=0.2",
+        "train.ema_decay=0.9",
+        "train.batch_size=8",
+        "train.accumulate_steps=2",
+        "hardware.amp_level=O1",
+        "hardware.is_dynamic_loss_scale=true",
+        "hardware.loss_scale=1024",
+        "hardware.loss_scale_window=7",
+        *more,
+        epochs=epochs,
+    )
+
+
+def choose_digits(digits: Path, folder: Path) -> None:
+    """A data set of 80 training and 50 validation digits, for runs of seconds."""
+    for split, each in (("train", 8), ("val", 5)):
+        for label in range(10):
+            target = folder / split / str(label)
+            target.mkdir(parents=True)
+            for path in sorted((digits / split / str(label)).iterdir())[:each]:
+                (target / path.name).write_bytes(path.read_bytes())
 
 
 def children(pid: int) -> list[int]:

@@ -85,6 +85,8 @@ def make_ready(cfg: Config, run_dir: Path, *, typed: Sequence[str] | None) -> bo
 
 def mark_failed_if_alone(run_dir: Path, status: int, message: str) -> None:
     """Leave why there is no result, unless another process is at work there: it will leave one."""
+    if not run_dir.is_dir():  # moved or deleted meanwhile
+        return
     try:
         check_alone(run_dir)
         mark_failed(run_dir, status, message)

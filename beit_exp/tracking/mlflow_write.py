@@ -36,10 +36,12 @@ def open_run(cfg: Config, run_dir: Path) -> tuple[Any, str]:
     """An MLflow client and the id of the run that belongs to a run directory.
 
     The run is created if need be, and is running from now on. Its parameters are the settings that
-    its task reads; `config.yaml` holds them all.
+    its task reads; `config.yaml` holds them all. `FileNotFoundError` if the directory is gone.
     """
     from mlflow.entities import Param
 
+    if not (run_dir / "config.yaml").exists():  # another run would be made of nothing
+        raise FileNotFoundError(f"{run_dir} was moved or deleted")
     client, experiment_id = open_experiment(str(cfg.tracking.uri), cfg.tracking.experiment)
     state_path = run_dir / STATE_FILE
     if state_path.exists():

@@ -12,12 +12,13 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from beit_exp.config.command_line import module_command
 from beit_exp.config.schema import Config
-from beit_exp.errors import Interrupted
+from beit_exp.errors import Interrupted, UserError
 from beit_exp.hardware.environment import environment_tags
 from beit_exp.storage.files import write_atomically
 from beit_exp.tracking import mlflow_write
@@ -58,7 +59,11 @@ class Tracker(Protocol):
         """Do something with the run in the tracking store, when it answers."""
 
     def sync(self) -> None:
-        """Have all records on disk: a checkpoint counts them."""
+        """Have all records on disk: a checkpoint counts them.
+
+        `UserError` if the run's directory is no longer where it was: files of two places would make
+        no run.
+        """
 
     def rewind(self, records: int) -> None:
         """Keep the first `records` alone: the run logs the others again, the same."""
@@ -95,6 +100,19 @@ class RunTracker:
     def sync(self) -> None:
         self.file.flush()
         os.fsync(self.file.fileno())
+        if not self._is_in_place():
+            raise UserError(
+                f"{self.run_dir} was moved or deleted while its run was at work; to go on: "
+                f"{module_command('worker', 'WHERE_IT_IS_NOW')}"
+            )
+
+    def _is_in_place(self) -> bool:
+        """Whether the file that is written is still the one that others find."""
+        try:
+            found = self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return os.path.samestat(found, os.fstat(self.file.fileno()))
 
     def rewind(self, records: int) -> None:
         self.file.close()
@@ -104,9 +122,11 @@ class RunTracker:
 
     def close(self, status: Status) -> None:
         """Write out what is left, and end the MLflow run with a status."""
-        self.sync()
-        self.file.close()
-        self.sink.close(status)
+        try:
+            with closing(self.file):
+                self.sync()
+        finally:
+            self.sink.close(status)
 
 
 class NoTracker:

@@ -90,11 +90,13 @@ class CheckpointFolder:
             try:
                 return load_checkpoint(path)
             except UserError as error:
-                logger.error("%s; the one before it is used", error)
+                then = "" if path == paths[-1] else "; the one before it is used"
+                logger.error("%s%s", error, then)
         if paths:
             raise UserError(
                 f"none of the {len(paths)} checkpoints in {self.folder} can be read; see the "
-                "lines above"
+                "lines above. To begin anew all the same, remove them or choose another "
+                "hydra.run.dir"
             )
         return None
 

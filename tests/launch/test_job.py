@@ -134,3 +134,13 @@ def test_a_full_disk_does_not_hide_how_a_worker_ended(tmp_path: Path, monkeypatc
     monkeypatch.setattr(job, "prepare", full)
     assert do(tmp_path / "other", Worker()).exit_status == 2
     assert "other cannot be written: No space left on device" in capsys.readouterr().err
+
+
+def test_a_directory_that_is_gone_is_not_made_anew_to_hold_a_failure(tmp_path: Path) -> None:
+    def moves(cfg: Config, run_dir: Path) -> int:
+        run_dir.rename(tmp_path / "moved")
+        return 2
+
+    run_dir = tmp_path / "run"
+    assert do_job(compose, run_dir, work=moves, repeats=False).exit_status == 2
+    assert not run_dir.exists()

@@ -20,6 +20,7 @@ from whole_runs import (
     run_id,
     same_weights,
     small,
+    thorough,
     wait_for,
     without_times,
 )
@@ -27,7 +28,8 @@ from whole_runs import (
 from beit_exp.tracking.records import read_records
 from beit_exp.train.checkpoint import CheckpointFolder
 
-KILLS, LONGEST_S = 200, 14.0  # at random moments; by then a run is well in its training
+# At random moments, as often before as after the first checkpoint that a process writes
+KILLS, AFTERWARDS_S = 200, 1.0
 # When a run is killed: a file whose appearance, or a number of records after which, and a delay in
 # s
 MOMENTS = {
@@ -42,26 +44,6 @@ MOMENTS = {
     "in a later evaluation": (48, 0.03),
     "near the end": (63, 0.02),
 }
-
-
-def thorough(data: Path, *more: str, epochs: int = 12) -> tuple[str, ...]:
-    """Every kind of state at once: augmentation, drop path, averaged weights, a dynamic loss scale,
-    accumulation.
-    """
-    return small(
-        data,
-        "augment=finetune_mixup",
-        "model.drop_path_rate=0.2",
-        "train.ema_decay=0.9",
-        "train.batch_size=8",
-        "train.accumulate_steps=2",
-        "hardware.amp_level=O1",
-        "hardware.is_dynamic_loss_scale=true",
-        "hardware.loss_scale=1024",
-        "hardware.loss_scale_window=7",
-        *more,
-        epochs=epochs,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -151,9 +133,13 @@ def test_a_run_killed_two_hundred_times_ends_as_one_never_killed(
     launch: Command, few_digits: Path
 ) -> None:
     """A kill leaves nothing but what is on disk, and each start goes on from there."""
-    settings = thorough(few_digits, epochs=400)
+    settings = thorough(few_digits, epochs=600)
     whole, killed = launch.folder / "whole", launch.folder / "killed"
-    assert launch(*settings, "hydra.run.dir=whole", timeout_s=3600).returncode == 0
+    began = time.monotonic()
+    process = launch.start(*settings, "hydra.run.dir=whole")
+    wait_for((whole / "checkpoints" / "step_00000005.safetensors").exists, process)
+    begun_s = time.monotonic() - began
+    assert process.communicate(timeout=3600) and process.returncode == 0
     rng, reached = random.Random(0), [0]
     process = launch.start(*settings, "hydra.run.dir=killed")
     wait_for((killed / "config.yaml").exists, process)
@@ -161,7 +147,8 @@ def test_a_run_killed_two_hundred_times_ends_as_one_never_killed(
     for kill in range(KILLS):
         if kill:
             process = subprocess.Popen(command, text=True, stdout=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0, LONGEST_S))
+        early, late = rng.uniform(0, begun_s), begun_s + rng.uniform(0, AFTERWARDS_S)
+        time.sleep(rng.choice([early, late]))
         for pid in [process.pid, *children(process.pid)]:
             os.kill(pid, signal.SIGKILL)
         process.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -141,3 +142,21 @@ def test_a_training_and_what_follows_it_read_no_setting_that_they_do_not_name(
         work(f"task={task}", f"checkpoint={run_dir}", name=task)
         assert {"checkpoint", "checkpoint_kind"} <= read
         assert unnamed(read, task) == [], task
+
+
+@pytest.mark.slow
+def test_records_are_on_disk_before_a_checkpoint_counts_them(
+    work: Callable[..., Path], few_digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+    flush = os.fsync
+
+    def note(descriptor: int) -> None:
+        flushed.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    work(*small(few_digits))
+    names = [name[:14] for name in flushed if name == "metrics.jsonl" or name.startswith(".step_")]
+    record, first, second = "metrics.jsonl", ".step_00000005", ".step_00000010"
+    assert names == [record, first, record, second, record]

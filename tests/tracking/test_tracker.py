@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
+import shutil
 from pathlib import Path
 
 import pytest
 
 from beit_exp.config.schema import setting_names
-from beit_exp.errors import Interrupted
+from beit_exp.errors import Interrupted, UserError
 from beit_exp.tracking.records import read_records
 from beit_exp.tracking.run_name import OVERRIDES, OVERRIDES_TAG
 from beit_exp.tracking.tracker import open_tracker
@@ -70,6 +72,38 @@ def test_a_run_that_is_done_stays_so_when_it_cannot_be_gone_over_again(run) -> N
         tracker.log({"val/top1": 40.0}, step=2, epoch=2)
         raise RuntimeError("in the middle of more epochs")
     assert run.stored()[1].info.status == "FAILED"
+
+
+@pytest.mark.parametrize("place", ["moved", "deleted", "replaced by a file", "made anew"])
+def test_a_run_whose_directory_is_gone_says_so_and_makes_no_other(run, place: str) -> None:
+    cfg, run_dir = run
+    with (
+        pytest.raises(UserError, match="was moved or deleted while its run was at work"),
+        open_tracker(cfg, run_dir) as tracker,
+    ):
+        tracker.log({"train/loss": 1.0}, step=1, epoch=1)
+        run_dir.rename(run_dir.with_name("elsewhere"))
+        if place == "deleted":
+            shutil.rmtree(run_dir.with_name("elsewhere"))
+        elif place == "replaced by a file":
+            run_dir.touch()
+        elif place == "made anew":
+            run_dir.mkdir()
+            (run_dir / "metrics.jsonl").touch()
+        tracker.sync()
+    assert not run_dir.exists() or place in ("replaced by a file", "made anew")
+
+
+def test_a_run_that_cannot_write_its_records_is_ended_in_the_store(run, monkeypatch) -> None:
+    cfg, run_dir = run
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"), open_tracker(cfg, run_dir) as tracker:
+        tracker.log({"train/loss": 1.0}, step=1, epoch=1)
+        monkeypatch.setattr(tracker, "sync", full)
+    assert run.stored()[1].info.status == "FINISHED"
 
 
 def test_a_resumed_run_goes_on_in_the_same_mlflow_run_without_duplicates(run) -> None:
