@@ -140,7 +140,7 @@ WRONG_SETTINGS = {
     ),
     "objective": (
         ("objective=val/acc",),
-        "must be one of val/top1, val/top5, val/loss, best/val/top1",
+        "must be one of val/top1, val/top5, val/loss, val/balanced_accuracy, val/macro_f1, ",
     ),
     "accuracy without labels": (
         ("experiment=pretrain_digits", "objective=val/top1"),

@@ -33,7 +33,8 @@ PROMISES = {  # by what happens, as the README's table has it
         "attack/test_parsers.py::test_thousands_of_wrong_files_are_read_or_refused",
     ),
     "a damaged line of `metrics.jsonl`": (
-        "tracking/test_records.py::test_a_damaged_line_is_told_once_and_later_ones_keep_their_numbers",
+        "tracking/test_records.py"
+        "::test_a_damaged_line_is_told_once_and_later_ones_keep_their_numbers",
     ),
     "a full disk": (
         "runs/test_faults.py::test_a_full_disk_keeps_the_last_good_checkpoint",
@@ -61,7 +62,8 @@ PROMISES = {  # by what happens, as the README's table has it
     ),
     "the tracking or object store is gone": (
         "runs/test_object_storage.py::test_a_store_that_goes_away_costs_no_checkpoint",
-        "tracking/test_mlflow_sink.py::test_a_store_that_cannot_be_reached_costs_nothing_but_a_warning",
+        "tracking/test_mlflow_sink.py"
+        "::test_a_store_that_cannot_be_reached_costs_nothing_but_a_warning",
         "tracking/test_mlflow_sink.py::test_what_a_store_missed_is_sent_once",
     ),
     "one of several processes dies": (

@@ -56,6 +56,15 @@ ErasingMode = Literal["pixel", "rand", "const"]
 MixupMode = Literal["batch", "pair", "elem"]
 BadImages = Literal["stop", "replace"]
 CheckpointKind = Literal["best", "last", "ema"]
+Objective = Literal[
+    "val/top1",
+    "val/top5",
+    "val/loss",
+    "val/balanced_accuracy",
+    "val/macro_f1",
+    "best/val/top1",
+    "val/masked_accuracy",
+]
 SettingNames = Annotated[list[str], AfterValidator(_checked_keys)]
 
 
@@ -226,7 +235,7 @@ class ExportConfig(Section):
 class Config(Section):
     task: TaskName
     seed: NonNegativeInt
-    objective: Literal["val/top1", "val/top5", "val/loss", "best/val/top1", "val/masked_accuracy"]
+    objective: Objective
     checkpoint: Text | None
     checkpoint_kind: CheckpointKind
     images: Text | None

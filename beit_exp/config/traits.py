@@ -14,6 +14,14 @@ from beit_exp.config.schema import DatasetName, TaskName
 OF_ALL = ("task", "seed", "hardware", "dataset")
 OF_TRAINING = (*OF_ALL, "objective", "augment", "optimizer", "scheduler", "train")
 OF_FINETUNING = (*OF_TRAINING, "model", "checkpoint_kind")
+OF_CLASSES = (
+    "val/top1",
+    "val/top5",
+    "val/loss",
+    "val/balanced_accuracy",
+    "val/macro_f1",
+    "best/val/top1",
+)
 OF_CHECKPOINT = (*OF_ALL, "checkpoint", "checkpoint_kind", "model")
 
 
@@ -41,7 +49,7 @@ def task_traits(name: TaskName) -> TaskTraits:
         case "finetune":
             return TaskTraits(
                 reads=OF_FINETUNING,
-                objectives=("val/top1", "val/top5", "val/loss", "best/val/top1"),
+                objectives=OF_CLASSES,
                 reads_pretrained=True,
                 reads_class_folders=True,
                 allows_devices=True,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from mindspore import Tensor, nn
 
+from beit_exp.inference.scores import class_scores
 from beit_exp.inference.softmax import cross_entropy, softmax
 from beit_exp.report.outcomes import Outcomes
 
@@ -57,9 +58,9 @@ def evaluate(
 ) -> tuple[dict[str, float], Outcomes]:
     """Metrics and outcomes over every image of all ranks' batches.
 
-    Metrics are `loss` (cross-entropy without smoothing), `top1` and `top5` (percent). `gather`
-    brings the ranks' rows together (`Runtime.gather`), rank r's being every size-th image from r
-    on. `ValueError` if there is no image.
+    Metrics are `loss` (cross-entropy without smoothing), `top1`, `top5` and those of
+    `scores.class_scores` (percent). `gather` brings the ranks' rows together (`Runtime.gather`),
+    rank r's being every size-th image from r on. `ValueError` if there is no image.
     """
     sums, rows = np.zeros(4), []
     for logits, labels in predict_batches(network, batches, batch_size=batch_size, flip=flip):
@@ -75,9 +76,9 @@ def evaluate(
     mine = np.concatenate([*rows, np.zeros((longest - sum(map(len, rows)), 4), np.float32)])
     of_ranks = gather(mine.ravel()).reshape(-1, longest, 4)
     found = of_ranks.swapaxes(0, 1).reshape(-1, 4)[: int(count)]
-    return metrics, Outcomes(
-        found[:, 0].astype(np.int32), found[:, 1].astype(np.int32), found[:, 2], found[:, 3]
-    )
+    labels, predicted = found[:, :2].astype(np.int32).T
+    metrics |= class_scores(labels, predicted)
+    return metrics, Outcomes(labels, predicted, found[:, 2], found[:, 3])
 
 
 def gather_exactly(sums: np.ndarray, gather: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from beit_exp.config.command_line import module_command
 from beit_exp.report.page import duration
 from beit_exp.report.runs import images_per_s, training_s
 from beit_exp.storage.passwords import HIDDEN
+
+NAMED = 5  # of classes that were never found
 
 
 def summary(
@@ -19,18 +22,27 @@ def summary(
     run_dir: Path,
     uri: str,
     following: tuple[str, ...],
+    missed: Sequence[str] = (),
 ) -> str:
-    """The last result beside the best, where it is, and the `following` lines: what to do next."""
+    """The last result beside the best, where it is, and the `following` lines: what to do next.
+
+    `missed` are classes of which no image was found.
+    """
     names = [name for name in metrics if name.startswith("val/")]
+    width = max([9, *map(len, names)]) + 1
     best_epoch = metrics.get("best/epoch", 0.0)
-    lines = [f"{'result':10}{'last':>10}{f'epoch {best_epoch:g} (best)':>20}"]
+    lines = [f"{'result':{width}}{'last':>10}{f'epoch {best_epoch:g} (best)':>20}"]
     lines += [
-        f"{name:10}{metrics[name]:10.4f}{metrics.get(f'best/{name}', metrics[name]):20.4f}"
+        f"{name:{width}}{metrics[name]:10.4f}{metrics.get(f'best/{name}', metrics[name]):20.4f}"
         for name in names
     ]
     if (speed := images_per_s(records)) is not None:
         elapsed = duration(training_s(records))
-        lines.append(f"{'time':10}{elapsed:>10}{f'{speed:.0f} images/s':>20}")
+        lines.append(f"{'time':{width}}{elapsed:>10}{f'{speed:.0f} images/s':>20}")
+    if missed:
+        others = f" and {len(missed) - NAMED} more" if len(missed) > NAMED else ""
+        named = ", ".join(missed[:NAMED])
+        lines.append(f"missed    at the last evaluation, no image of {named}{others} was found")
     lines += [
         "",
         f"files     {run_dir}",

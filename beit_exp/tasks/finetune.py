@@ -9,6 +9,7 @@ from beit_exp.config.schema import Config
 from beit_exp.data.build import eval_batches, train_batches
 from beit_exp.hardware.device import Runtime
 from beit_exp.inference.evaluate import evaluate
+from beit_exp.inference.scores import never_found
 from beit_exp.model.build import build_model
 from beit_exp.model.precision import build_precision
 from beit_exp.report.mistakes import plot_outcomes
@@ -60,10 +61,12 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         facts={"classes": session.train_images.classes},
     )
     if runtime.is_leader:
-        plot_outcomes(Outcomes.load(run_dir / OUTCOMES_FILE), val_images, session.plots)
+        outcomes = Outcomes.load(run_dir / OUTCOMES_FILE)
+        plot_outcomes(outcomes, val_images, session.plots)
         if cfg.tracking.log_model is not None:
             tracker.upload(lambda client, run_id: log_model(client, run_id, cfg, run_dir))
-        session.finish(metrics, following=next_commands(session))
+        missed = never_found(outcomes.labels, outcomes.predicted, val_images.classes)
+        session.finish(metrics, following=next_commands(session), missed=missed)
     return metrics
 
 

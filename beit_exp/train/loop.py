@@ -52,7 +52,10 @@ def fit(
         micro_steps = cfg.train.accumulate_steps
         micro_batches = batches(trainer.step * micro_steps, loop.total_steps * micro_steps)
         with ProgressLine(
-            first_step=trainer.step, total_steps=loop.total_steps, epochs=cfg.train.epochs
+            first_step=trainer.step,
+            total_steps=loop.total_steps,
+            epochs=cfg.train.epochs,
+            objective=cfg.objective,
         ) as line:
             try:
                 while True:

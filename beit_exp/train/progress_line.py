@@ -12,14 +12,16 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 logger = logging.getLogger(__name__)
 # Of the last evaluation, the first that it has
 SCORES = {"val/top1": "val top-1", "val/masked_accuracy": "val hidden tokens found"}
+AT_THE_END = ("balanced_accuracy", "macro_f1")  # the summary has them, and the records
 
 
 class ProgressLine(AbstractContextManager["ProgressLine"]):
     """Epoch, step, loss, accuracy, speed and remaining time of a training run."""
 
-    def __init__(self, *, first_step: int, total_steps: int, epochs: int) -> None:
+    def __init__(self, *, first_step: int, total_steps: int, epochs: int, objective: str) -> None:
         self.total_steps = total_steps
         self.epochs = epochs
+        self.objective = objective
         self.score = ""
         self.line = Progress(
             TextColumn("{task.description}"),
@@ -63,5 +65,9 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         """After an evaluation: a line that stays."""
         shown = [(text, metrics[name]) for name, text in SCORES.items() if name in metrics]
         self.score = f"  {shown[0][0]} {shown[0][1]:.2f}" if shown else ""
-        values = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        values = "  ".join(
+            f"{name} {value:.4f}"
+            for name, value in metrics.items()
+            if not name.endswith(AT_THE_END) or name == self.objective
+        )
         logger.info("epoch %g/%d  %s%s", epoch, self.epochs, values, "  (best)" if is_best else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -93,8 +93,12 @@ class Session:
 
         return validate
 
-    def finish(self, metrics: Metrics, *, following: tuple[str, ...]) -> None:
-        """Draw the curves, send the pictures, say the result and the commands `following` it."""
+    def finish(
+        self, metrics: Metrics, *, following: tuple[str, ...], missed: Sequence[str] = ()
+    ) -> None:
+        """Draw the curves, send the pictures, say the result, the classes that it `missed`, and the
+        commands `following` it.
+        """
         records = read_records(self.run_dir / "metrics.jsonl")
         plot_curves({self.run_dir.name: records}, self.plots / "curves.png")
         for path in sorted(self.plots.glob("*.png")):
@@ -103,7 +107,9 @@ class Session:
             best = self.run_dir / "checkpoints" / "best.safetensors"
             self.tracker.log_file(best, folder="checkpoints")
         uri = str(self.cfg.tracking.uri)
-        text = summary(metrics, records, run_dir=self.run_dir, uri=uri, following=following)
+        text = summary(
+            metrics, records, run_dir=self.run_dir, uri=uri, following=following, missed=missed
+        )
         logger.info("%s", text)
 
 

@@ -21,6 +21,8 @@ def test_an_objective_is_a_metric_that_evaluations_log() -> None:
         "val/top1",
         "val/top5",
         "val/loss",
+        "val/balanced_accuracy",
+        "val/macro_f1",
         "val/masked_accuracy",
     }
 

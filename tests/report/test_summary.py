@@ -16,6 +16,16 @@ def test_closing_summary_shows_the_last_and_the_best_result() -> None:
     assert "python -m beit_exp.report runs/a" in text and "imagenet" not in text
 
 
+def test_the_summary_names_classes_of_which_nothing_was_found() -> None:
+    metrics, missed = {"val/balanced_accuracy": 50.0}, ["ant", "bee", "cat", "dog", "elk", "fox"]
+    text = summary(
+        metrics, [], run_dir=Path("a"), uri="sqlite:///x.db", following=(), missed=missed
+    )
+    assert "no image of ant, bee, cat, dog, elk and 1 more was found" in text
+    heading, line = text.splitlines()[:2]
+    assert heading.index("last") + len("last") == line.index("50.0000") + len("50.0000")
+
+
 def test_closing_commands_can_be_pasted_whatever_the_folders_name() -> None:
     place, uri = Path("a b=(数据)/~'x'"), "sqlite:////a b=(数据)/mlflow.db"
     text = summary({}, [], run_dir=place, uri=uri, following=())

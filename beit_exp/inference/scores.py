@@ -1,0 +1,28 @@
+"""What an accuracy hides where classes are uneven: the mean over classes, each counted once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def class_scores(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """`balanced_accuracy` and `macro_f1`, in percent, of (n,) labels and predicted classes.
+
+    The first is the mean over classes of the share of their images that was found, as in
+    scikit-learn's `balanced_accuracy_score`; the second the mean of F1 = 2 hits / (images +
+    predictions), as in its `f1_score(average="macro")`. Classes that neither occur nor are
+    predicted are left out.
+    """
+    length = 1 + int(max(labels.max(), predicted.max()))
+    hits = np.bincount(labels[labels == predicted], minlength=length)
+    images = np.bincount(labels, minlength=length)
+    named = images + np.bincount(predicted, minlength=length)
+    recall = hits[images > 0] / images[images > 0]
+    f1 = 2 * hits[named > 0] / named[named > 0]
+    return {"balanced_accuracy": 100 * float(recall.mean()), "macro_f1": 100 * float(f1.mean())}
+
+
+def never_found(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> list[str]:
+    """The names of classes that have images of which not one was found."""
+    found = np.unique(labels[labels == predicted])
+    return [classes[label] for label in np.setdiff1d(labels, found)]
