@@ -178,6 +178,7 @@ class TrainConfig(Section):
     shuffle: bool
     log_every_steps: PositiveInt
     eval_every_epochs: PositiveInt
+    patience: PositiveInt | None
     save_every_epochs: PositiveInt
     keep_checkpoints: PositiveInt
     checkpoint_url: Text | None

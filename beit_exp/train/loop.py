@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from beit_exp.config.command_line import module_command
+from beit_exp.config.objective import metric_of
 from beit_exp.errors import DivergedError, Interrupted
 from beit_exp.hardware.device import Runtime
 from beit_exp.storage.mirror import Mirror, mirroring
 from beit_exp.tracking.records import read_records
 from beit_exp.train.checkpoint import CheckpointFolder, restore
 from beit_exp.train.meter import SystemMeter
-from beit_exp.train.progress import Metrics, Progress, due, is_better
+from beit_exp.train.progress import Metrics, Progress, due
 from beit_exp.train.progress_line import ProgressLine
 from beit_exp.train.session import CheckStop, Session
 from beit_exp.train.step import MicroBatch, StepResult, Trainer
@@ -64,7 +65,7 @@ def fit(
                         is_best = loop.evaluate(validate, check_stop, line)
                     if is_best or loop.is_save_due():
                         loop.save(is_best=is_best)
-                    if trainer.step >= loop.total_steps:
+                    if loop.is_over():
                         break
                     check_stop()
                     result = loop.take_step(micro_batches, line, wants_stop=stop.is_asked)
@@ -75,7 +76,7 @@ def fit(
                     loop.save(is_best=False)
                 raise
     bad_images = len(session.stream.bad_images)
-    place = {"step": loop.total_steps, "epoch": cfg.train.epochs, "data/bad_images": bad_images}
+    place = {"step": trainer.step, "epoch": loop.epoch, "data/bad_images": bad_images}
     return loop.progress.final_metrics() | place
 
 
@@ -130,15 +131,22 @@ class Loop:
             self.opening = {"time/pause_s": round(time.time() - records[-1]["time"], 3)}
         self.saved_step = self.first_step = self.trainer.step
 
+    def is_over(self) -> bool:
+        """Whether all steps are taken, or `train.patience` evaluations have bettered nothing."""
+        patience = self.cfg.train.patience
+        has_waited = patience is not None and self.progress.fruitless >= patience
+        return has_waited or self.trainer.step >= self.total_steps
+
     def is_evaluation_due(self) -> bool:
         """Whether this is the end of an epoch to be evaluated, and nobody has done it."""
         is_new = self.progress.evaluated_step < self.trainer.step
         return is_new and self.is_epoch_end(every=self.cfg.train.eval_every_epochs)
 
     def is_save_due(self) -> bool:
-        """Whether this is the end of an epoch to be saved, and it is not."""
+        """Whether this is the end, or that of an epoch to be saved, and it is not."""
         is_new = self.saved_step < self.trainer.step
-        return is_new and self.is_epoch_end(every=self.cfg.train.save_every_epochs)
+        every = self.cfg.train.save_every_epochs
+        return is_new and (self.is_over() or self.is_epoch_end(every=every))
 
     def is_epoch_end(self, *, every: int) -> bool:
         epochs, steps_into_epoch = divmod(self.trainer.step, self.steps_per_epoch)
@@ -148,16 +156,18 @@ class Loop:
         self, validate: Callable[[CheckStop], Metrics], check_stop: CheckStop, line: ProgressLine
     ) -> bool:
         """Measure the network, log it, and return whether it is the best so far."""
-        metrics, step = validate(check_stop), self.trainer.step
-        found = {**metrics, "epoch": self.epoch, "step": step}
-        is_best = is_better(found, self.progress.best, objective=self.cfg.objective)
-        self.progress.evaluated_step, self.progress.last = step, metrics
-        logged = metrics
-        if is_best:
-            self.progress.best = found
-            logged = metrics | {f"best/{name}": value for name, value in metrics.items()}
-        self.log(logged)
+        metrics = validate(check_stop)
+        found = {**metrics, "epoch": self.epoch, "step": self.trainer.step}
+        is_best = self.progress.add_evaluation(metrics, found, objective=self.cfg.objective)
+        best = {f"best/{name}": value for name, value in metrics.items()} if is_best else {}
+        self.log(metrics | best)
         line.show_evaluation(epoch=self.epoch, metrics=metrics, is_best=is_best)
+        if self.is_over() and self.trainer.step < self.total_steps:
+            logger.info(
+                "%d evaluations without a better %s: the training ends (train.patience)",
+                self.progress.fruitless,
+                metric_of(self.cfg.objective),
+            )
         return is_best
 
     def save(self, *, is_best: bool) -> None:

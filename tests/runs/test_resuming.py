@@ -120,3 +120,26 @@ def test_a_terminal_that_closes_or_sends_ctrl_c_ends_a_run_in_order(
     assert (tmp_path / "run" / "checkpoints").exists() == has_begun
     if has_begun:
         assert [run.info.status for run in launch.runs()] == ["KILLED"]
+
+
+@pytest.mark.slow
+def test_a_run_that_ends_early_does_so_at_the_same_step_though_it_is_killed(
+    launch: Command, few_digits: Path
+) -> None:
+    # What changes nothing betters nothing: four evaluations, the first of them the best
+    still = ("optimizer.base_lr=1e-12", "scheduler.min_lr=0")
+    settings = small(few_digits, *still, "train.patience=3", epochs=40)
+    assert launch(*settings, "hydra.run.dir=whole").returncode == 0
+    whole, killed = launch.folder / "whole", launch.folder / "killed"
+    assert metrics_of(whole)["step"] == 20
+    process = launch.start(*settings, "hydra.run.dir=killed")
+    wait_for((killed / "checkpoints" / "step_00000010.safetensors").exists, process)
+    for pid in [process.pid, *children(process.pid)]:
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()
+    again = launch(*settings, "hydra.run.dir=killed")
+    assert "3 evaluations without a better val/top1: the training ends" in again.stdout
+    assert metrics_of(killed) == metrics_of(whole) and same_weights(killed, whole)
+    assert without_times(killed) == without_times(whole)
+    assert launch(*settings, "hydra.run.dir=killed").returncode == 0
+    assert metrics_of(killed) == metrics_of(whole)
