@@ -142,6 +142,26 @@ WRONG_SETTINGS = {
         ("objective=val/acc",),
         "must be one of val/top1, val/top5, val/loss, val/balanced_accuracy, val/macro_f1, ",
     ),
+    "weights of another number of classes": (
+        ("train.class_weights=[1,2]",),
+        "train.class_weights = [1, 2]: must be one weight for each of dataset.num_classes classes",
+    ),
+    "balanced without classes": (
+        ("experiment=pretrain_digits", "train.sampling=balanced"),
+        "train.sampling = 'balanced': must be uniform for task=pretrain",
+    ),
+    "focal loss without classes": (
+        ("experiment=pretrain_digits", "train.focal_gamma=2"),
+        "train.focal_gamma = 2: must be 0 for task=pretrain",
+    ),
+    "weights without classes": (
+        ("experiment=pretrain_digits", "train.class_weights=balanced"),
+        "train.class_weights = 'balanced': must be null for task=pretrain",
+    ),
+    "balanced in a fixed order": (
+        ("train.sampling=balanced", "train.shuffle=false"),
+        "train.shuffle = False: must be true where train.sampling is balanced",
+    ),
     "accuracy without labels": (
         ("experiment=pretrain_digits", "objective=val/top1"),
         "objective = 'val/top1': must be one that the task measures",

@@ -92,12 +92,11 @@ def broken_rule(keys: Sequence[str], values: Sequence[Any], law: str) -> str:
     return wrong_value(keys[0], values[0], f"{law}{here}")
 
 
-def describe(key: str, detail: Any, schema: Schema, known: list[str]) -> str:
-    """The complaint about one error that pydantic found at a key.
+def describe(key: str, value: Any, detail: Any, schema: Schema, known: list[str]) -> str:
+    """The complaint about one error that pydantic found in the value of a key.
 
     `schema` is the settings' JSON schema, `known` every group's and every setting's name.
     """
-    value = detail["input"]
     match detail["type"]:
         case "extra_forbidden":
             return unknown_key(key, known)
@@ -121,7 +120,8 @@ def allowed(key: str, schema: Schema) -> str:
     for part in key.split("."):
         if "$ref" in node:
             node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
-        node = node.get("properties", {}).get(part) or node.get("items", node)
+        of_any_name = node.get("additionalProperties") or node
+        node = node.get("properties", {}).get(part) or node.get("items", of_any_name)
     return _words(node)
 
 
@@ -132,8 +132,11 @@ def _words(node: Schema) -> str:
         return " or ".join(_words(choice) for choice in node["anyOf"])
     if "enum" in node:
         return "one of " + ", ".join(node["enum"])
+    if "const" in node:
+        return str(node["const"])
     if node["type"] == "array":
-        length = f" of {node['minItems']}" if "minItems" in node else ""
+        at_least = "" if node.get("maxItems") == node.get("minItems") else "at least "
+        length = f" of {at_least}{node['minItems']}" if "minItems" in node else ""
         return f"a list{length}, each {_words(node['items'])}"
     names = {
         "integer": "a whole number",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,12 @@ def build_config(raw: dict[str, Any]) -> Config:
     except ValidationError as error:
         schema, known = Config.model_json_schema(), known_names()
         for detail in error.errors():
-            key = ".".join(str(part) for part in detail["loc"])
-            problems.setdefault(key, complaints.describe(key, detail, schema, known))
+            # Of a setting with several types, pydantic tells what each finds wrong: `list[...]`
+            place = takewhile(lambda part: "[" not in part, map(str, detail["loc"]))
+            key = ".".join(place)
+            is_inside = len(detail["loc"]) > key.count(".") + 1
+            value = look_up(raw, key) if is_inside else detail["input"]
+            problems.setdefault(key, complaints.describe(key, value, detail, schema, known))
     for key, text in _texts(raw):
         if holds_password(text):
             problems[key] = complaints.kept_password(key, text)

@@ -144,6 +144,28 @@ RULES = (
         lambda freeze, task: freeze is None or task_traits(task).uses_labels,
         "must be null for task=pretrain and task=train_tokenizer",
     ),
+    *(
+        Rule(
+            (f"train.{key}", "task"),
+            lambda value, task, off=off: value == off or task_traits(task).uses_labels,
+            f"must be {text} for task=pretrain and task=train_tokenizer, which know no classes",
+        )
+        for key, off, text in (
+            ("sampling", "uniform", "uniform"),
+            ("class_weights", None, "null"),
+            ("focal_gamma", 0, "0"),
+        )
+    ),
+    Rule(
+        ("train.class_weights", "dataset.num_classes"),
+        lambda weights, classes: not isinstance(weights, list) or len(weights) == classes,
+        "must be one weight for each of dataset.num_classes classes, in their sorted order",
+    ),
+    Rule(
+        ("train.shuffle", "train.sampling"),
+        lambda shuffle, sampling: shuffle or sampling == "uniform",
+        "must be true where train.sampling is balanced, which draws at random",
+    ),
     Rule(
         ("scheduler.warmup_steps", "scheduler.warmup_length"),
         lambda steps, epochs: steps is None or not epochs,

@@ -176,6 +176,9 @@ class TrainConfig(Section):
     freeze: Literal["backbone"] | None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
     shuffle: bool
+    sampling: Literal["uniform", "balanced"]
+    class_weights: Literal["balanced"] | list[PositiveFloat] | None
+    focal_gamma: NonNegativeFloat
     log_every_steps: PositiveInt
     eval_every_epochs: PositiveInt
     patience: PositiveInt | None

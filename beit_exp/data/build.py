@@ -50,6 +50,7 @@ class TrainStream:
         self.images = images
         self.seed = cfg.seed
         self.shuffle = cfg.train.shuffle
+        self.is_balanced = cfg.train.sampling == "balanced"
         self.batch_size = cfg.train.batch_size
         self.shard = shard
         self.global_batch = cfg.train.batch_size * shard.size
@@ -75,12 +76,13 @@ class TrainStream:
         """Image numbers in the order of an epoch."""
         kept_epoch, order = self._order
         if kept_epoch != epoch:
-            count = len(self.images)
-            order = (
-                generator(self.seed, Stream.order, epoch).permutation(count)
-                if self.shuffle
-                else np.arange(count)
-            )
+            rng = generator(self.seed, Stream.order, epoch)
+            if self.is_balanced:
+                order = balanced_order(self.images.labels, rng)
+            elif self.shuffle:
+                order = rng.permutation(len(self.images))
+            else:
+                order = np.arange(len(self.images))
             self._order = (epoch, order)
         return order
 
@@ -115,6 +117,23 @@ class TrainStream:
                     self.bad_images.add(path)
                     logger.warning("%s; another image takes its place", error)
         raise UserError("none of the training images can be read")
+
+
+def balanced_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(N,) image numbers of an epoch in which every class comes as often, to within one.
+
+    A class's images come in a random order, and again in another where they are too few.
+    """
+    classes = np.unique(labels)
+    shares = np.full(len(classes), len(labels) // len(classes))
+    more = rng.permutation(len(classes))[: len(labels) % len(classes)]
+    shares[more] += 1
+    drawn = []
+    for label, share in zip(classes, shares, strict=True):
+        own = np.flatnonzero(labels == label)
+        rounds = [rng.permutation(own) for _ in range(-(-share // len(own)))]
+        drawn += [np.concatenate(rounds)[:share]] if rounds else []
+    return rng.permutation(np.concatenate(drawn))
 
 
 def _replaces(choice: BadImages) -> bool:

@@ -38,7 +38,8 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         load_pretrained(network, cfg.model.pretrained, kind=cfg.checkpoint_kind)
     prepare_network(network, cfg.train)
 
-    objective, steps_per_epoch = Classification(network), stream.steps_per_epoch
+    objective = Classification(network, focal_gamma=cfg.train.focal_gamma)
+    steps_per_epoch = stream.steps_per_epoch
     trainer = build_trainer(cfg, objective, steps_per_epoch=steps_per_epoch, ranks=runtime.size)
 
     def measure(check_stop: CheckStop) -> tuple[Metrics, Outcomes]:

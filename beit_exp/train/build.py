@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from mindspore import nn
@@ -59,11 +59,32 @@ def draw_keep(cfg: Config, stream: TrainStream, number: int) -> np.ndarray | Non
 def make_labelled_batches(
     cfg: Config, stream: TrainStream
 ) -> Callable[[int, int], Iterator[MicroBatch]]:
-    """What fine-tuning feeds: images, soft targets and drop-path draws, a micro-batch each."""
+    """What fine-tuning feeds: images, soft targets and drop-path draws, a micro-batch each.
+
+    The loss is linear in the targets, so a class's weight is a factor of its share of them.
+    """
+    weights = class_weights(
+        cfg.train.class_weights, stream.images.labels, num_classes=cfg.dataset.num_classes
+    )
 
     def batches(first: int, last: int) -> Iterator[MicroBatch]:
         made = train_batches(stream, cfg, first=first, last=last)
         for number, (images, targets) in enumerate(made, start=first):
-            yield images, targets, draw_keep(cfg, stream, number)
+            yield images, targets * weights, draw_keep(cfg, stream, number)
 
     return batches
+
+
+def class_weights(
+    choice: Sequence[float] | str | None, labels: np.ndarray, *, num_classes: int
+) -> np.ndarray:
+    """(K,) float32 factors of the loss by class.
+
+    `balanced` is N / (K · images of the class), as scikit-learn's `compute_class_weight` has it.
+    """
+    if choice is None:
+        return np.ones(num_classes, np.float32)
+    if choice == "balanced":
+        counts = np.maximum(np.bincount(labels, minlength=num_classes), 1)
+        return (len(labels) / (num_classes * counts)).astype(np.float32)
+    return np.array(choice, np.float32)

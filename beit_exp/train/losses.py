@@ -16,6 +16,7 @@ from beit_exp.model.visual_tokenizer import VisualTokenizer, map_pixels, unmap_p
 # number · V vocabulary C colours · S image side · G tokens per side
 
 MIN_LN_B = -3.0
+LEAST_REST = 1e-6  # of 1 - p: a power below 1 of 0 has no gradient
 
 
 def soft_cross_entropy(logits_BK: Tensor, targets_BK: Tensor) -> Tensor:
@@ -25,19 +26,33 @@ def soft_cross_entropy(logits_BK: Tensor, targets_BK: Tensor) -> Tensor:
     return -(targets_BK * ops.log_softmax(logits_BK, -1)).sum(axis=-1).mean()
 
 
+def focal_cross_entropy(logits_BK: Tensor, targets_BK: Tensor, *, gamma: float) -> Tensor:
+    """Mean over the batch of -Σ target · (1 - p)^gamma · log p, p = softmax(logits).
+
+    Source: Lin et al. (arXiv 1708.02002), equation 4, for every class by its share of the target.
+    """
+    log_p_BK = ops.log_softmax(logits_BK, -1)
+    rest_BK = ops.maximum(1 - ops.exp(log_p_BK), LEAST_REST)
+    return -(targets_BK * ops.pow(rest_BK, gamma) * log_p_BK).sum(axis=-1).mean()
+
+
 class Classification(nn.Cell):
-    """Images and soft targets -> (cross-entropy,)."""
+    """Images and soft targets -> (cross-entropy,); with a `focal_gamma` above 0 the focal loss."""
 
     measures = ()
 
-    def __init__(self, network: BEiT) -> None:
+    def __init__(self, network: BEiT, *, focal_gamma: float = 0.0) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
+        self.focal_gamma = focal_gamma
 
     def construct(
         self, images_BCSS: Tensor, targets_BK: Tensor, keep_L2B: Tensor | None
     ) -> tuple[Tensor, ...]:
-        return (soft_cross_entropy(self.network(images_BCSS, keep_L2B), targets_BK),)
+        logits_BK = self.network(images_BCSS, keep_L2B)
+        if self.focal_gamma > 0:
+            return (focal_cross_entropy(logits_BK, targets_BK, gamma=self.focal_gamma),)
+        return (soft_cross_entropy(logits_BK, targets_BK),)
 
 
 class MaskedPrediction(nn.Cell):

@@ -46,7 +46,6 @@ MEANT = {  # what was typed -> the setting that was meant
     "tracking.name": "tracking.run_name",
 }
 FOREIGN = (  # settings of other programs: any name of ours would mislead
-    "train.class_weights",
     "train.early_stopping",
     "train.resume",
     "train.loss",

@@ -20,6 +20,12 @@ WRONG = {  # overrides -> what the message must say
     ("train.shuffle=1",): "train.shuffle = 1: must be true or false",
     ("model.drop_path_rate=1.0",): "model.drop_path_rate = 1.0: must be a number >= 0 and < 1",
     ("dataset=image_folder",): "dataset.data_url is not set: it must be text",
+    (
+        "train.class_weights=[0,1]",
+    ): "train.class_weights = [0, 1]: must be balanced or a list, each",
+    ("train.class_weights=3",): "1 setting is wrong",
+    ("+tracking.tags.trial=3",): "tracking.tags.trial = 3: must be text",
+    ("export.formats=onnx",): "export.formats = 'onnx': must be a list of at least 1, each one of",
     ("augment.auto_augment=rand-m9-x3",): "'x3' is not understood; allowed: rand-m<0..10>",
 }
 

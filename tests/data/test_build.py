@@ -8,7 +8,14 @@ from settings import make_config
 
 from beit_exp.config.schema import Config
 from beit_exp.data import transforms
-from beit_exp.data.build import Shard, TrainStream, eval_batches, make_ahead, train_batches
+from beit_exp.data.build import (
+    Shard,
+    TrainStream,
+    balanced_order,
+    eval_batches,
+    make_ahead,
+    train_batches,
+)
 from beit_exp.data.sources import list_classes
 from beit_exp.errors import UserError
 
@@ -122,3 +129,26 @@ def test_work_ahead_is_bounded_and_in_order() -> None:
         found.append(int(value))
         assert len(started) <= len(found) + 3
     assert found == list(range(50))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_balanced_sampling_shows_every_class_as_often(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(10, rng.integers(1, 200), p=rng.dirichlet(np.full(10, 0.3)))
+    order = balanced_order(labels, rng)
+    assert len(order) == len(labels)
+    shown = np.bincount(labels[order])[np.unique(labels)]
+    assert shown.max() - shown.min() <= 1
+    times = np.bincount(order, minlength=len(labels))
+    for label in np.unique(labels):  # no image again before all of its class were there
+        assert np.ptp(times[labels == label]) <= 1
+
+
+def test_two_processes_see_the_balanced_order_of_one(few_digits: Path) -> None:
+    balanced = ("train.sampling=balanced", "augment=none")
+    (one, _), *_ = batches_of(few_digits, *balanced, "train.batch_size=8")
+    halves = [
+        batches_of(few_digits, *balanced, "train.batch_size=4", shard=Shard(rank, 2))[0][0]
+        for rank in (0, 1)
+    ]
+    np.testing.assert_array_equal(one, np.concatenate(halves))

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
 from settings import SMALL_TOKENIZER, make_config
 
 from beit_exp.model.visual_tokenizer import build_tokenizer, map_pixels
-from beit_exp.train.losses import Autoencoding, Reconstruction, reconstruction
+from beit_exp.train.losses import (
+    Autoencoding,
+    Reconstruction,
+    focal_cross_entropy,
+    reconstruction,
+    soft_cross_entropy,
+)
 
 
 def test_the_likelihood_of_pixels_is_a_density() -> None:
@@ -56,3 +63,45 @@ def test_the_divergence_is_that_from_the_uniform_distribution() -> None:
     q = np.exp(logits - logits.max(axis=1, keepdims=True))
     q /= q.sum(axis=1, keepdims=True)
     assert with_it - without == pytest.approx(2 * (q * np.log(q * 16)).sum(axis=1).mean(), rel=1e-3)
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+
+
+@pytest.fixture(scope="module")
+def mixed() -> tuple[np.ndarray, np.ndarray]:
+    """(B, K) logits, and targets that mixup and smoothing have spread."""
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((16, 7)) * 3, rng.dirichlet(np.full(7, 0.3), 16)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 5.0])
+def test_the_focal_loss_is_that_of_its_definition(mixed, gamma: float) -> None:
+    logits, targets = mixed
+    log_p = log_softmax(logits)
+    expected = -(targets * (1 - np.exp(log_p)) ** gamma * log_p).sum(axis=1).mean()
+    arrays = (Tensor(array.astype(np.float32)) for array in mixed)
+    found = focal_cross_entropy(*arrays, gamma=gamma)
+    np.testing.assert_allclose(float(found.asnumpy()), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_an_image_that_is_surely_found_has_a_finite_gradient_under_the_focal_loss(
+    gamma: float,
+) -> None:
+    logits = Tensor(np.array([[80.0, 0.0], [0.0, 80.0]], np.float32))
+    targets = Tensor(np.array([[1.0, 0.0], [0.9, 0.1]], np.float32))
+    gradient = ms.grad(lambda logits: focal_cross_entropy(logits, targets, gamma=gamma))(logits)
+    assert np.isfinite(gradient.asnumpy()).all() and gradient.asnumpy()[1].any()
+
+
+def test_a_weight_of_a_class_is_a_factor_of_its_share_of_the_target(mixed) -> None:
+    """As in torch's `cross_entropy(weight=...)` of soft targets, whose mean is over images."""
+    logits, targets = mixed
+    weights = np.array([0.2, 1.0, 3.0, 0.5, 2.0, 1.0, 7.0])
+    expected = -(weights * targets * log_softmax(logits)).sum(axis=1).mean()
+    found = soft_cross_entropy(
+        Tensor(logits.astype(np.float32)), Tensor((targets * weights).astype(np.float32))
+    )
+    np.testing.assert_allclose(float(found.asnumpy()), expected, rtol=1e-6)
