@@ -12,12 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from beit_exp.errors import UserError
+from beit_exp.weights.architecture import SHARED_TABLE, Shapes, settings_that_fit
 from beit_exp.weights.names import TABLE, Arrays
 from beit_exp.weights.resize import is_embedding_size, is_table_size, resize_positions, resize_table
 
-Shapes = dict[str, tuple[int, ...]]
-
-SHARED_TABLE = f"rel_pos_bias.{TABLE}"
 PRETRAINING_MARKS = ("mask_token", "lm_head.")  # what self-supervised weights alone hold
 PRETRAINING_ONLY = (*PRETRAINING_MARKS, "norm.")
 SHOWN = 16  # names in a line of the table
@@ -59,11 +57,12 @@ def fit_to(
     array. `UserError` lists what is missing in the file at `path`, of another shape, or without a
     place.
     """
+    given = {name: array.shape for name, array in source.items()}
     source = spread_shared_table(source, shapes)
     found = {name: array.shape for name, array in source.items()}
     outcome = compare(found, shapes, may_be_new=may_be_new)
     if outcome.problems:
-        raise UserError(does_not_fit(path, outcome.problems))
+        raise UserError(does_not_fit(path, outcome.problems) + _mend(given, shapes))
     arrays = {
         name: carry(name, source[name], shape)
         for name, shape in shapes.items()
@@ -72,12 +71,18 @@ def fit_to(
     return arrays, outcome
 
 
+def _mend(found: Shapes, wanted: Shapes) -> str:
+    """The settings with which the network would be that of the file, if they are told apart."""
+    settings = settings_that_fit(found, wanted)
+    return f". The file is of a network with {' '.join(settings)}" if settings else ""
+
+
 def spread_shared_table(source: Arrays, shapes: Shapes) -> Arrays:
     """Copy the one table of a pretrained network to each block that has a table of its own."""
-    if SHARED_TABLE not in source or SHARED_TABLE in shapes:
+    blocks = [name for name in shapes if name.endswith(f".rel_pos.{TABLE}")]
+    if SHARED_TABLE not in source or SHARED_TABLE in shapes or not blocks:
         return source
     spread = {name: array for name, array in source.items() if name != SHARED_TABLE}
-    blocks = [name for name in shapes if name.endswith(f".rel_pos.{TABLE}")]
     return spread | dict.fromkeys(blocks, source[SHARED_TABLE])
 
 

@@ -117,7 +117,7 @@ def test_the_first_four_problems_are_named_and_all_are_counted() -> None:
     source = random_arrays({f"blocks.{number}.gamma_1": (4,) for number in range(5)})
     with pytest.raises(UserError) as raised:
         fit_to({"cls_token": (1, 1, 4)}, source, path=FILE, may_be_new=("head.",))
-    assert str(raised.value) == (
+    assert str(raised.value).startswith(
         "w.pth does not fit the network: 6 tensors differ: cls_token (1, 1, 4) is missing; "
         "blocks.0.gamma_1 (4,) has no place in the network; "
         "blocks.1.gamma_1 (4,) has no place in the network; "
