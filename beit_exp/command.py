@@ -109,7 +109,7 @@ def run_alone(raw: DictConfig, composed: HydraConf) -> None:
     outcome = do_job(
         lambda: typed_settings(raw, composed, run_dir=Path(composed.runtime.output_dir)),
         Path(composed.runtime.output_dir),
-        work=lambda _, run_dir: run_worker(run_dir),
+        work=lambda _, run_dir: run_worker(run_dir, in_sweep=False),
         repeats=True,
         typed=list(composed.overrides.task),
     )
@@ -140,7 +140,7 @@ def run_in_sweep(raw: DictConfig, composed: HydraConf) -> float:
         is_at_once = ending_with_sweep() if jobs != 1 else nullcontext()
         share = share_of_machine(sweep_dir, jobs=jobs, device_num=cfg.hardware.device_num)
         with is_at_once, share:
-            return run_worker(run_dir)
+            return run_worker(run_dir, in_sweep=True)
 
     outcome = do_job(settings, run_dir, work=work, repeats=False)
     if outcome.was_done:
