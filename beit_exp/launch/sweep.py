@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from beit_exp.config.command_line import launch_command, override
 from beit_exp.config.objective import is_lower_better
+from beit_exp.errors import UserError
 from beit_exp.storage.files import write_atomically
 from beit_exp.tracking.mlflow_store import (
     SQLITE,
@@ -196,7 +197,11 @@ def finish(sweep_dir: Path, status: Status) -> None:
     from beit_exp.report.runs import is_run_directory, ranked, read_place
 
     parent = read_parent(sweep_dir)
-    runs = read_place(sweep_dir) if any(map(is_run_directory, sweep_dir.iterdir())) else []
+    try:
+        runs = read_place(sweep_dir) if any(map(is_run_directory, sweep_dir.iterdir())) else []
+    except UserError as error:  # the jobs are done, whatever became of a file of theirs since
+        print(f"the sweep has no report: {error}", file=sys.stderr)
+        runs = []
     if runs:
         print(as_text(*table(runs)))
         print(

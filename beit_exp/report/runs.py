@@ -142,7 +142,7 @@ def read_directory(folder: Path) -> Run:
         else {},
         records=read_records(path) if path.exists() else [],
         pictures={name: path.read_bytes() for name, path in plots.items() if path.exists()},
-        run_id=json.loads(tracked.read_text())["run_id"] if tracked.exists() else None,
+        run_id=read_run_id(tracked),
         facts=read_facts(folder),
         choices=read_choices(folder),
         folder=folder,
