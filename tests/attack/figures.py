@@ -44,8 +44,8 @@ BY_HAND = {  # attack -> the files of its tests, and the words that choose among
     "kernels under ASAN, UBSAN and TSAN": ("model/operations/csrc/test_sanitizers.py", ""),
     "signals": (
         "train/test_stop.py hardware/test_process.py test_worker.py runs/test_kills.py "
-        "runs/test_sweeps.py runs/test_several_processes.py",
-        "signal or ctrl or stop or killed or launcher or cleared_away",
+        "runs/test_sweeps.py launch/test_at_once.py runs/test_several_processes.py",
+        "signal or ctrl or stop or launcher or cleared_away",
     ),
     "full disk": ("runs/test_faults.py launch/test_job.py test_doctor.py", "full_disk"),
     "foreign user": ("runs/test_container_users.py", ""),
