@@ -20,6 +20,7 @@ from attack.parsers import PARSERS, Parser, refused
 
 MAX_S, MAX_BYTES = 5.0, 1 << 30  # of a file, and of memory besides what the libraries take
 JOURNAL = "number"  # the file that tells which mutant is being tried
+CHILD = [sys.executable, "-m", "attack.trial"]
 AGAIN = 75  # the exit status of a process that has taken too much memory to go on
 
 
@@ -60,16 +61,9 @@ def try_mutants(parser: Parser, count: int, folder: Path) -> Trial:
     folder.mkdir(exist_ok=True)
     trial = Trial()
     while trial.tried < count:
+        (folder / JOURNAL).unlink(missing_ok=True)
         done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "attack.trial",
-                parser.name,
-                str(trial.tried),
-                str(count),
-                folder,
-            ],
+            [*CHILD, parser.name, str(trial.tried), str(count), str(folder)],
             cwd=Path(__file__).parents[1],
             capture_output=True,
             text=True,
@@ -79,7 +73,7 @@ def try_mutants(parser: Parser, count: int, folder: Path) -> Trial:
             found = json.loads(line)
             trial.refused += found.get("refused", 0)
             trial.faults += [found["fault"]] if "fault" in found else []
-        if done.returncode > 0 and done.returncode != AGAIN:
+        if done.returncode not in (0, AGAIN) and not is_by_signal(done.returncode, folder):
             raise RuntimeError(done.stderr)
         last = int((folder / JOURNAL).read_text())
         if done.returncode < 0:
@@ -90,6 +84,11 @@ def try_mutants(parser: Parser, count: int, folder: Path) -> Trial:
     return trial
 
 
+def is_by_signal(status: int, folder: Path) -> bool:
+    """Whether a mutant ended its process: not if none was being tried yet."""
+    return status < 0 and (folder / JOURNAL).exists()
+
+
 def main(name: str, first: int, last: int, folder: Path) -> int:
     """Try the mutants from `first` to `last` - 1; the signal that ends a slow one is an alarm."""
     attack = Attack(next(each for each in PARSERS if each.name == name), folder)
@@ -98,15 +97,17 @@ def main(name: str, first: int, last: int, folder: Path) -> int:
     for number in range(first, last):
         (folder / JOURNAL).write_text(str(number))
         signal.setitimer(signal.ITIMER_REAL, MAX_S)
+        fault = ""
         try:
-            is_refused = attack.try_one(number)
-            found += is_refused
+            found += attack.try_one(number)
         except BaseException as error:  # none but a UserError may come out of a reader
-            tell(fault=f"mutant {number}: {type(error).__name__}: {error}")
+            fault = f"{type(error).__name__}: {error}"
         signal.setitimer(signal.ITIMER_REAL, 0)
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - taken_kb) << 10
+        if fault or grown > MAX_BYTES:
+            tell(fault=f"mutant {number}: {fault or f'{grown >> 20} MB of memory'}")
         if grown > MAX_BYTES:
-            tell(fault=f"mutant {number}: {grown >> 20} MB of memory", refused=found)
+            tell(refused=found)
             return AGAIN
     tell(refused=found)
     return 0
