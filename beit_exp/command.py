@@ -13,6 +13,7 @@ import secrets
 import shlex
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from beit_exp.hardware.cores import share_of_machine
 from beit_exp.hardware.process import heard_stops, run_worker, shell_status
 from beit_exp.launch import sweep
 from beit_exp.launch.arguments import hydra_arguments, parse_arguments, program_typed
+from beit_exp.launch.at_once import SWEEP_PID, ending_with_sweep, stop_jobs
 from beit_exp.launch.composition import CONF, CONFIG_NAME, build_lookup
 from beit_exp.launch.help_text import help_text, version_text
 from beit_exp.launch.overrides import adopt_run, check_overrides
@@ -52,7 +54,7 @@ def main() -> None:
     """
     os.environ |= {PROGRAM: program_typed(sys.argv[0]), FLAGS: ""}
     # In the names of run directories: two commands may share a second
-    os.environ[LAUNCH] = secrets.token_hex(2)
+    os.environ |= {LAUNCH: secrets.token_hex(2), SWEEP_PID: str(os.getpid())}
     if "--version" in sys.argv:
         print(version_text())
         return
@@ -69,7 +71,7 @@ def main() -> None:
         print(hide_password(str(error)), file=sys.stderr)
         sys.exit(error.exit_status)
     for number in heard_stops():
-        signal.signal(number, lambda number, _: sys.exit(shell_status(-number)))
+        signal.signal(number, end_by)
     status: Status = "KILLED"
     try:
         compose_and_run()
@@ -80,6 +82,13 @@ def main() -> None:
     finally:
         if sweep.SWEEP_DIR in os.environ:
             sweep.finish(Path(os.environ[sweep.SWEEP_DIR]), status)
+
+
+def end_by(number: int, _: object) -> None:
+    """End the command by a signal, and before it what it has begun."""
+    if sweep.SWEEP_DIR in os.environ:
+        stop_jobs(Path(os.environ[sweep.SWEEP_DIR]))
+    sys.exit(shell_status(-number))
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name=CONFIG_NAME)
@@ -100,7 +109,7 @@ def run_alone(raw: DictConfig, composed: HydraConf) -> None:
     outcome = do_job(
         lambda: typed_settings(raw, composed, run_dir=Path(composed.runtime.output_dir)),
         Path(composed.runtime.output_dir),
-        work=lambda _, run_dir: run_worker(run_dir),
+        work=lambda _, run_dir: run_worker(run_dir, in_sweep=False),
         repeats=True,
         typed=list(composed.overrides.task),
     )
@@ -128,8 +137,10 @@ def run_in_sweep(raw: DictConfig, composed: HydraConf) -> float:
 
     def work(cfg: Config, run_dir: Path) -> int:
         jobs = int(composed.launcher.get("n_jobs", 1))  # of joblib
-        with share_of_machine(sweep_dir, jobs=jobs, device_num=cfg.hardware.device_num):
-            return run_worker(run_dir)
+        is_at_once = ending_with_sweep() if jobs != 1 else nullcontext()
+        share = share_of_machine(sweep_dir, jobs=jobs, device_num=cfg.hardware.device_num)
+        with is_at_once, share:
+            return run_worker(run_dir, in_sweep=True)
 
     outcome = do_job(settings, run_dir, work=work, repeats=False)
     if outcome.was_done:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,7 +27,13 @@ from beit_exp.hardware import cluster
 from beit_exp.hardware.device import Runtime, device_name, start_device
 from beit_exp.hardware.ending import tell
 from beit_exp.hardware.memory import is_memory_refused
-from beit_exp.hardware.process import LAUNCHER, shell_status, worker_command, worker_environment
+from beit_exp.hardware.process import (
+    LAUNCHER,
+    heard_stops,
+    shell_status,
+    worker_command,
+    worker_environment,
+)
 from beit_exp.launch.tokenizer_first import train_tokenizer, trains_tokenizer_first
 from beit_exp.storage.files import write_atomically
 from beit_exp.storage.lock import locking
@@ -112,9 +119,10 @@ def track_task(cfg: Config, run_dir: Path, *, is_leader: bool) -> None:
     if is_leader:
         logger.info("%s in %s", cfg.task, run_dir)
         logger.info("starting: importing MindSpore")
-    with open_tracker(cfg, run_dir, is_leader=is_leader) as tracker:
+    with ExitStack() as ending, open_tracker(cfg, run_dir, is_leader=is_leader) as tracker:
         metrics = run_task(cfg, run_dir, tracker)
         tracker.sync()
+        ending.enter_context(listening())  # it is done, and told whole: a signal comes too late
         if is_leader:
             write_atomically(run_dir / "metrics.json", json.dumps(metrics, indent=1).encode())
             tracker.log_file(run_dir / "metrics.json")
@@ -231,6 +239,8 @@ def leave(status: int) -> NoReturn:
     What C++ would do afterwards frees what goes with the process anyway. Either crashes now and
     then, under threads that still run: a run that is done would count as failed.
     """
+    for number in heard_stops():  # all is done: what asks to stop has its will at once
+        signal.signal(number, lambda *_: os._exit(status))
     sys.stdout.flush()
     sys.stderr.flush()
     tell(status)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -15,6 +16,9 @@ from beit_exp import worker
 from beit_exp.config.mapping import save_config
 from beit_exp.errors import Interrupted, UserError
 from beit_exp.hardware.process import LAUNCHER, worker_environment
+from beit_exp.tracking.mlflow_store import open_store
+from beit_exp.tracking.records import Status
+from beit_exp.tracking.tracker import RunTracker
 
 
 @pytest.fixture
@@ -58,6 +62,23 @@ def test_exit_status_and_message_say_what_happened(
     assert not (run_dir / "metrics.json").exists()
 
 
+def test_a_signal_after_the_work_leaves_the_run_done_and_the_store_complete(
+    run_dir: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = RunTracker.close
+
+    def stop_while_closing(tracker: RunTracker, status: Status) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        close(tracker, status)
+
+    monkeypatch.setattr(RunTracker, "close", stop_while_closing)
+    monkeypatch.setattr(worker, "run_task", lambda *_: {"val/top1": 90.0})
+    assert worker.main([str(run_dir)]) == 0
+    run_id = json.loads((run_dir / "mlflow.json").read_text())["run_id"]
+    assert open_store(store).get_run(run_id).info.status == "FINISHED"
+    assert json.loads((run_dir / "metrics.json").read_text()) == {"val/top1": 90.0}
+
+
 def test_a_directory_without_a_run_is_named(tmp_path: Path, capsys) -> None:
     assert worker.main([str(tmp_path)]) == 2
     assert f"{tmp_path}/config.yaml cannot be read as a configuration" in capsys.readouterr().err
@@ -87,6 +108,20 @@ ctypes.CDLL(None).__cxa_atexit(ctypes.c_void_p(1), None, None)  # to be called b
     )
     assert crash.returncode < 0
     assert (done.returncode, done.stdout) == (0, "left the cluster\n"), done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_in_the_clean_up_of_libraries_does_not_fail_a_run_that_is_done(
+    number: int,
+) -> None:
+    code = f"""
+import atexit, os
+from beit_exp import worker
+atexit.register(lambda: os.kill(os.getpid(), {int(number)}))
+worker.leave(0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_run_whose_store_lacks_its_password_says_what_to_set(

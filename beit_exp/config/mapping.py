@@ -20,10 +20,19 @@ from beit_exp.storage.foreign import reading
 from beit_exp.storage.passwords import hide_password, holds_password
 
 UNREADABLE = "cannot be read as a configuration"
+MAX_BRACKETS = 100
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses aliases, by which a few lines can stand for more values than memory holds."""
+    """Refuses aliases, by which a few lines can stand for more values than memory holds, and
+    brackets in brackets without end, for which it would take the square of their number.
+    """
+
+    def fetch_flow_collection_start(self, token_class: type[yaml.Token]) -> None:
+        if self.flow_level >= MAX_BRACKETS:
+            mark = self.get_mark()
+            raise yaml.scanner.ScannerError(None, None, "too many brackets in brackets", mark)
+        super().fetch_flow_collection_start(token_class)
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):

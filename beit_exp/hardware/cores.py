@@ -74,10 +74,27 @@ def _take_slot(folder: Path, jobs: int, stack: ExitStack) -> int:
     The lock ends with `stack`, or with the process.
     """
     for slot in range(jobs):
-        lock = stack.enter_context((folder / f".slot{slot}").open("w"))
+        lock = stack.enter_context((folder / f".slot{slot}").open("a"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             continue
+        lock.truncate(0)
+        lock.write(f"{os.getpid()} {os.getppid()}\n")
+        lock.flush()
         return slot
     raise RuntimeError(f"more than {jobs} jobs run in {folder}")
+
+
+def slot_holders(folder: Path, *, parent: int) -> list[int]:
+    """The processes below `parent` that have a share of the machine by the locks in a folder."""
+    found = []
+    for path in folder.glob(".slot*"):
+        with path.open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                words = lock.read().split()
+                if words[1:] == [str(parent)]:
+                    found.append(int(words[0]))
+    return found

@@ -103,11 +103,11 @@ def forwarding_signals() -> Iterator[list[Process]]:
         yield workers
 
 
-def run_worker(run_dir: Path) -> int:
+def run_worker(run_dir: Path, *, in_sweep: bool) -> int:
     """Run the worker to its end and pass on signals: the worker saves, this process only waits.
 
     Returns the worker's exit status; a signal to this process ends it too, and with it a whole
-    sweep.
+    sweep, even if the worker was just done.
     """
     worker = start(worker_command(run_dir), worker_environment())
     interrupts: list[int] = []
@@ -119,6 +119,6 @@ def run_worker(run_dir: Path) -> int:
 
     with handling_signals(pass_on):
         status = shell_status(worker.wait())
-    if interrupts and status in STOPPED:
-        sys.exit(status)
+    if interrupts and (in_sweep or status in STOPPED):
+        sys.exit(status if status in STOPPED else shell_status(-interrupts[0]))
     return status

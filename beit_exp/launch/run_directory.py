@@ -115,7 +115,21 @@ def prepare(cfg: Config, run_dir: Path, *, typed: Sequence[str] | None = None) -
     elif effect:
         print(effect, flush=True)
     save_config(cfg, path)
-    return not differing and (run_dir / "metrics.json").exists()
+    return not differing and has_result(run_dir)
+
+
+def has_result(run_dir: Path) -> bool:
+    """Whether a run is done; one whose result is damaged is gone over again, to the same."""
+    path = run_dir / "metrics.json"
+    if not path.exists():
+        return False
+    try:
+        if isinstance(json.loads(path.read_bytes()), dict):
+            return True
+    except ValueError:
+        pass
+    print(f"{path} is damaged; the run is gone over again", flush=True)
+    return False
 
 
 def refusal(

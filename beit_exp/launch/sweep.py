@@ -10,7 +10,7 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
@@ -18,7 +18,9 @@ from omegaconf import DictConfig
 
 from beit_exp.config.command_line import launch_command, override
 from beit_exp.config.objective import is_lower_better
+from beit_exp.errors import UserError
 from beit_exp.storage.files import write_atomically
+from beit_exp.storage.foreign import reading
 from beit_exp.tracking.mlflow_store import (
     SQLITE,
     open_experiment,
@@ -29,6 +31,9 @@ from beit_exp.tracking.mlflow_store import (
 from beit_exp.tracking.mlflow_write import PARENT_TAG
 from beit_exp.tracking.records import Status
 from beit_exp.tracking.run_name import job_run_name
+
+if TYPE_CHECKING:
+    from beit_exp.report.runs import Run
 
 PARENT_FILE = "sweep.json"
 SWEEP_DIR = "BEIT_EXP_SWEEP_DIR"  # the sweep that this process has begun
@@ -45,7 +50,7 @@ class SweepCallback(Callback):
         check_direction(config)
         sweep_dir = Path(config.hydra.sweep.dir)
         uri = resolve_uri(config.tracking.uri)
-        run_id = read_parent(sweep_dir)["run_id"] if (sweep_dir / PARENT_FILE).exists() else None
+        run_id = known_run_id(sweep_dir)
         try:
             client, experiment_id = open_experiment(uri, config.tracking.experiment)
             if run_id is not None:
@@ -61,7 +66,7 @@ class SweepCallback(Callback):
                 )
         except Exception as error:  # whatever the store or its client raise
             print(f"the sweep has no parent run: the tracking store {uri} failed ({reason(error)})")
-        state = {"uri": uri, "run_id": run_id, "swept": swept_keys(config)}
+        state: dict[str, Any] = {"uri": uri, "run_id": run_id, "swept": swept_keys(config)}
         state |= {"jobs": count_jobs(config), "command": command_of(config)}
         write_atomically(sweep_dir / PARENT_FILE, json.dumps(state).encode())
         os.environ[SWEEP_DIR] = str(sweep_dir)
@@ -142,6 +147,19 @@ def read_parent(sweep_dir: Path) -> dict[str, Any]:
     return dict(json.loads((sweep_dir / PARENT_FILE).read_text()))
 
 
+def known_run_id(sweep_dir: Path) -> str | None:
+    """The run that is the parent of a sweep begun before; one that cannot be told is made anew."""
+    if not (sweep_dir / PARENT_FILE).exists():
+        return None
+    try:
+        with reading(sweep_dir / PARENT_FILE, "is damaged"):
+            run_id = read_parent(sweep_dir)["run_id"]
+            return None if run_id is None else str(run_id)
+    except UserError as error:
+        print(f"{error}; the sweep gets another parent run", flush=True)
+        return None
+
+
 def swept_values(sweep_dir: Path, overrides: list[str]) -> dict[str, str]:
     """What tells a job from the others: the value of every swept key among its overrides."""
     swept = read_parent(sweep_dir)["swept"]
@@ -187,22 +205,34 @@ def what_is_left(sweep_dir: Path) -> str:
     return f"{done} of {state['jobs']} jobs are done; to do the rest: {state['command']}"
 
 
+def compare(sweep_dir: Path) -> list[Run]:
+    """The jobs of a sweep, of which a table is printed and a report is left; `UserError` names a
+    file of theirs that is damaged.
+    """
+    from beit_exp.report.page import as_text, table, write_report
+    from beit_exp.report.runs import is_run_directory, read_place
+
+    if not any(map(is_run_directory, sweep_dir.iterdir())):
+        return []
+    runs = read_place(sweep_dir)
+    print(as_text(*table(runs)))
+    print(f"report    {write_report(runs, sweep_dir / 'report', title=sweep_dir.name)}", flush=True)
+    return runs
+
+
 def finish(sweep_dir: Path, status: Status) -> None:
     """Compare the jobs: a table on the screen, a report in the sweep's folder.
 
     All of it goes to the parent run too; a store that fails costs that and a message.
     """
-    from beit_exp.report.page import as_markdown, as_text, table, write_report
-    from beit_exp.report.runs import is_run_directory, ranked, read_place
+    from beit_exp.report.page import as_markdown, table
+    from beit_exp.report.runs import ranked
 
-    parent = read_parent(sweep_dir)
-    runs = read_place(sweep_dir) if any(map(is_run_directory, sweep_dir.iterdir())) else []
-    if runs:
-        print(as_text(*table(runs)))
-        print(
-            f"report    {write_report(runs, sweep_dir / 'report', title=sweep_dir.name)}",
-            flush=True,
-        )
+    parent, runs = read_parent(sweep_dir), []
+    try:
+        runs = compare(sweep_dir)
+    except UserError as error:  # the jobs are done, whatever became of a file of theirs since
+        print(f"the sweep has no report: {error}", file=sys.stderr)
     if status != "FINISHED":
         print(what_is_left(sweep_dir), flush=True)
     if parent["run_id"] is None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from beit_exp.storage.files import replacing
+from beit_exp.storage.foreign import reading
 
 OUTCOMES_FILE = "val_outcomes.npz"  # in a run directory: of the last evaluation
 
@@ -28,8 +29,8 @@ class Outcomes(NamedTuple):
 
     @classmethod
     def load(cls, path: Path) -> Outcomes:
-        """What `save` wrote."""
-        with np.load(path) as arrays:
+        """What `save` wrote; `UserError` if it is damaged."""
+        with reading(path, "is damaged"), np.load(path) as arrays:
             return cls(**arrays)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from beit_exp.config.mapping import flatten, load_config
 from beit_exp.config.objective import metric_of, rank
 from beit_exp.errors import UserError
+from beit_exp.storage.foreign import reading
 from beit_exp.storage.passwords import hide_password
 from beit_exp.tracking import mlflow_read
 from beit_exp.tracking.mlflow_store import reason
@@ -129,6 +130,12 @@ def is_run_directory(folder: Path) -> bool:
     return (folder / "config.yaml").is_file() or (folder / FAILED_FILE).is_file()
 
 
+def read_run_id(tracked: Path) -> str | None:
+    """The id of a run in its store, from what its directory keeps of it."""
+    with reading(tracked, "is damaged"):
+        return str(json.loads(tracked.read_text())["run_id"]) if tracked.exists() else None
+
+
 def read_directory(folder: Path) -> Run:
     """A run from its directory alone."""
     path = folder / "metrics.jsonl"
@@ -142,7 +149,7 @@ def read_directory(folder: Path) -> Run:
         else {},
         records=read_records(path) if path.exists() else [],
         pictures={name: path.read_bytes() for name, path in plots.items() if path.exists()},
-        run_id=json.loads(tracked.read_text())["run_id"] if tracked.exists() else None,
+        run_id=read_run_id(tracked),
         facts=read_facts(folder),
         choices=read_choices(folder),
         folder=folder,
@@ -154,7 +161,8 @@ def read_choices(folder: Path) -> dict[str, Any]:
     path = folder.absolute().parent / SWEEP_FILE
     if not path.is_file():
         return {}
-    swept = json.loads(path.read_text())["swept"]
+    with reading(path, "is damaged"):
+        swept = json.loads(path.read_text())["swept"]
     known = "|".join(map(re.escape, swept))
     said = re.findall(rf"(?:^|,)({known})=(.*?)(?=,(?:{known})=|$)", folder.name) if swept else []
     return {**dict.fromkeys(swept), **{key: read_value(text) for key, text in said}}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from beit_exp.storage.files import write_atomically
+from beit_exp.storage.foreign import reading
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 READ_BYTES = 1 << 20
@@ -60,9 +61,13 @@ FACTS_FILE = "facts.json"  # in a run directory
 
 
 def read_facts(run_dir: Path) -> dict[str, Any]:
-    """What a run directory tells of its run besides the settings: see `Tracker.log_facts`."""
+    """What a run directory tells of its run besides the settings: see `Tracker.log_facts`.
+
+    `UserError` if that is damaged.
+    """
     path = run_dir / FACTS_FILE
-    return dict(json.loads(path.read_text())) if path.exists() else {}
+    with reading(path, "is damaged; what it told is in the tracking store, so it may be removed"):
+        return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
 def merge(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from beit_exp.errors import Interrupted
 from beit_exp.hardware.process import STOPS, heard_stops, shell_status
 
 AGAIN_S = 1.0  # what comes sooner is the same request: a terminal and a launcher both send it
+LATER_S = 0.05  # what comes while an object is cleared away comes again
 _requests: list[StopRequest] = []  # of the blocks under way, the innermost last
 
 
@@ -32,7 +34,10 @@ class StopRequest:
         self.came_at = 0.0
         self.has_raised = False
 
-    def note(self, number: int, _: FrameType | None) -> None:
+    def note(self, number: int, frame: FrameType | None) -> None:
+        if is_in_finalizer(frame):
+            threading.Timer(LATER_S, os.kill, (os.getpid(), number)).start()
+            return
         now = time.monotonic()
         is_first = not self.is_asked
         is_impatient = number == signal.SIGINT and not is_first and now - self.came_at > AGAIN_S
@@ -63,6 +68,13 @@ class StopRequest:
         """Raise `Interrupted` if a signal has come."""
         if self.is_asked:
             raise Interrupted(self.number)
+
+
+def is_in_finalizer(frame: FrameType | None) -> bool:
+    """Whether Python would print and drop what is raised there."""
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
 
 
 def until_stopped(work: Callable[[], int]) -> int:

@@ -4,11 +4,13 @@ import os
 import signal
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from settings import ROOT
 
+from beit_exp.hardware import process
 from beit_exp.hardware.process import (
     forwarding_signals,
     shell_status,
@@ -25,12 +27,12 @@ def test_a_signal_waits_until_a_worker_listens(tmp_path: Path) -> None:
         f"import pathlib, time; pathlib.Path({str(tmp_path / 'there')!r}).touch(); time.sleep(0.5);"
         f"pathlib.Path({str(tmp_path / 'still')!r}).touch(); {LISTEN}; time.sleep(60)"
     )
-    process = start([sys.executable, "-c", code], os.environ)
+    worker = start([sys.executable, "-c", code], os.environ)
     while not (tmp_path / "there").exists():
         time.sleep(0.01)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        process.send_signal(number)
-    assert process.wait(30) < 0
+        worker.send_signal(number)
+    assert worker.wait(30) < 0
     assert (tmp_path / "still").exists()
 
 
@@ -50,8 +52,8 @@ def test_worker_runs_with_this_interpreter_and_finds_the_package_from_anywhere(m
     ],
 )
 def test_an_end_by_a_signal_is_told_as_a_shell_tells_it(code: str, status: int) -> None:
-    process = start([sys.executable, "-c", code], os.environ)
-    assert shell_status(process.wait()) == status
+    worker = start([sys.executable, "-c", code], os.environ)
+    assert shell_status(worker.wait()) == status
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -67,3 +69,15 @@ def test_a_signal_reaches_every_worker_and_not_the_others(number: int) -> None:
         other.kill()
         other.wait()
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("in_sweep", [False, True])
+def test_a_signal_as_the_worker_is_done_ends_a_sweep_and_is_no_failure_of_a_run(
+    in_sweep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = f"import os, signal; {LISTEN}; os.kill(os.getppid(), signal.SIGTERM)"
+    deaf = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {code}"
+    monkeypatch.setattr(process, "worker_command", lambda _: [sys.executable, "-c", deaf])
+    ends = pytest.raises(SystemExit, match="143") if in_sweep else nullcontext()
+    with ends:
+        assert process.run_worker(Path("run"), in_sweep=in_sweep) == 0

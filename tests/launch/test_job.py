@@ -68,6 +68,16 @@ def test_a_run_that_is_done_is_gone_over_only_where_that_is_asked(
     assert worker.calls == int(repeats)
 
 
+@pytest.mark.parametrize("content", [b"", b"\xffjunk{", b"[1]"])
+def test_a_job_whose_result_is_damaged_is_done_again(
+    tmp_path: Path, content: bytes, capsys
+) -> None:
+    do(tmp_path / "run", Worker())
+    (tmp_path / "run" / "metrics.json").write_bytes(content)
+    assert do(tmp_path / "run", Worker()) == Outcome(0, 50.0)
+    assert "metrics.json is damaged; the run is gone over again" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("objective", "worst"), [("val/top1", 0.0), ("val/loss", 1e6)])
 def test_a_failed_worker_leaves_its_last_error_until_another_does_the_job(
     tmp_path: Path, objective: str, worst: float

@@ -8,6 +8,7 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 from settings import ROOT
+from whole_runs import write_run
 
 from beit_exp.launch import sweep
 
@@ -140,3 +141,25 @@ def test_a_sweep_that_stopped_tells_what_is_done_and_what_does_the_rest(tmp_path
         f'hydra.sweep.dir="{folder}"',
         "tracking.uri=sqlite:////here.db",
     ]
+
+
+@pytest.mark.parametrize("name", ["facts.json", "mlflow.json", "config.yaml"])
+def test_a_damaged_file_of_a_job_costs_the_sweep_its_report_and_is_named(
+    name: str, tmp_path: Path, capsys
+) -> None:
+    (tmp_path / "sweep.json").write_text('{"run_id": null, "uri": "sqlite:///none.db"}')
+    write_run(tmp_path / "seed=1", top1=())
+    (tmp_path / "seed=1" / name).write_bytes(b"\xffjunk{")
+    sweep.finish(tmp_path, "FINISHED")
+    said = capsys.readouterr().err
+    assert said.startswith("the sweep has no report: ") and name in said
+
+
+@pytest.mark.parametrize("content", [b"\xffjunk{", b"[1]", b"{}", b""])
+def test_a_sweep_whose_own_file_is_damaged_gets_another_parent(
+    content: bytes, tmp_path: Path, capsys
+) -> None:
+    assert sweep.known_run_id(tmp_path) is None and capsys.readouterr().out == ""
+    (tmp_path / "sweep.json").write_bytes(content)
+    assert sweep.known_run_id(tmp_path) is None
+    assert "sweep.json is damaged" in capsys.readouterr().out

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from beit_exp.errors import UserError
 from beit_exp.report.outcomes import (
     Outcomes,
     class_table,
@@ -64,3 +65,9 @@ def test_outcomes_come_back_from_their_file_as_they_were(
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
     assert [path.name for path in tmp_path.iterdir()] == ["val_outcomes.npz"]
+
+
+def test_a_damaged_file_of_outcomes_is_named(tmp_path: Path) -> None:
+    (tmp_path / "o.npz").write_bytes(b"\xffjunk{")
+    with pytest.raises(UserError, match="o.npz is damaged"):
+        Outcomes.load(tmp_path / "o.npz")

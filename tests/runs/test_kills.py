@@ -108,6 +108,28 @@ def test_a_worker_ends_and_saves_when_its_launcher_is_killed(
 
 
 @pytest.mark.slow
+def test_jobs_at_once_end_and_save_when_their_launcher_is_killed(
+    launch: Command, few_digits: Path
+) -> None:
+    at_once = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=sweep")
+    process = launch.start("-m", *small(few_digits, epochs=400), *at_once, "seed=1,2,3")
+    first, second, third = (launch.folder / "sweep" / f"seed={seed}" for seed in (1, 2, 3))
+    wait_for(lambda: min(records(first), records(second)) >= 1, process)
+    everyone = children(process.pid)
+    process.kill()
+    deadline = time.monotonic() + 30
+    while any(is_alive(pid) for pid in everyone) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(is_alive(pid) for pid in everyone)
+    process.communicate()
+    for run_dir in (first, second):
+        last = max(record["step"] for record in read_records(run_dir / "metrics.jsonl"))
+        assert newest_step(run_dir) == last and not (run_dir / "failed.json").exists()
+    assert not (third / "launch.log").exists()
+    assert {run.info.status for run in launch.runs() if run.info.run_name != "sweep"} == {"KILLED"}
+
+
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(
     launch: Command, few_digits: Path, uninterrupted: Path
 ) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -45,6 +46,17 @@ def test_outside_of_a_training_the_first_acts_and_the_next_do_no_more() -> None:
             send(signal.SIGTERM)
         send(signal.SIGTERM)
         send(signal.SIGHUP)
+
+
+def test_a_signal_that_comes_while_an_object_is_cleared_away_is_not_lost(capsys) -> None:
+    class Cell:
+        def __del__(self) -> None:
+            send(signal.SIGTERM)
+
+    with listening(acts_at_once=True), pytest.raises(Interrupted):
+        Cell()
+        time.sleep(10)
+    assert capsys.readouterr().err == ""
 
 
 def test_what_came_to_a_training_does_not_act_again_after_it() -> None:
