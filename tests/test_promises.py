@@ -15,7 +15,18 @@ PROMISES = {  # by what happens, as the README's table has it
         "train/test_stop.py::test_a_second_ctrl_c_acts_at_once_and_a_second_sigterm_never",
         "train/test_stop.py::test_the_third_ctrl_c_ends_the_process",
     ),
-    "the same before the first step": (
+    "the same to a sweep, also of jobs at once": (
+        "runs/test_sweeps.py"
+        "::test_a_stopped_sweep_starts_no_further_job_and_goes_on_when_started_again",
+        "runs/test_kills.py::test_jobs_at_once_end_and_save_when_their_launcher_is_killed",
+        "launch/test_at_once.py::test_a_sweep_that_is_stopped_waits_until_its_jobs_have_saved",
+    ),
+    "a signal when all is done": (
+        "test_worker.py::test_a_signal_after_the_work_leaves_the_run_done_and_the_store_complete",
+        "hardware/test_process.py"
+        "::test_a_signal_as_the_worker_is_done_ends_a_sweep_and_is_no_failure_of_a_run",
+    ),
+    "SIGTERM, Ctrl-C before the first step": (
         "attack/test_fault_matrix.py::test_a_run_struck_by_a_fault_ends_as_one_that_was_not",
         "hardware/test_process.py::test_a_signal_waits_until_a_worker_listens",
         "test_worker.py::test_a_worker_whose_launcher_is_gone_ends_before_it_begins",
@@ -40,6 +51,14 @@ PROMISES = {  # by what happens, as the README's table has it
         "runs/test_faults.py::test_a_full_disk_keeps_the_last_good_checkpoint",
         "runs/test_faults.py::test_a_wholly_full_disk_is_one_message",
         "launch/test_job.py::test_a_full_disk_does_not_hide_how_a_worker_ended",
+    ),
+    "a damaged file of a sweep's finished job": (
+        "launch/test_job.py::test_a_job_whose_result_is_damaged_is_done_again",
+        "launch/test_sweep.py::test_a_damaged_file_of_a_job_costs_the_sweep_its_report_and_is_named",
+    ),
+    "the run directory is moved or deleted": (
+        "tracking/test_tracker.py::test_a_run_whose_directory_is_gone_says_so_and_makes_no_other",
+        "attack/test_fault_matrix.py::test_a_run_struck_by_a_fault_ends_as_one_that_was_not",
     ),
     "the same command typed twice": (
         "launch/test_job.py::test_a_second_command_leaves_a_run_at_work_alone",

@@ -21,6 +21,7 @@ from beit_exp.storage.passwords import hide_password, holds_password
 
 UNREADABLE = "cannot be read as a configuration"
 MAX_BRACKETS = 100
+MAX_BYTES = 1 << 20  # of settings: a run's take 3 kB, a weight for each of 22,000 classes 200
 
 
 class _Loader(yaml.SafeLoader):
@@ -110,7 +111,8 @@ def load_config(path: Path) -> Config:
 
 def _of_another_version(path: Path, missing: list[str], unknown: list[str]) -> str:
     facts = path.parent / "facts.json"
-    tags = json.loads(facts.read_text()).get("tags", {}) if facts.exists() else {}
+    with reading(facts, "is damaged"):
+        tags = json.loads(facts.read_text()).get("tags", {}) if facts.exists() else {}
     commit = tags.get("mlflow.source.git.commit") or tags.get("git.commit")
     version = f" (commit {commit})" if commit else ""
     lines = [f"{path} was written by another version of this project{version}."]
@@ -138,6 +140,8 @@ def _names(values: dict[str, Any], known: set[str], prefix: str = "") -> Iterato
 def read_mapping(path: Path) -> dict[str, Any]:
     """The YAML mapping in a file; `UserError` if there is none."""
     with reading(path, UNREADABLE):
+        if (length := path.stat().st_size) > MAX_BYTES:
+            raise UserError(f"{path} is refused: {length:,} bytes are more than settings take")
         try:
             raw = yaml.load(path.read_text(), _Loader)
         except yaml.YAMLError as error:  # several lines, which show the place

@@ -22,6 +22,7 @@ HOSTILE = {
     "an alias of itself": b"seed: &a [*a]\n",
     "deep nesting": b"[" * 20_000,
     "a deep mapping": b"".join(b" " * level + b"a:\n" for level in range(1_000)),
+    "more than settings take": b"seed: 1\n" + b"#" * (1 << 20),
     "a number of many digits": b"seed: " + b"9" * 5_000 + b"\n",
     "no number": b"train:\n  epochs: .nan\n",
     "a date": b"seed: 2001-01-01\n",
