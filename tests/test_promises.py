@@ -54,7 +54,8 @@ PROMISES = {  # by what happens, as the README's table has it
     ),
     "a damaged file of a sweep's finished job": (
         "launch/test_job.py::test_a_job_whose_result_is_damaged_is_done_again",
-        "launch/test_sweep.py::test_a_damaged_file_of_a_job_costs_the_sweep_its_report_and_is_named",
+        "launch/test_sweep.py"
+        "::test_a_damaged_file_of_a_job_costs_the_sweep_its_report_and_is_named",
     ),
     "the run directory is moved or deleted": (
         "tracking/test_tracker.py::test_a_run_whose_directory_is_gone_says_so_and_makes_no_other",

@@ -33,6 +33,7 @@ from whole_runs import (
 
 from attack.faults import ACTS, AGAIN, DATA, FAULT, PLACES, RUN, STORE, STRUCK
 from beit_exp.data.digits import write_digits
+from beit_exp.hardware.process import STOPS
 from beit_exp.tracking.mlflow_store import open_store
 from beit_exp.tracking.records import read_records
 
@@ -186,6 +187,7 @@ def matching(patterns: Sequence[str]) -> list[tuple[str, str]]:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    for number in STOPS:  # as a terminal has it: nohup, and a job in the background, ignore some
+        signal.signal(number, signal.SIG_DFL)
     top = Path(tempfile.mkdtemp(prefix="beit_exp_faults_"))
     sys.exit(bool(main(top, matching(sys.argv[1:]))))
