@@ -33,15 +33,10 @@ KILLS, AFTERWARDS_S = 200, 1.0
 # When a run is killed: a file whose appearance, or a number of records after which, and a delay in
 # s
 MOMENTS = {
-    "before the first step": ("mlflow.json", 0.0),
     "while compiling": ("plots/batch.png", 1.5),
-    "in the first epoch": (2, 0.0),
     "in the middle of a step": (7, 0.013),
-    "near the first evaluation": (5, 0.05),
     "in a checkpoint": ("checkpoints/step_00000005.safetensors", 0.0),
     "between checkpoint and best": ("checkpoints/step_00000010.safetensors", 0.004),
-    "in a later epoch": (33, 0.0),
-    "in a later evaluation": (48, 0.03),
     "near the end": (63, 0.02),
 }
 

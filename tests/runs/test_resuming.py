@@ -23,7 +23,7 @@ from beit_exp.tracking.records import read_records
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_run_stopped_after_two_epochs_and_resumed_equals_one_never_stopped(
     number: signal.Signals, launch: Command, few_digits: Path, tmp_path: Path
 ) -> None:
