@@ -29,7 +29,6 @@ from beit_exp.hardware.ending import tell
 from beit_exp.hardware.memory import is_memory_refused
 from beit_exp.hardware.process import (
     LAUNCHER,
-    heard_stops,
     shell_status,
     worker_command,
     worker_environment,
@@ -40,7 +39,7 @@ from beit_exp.storage.lock import locking
 from beit_exp.storage.passwords import hide_password
 from beit_exp.storage.temporary import temporary_folder
 from beit_exp.tracking.tracker import Tracker, open_tracker
-from beit_exp.train.stop import listening, until_stopped
+from beit_exp.train.stop import handle_stops, hear_interrupts_apart, listening, until_stopped
 
 logger = logging.getLogger(__name__)
 PARENT_POLL_S = 1.0
@@ -239,8 +238,7 @@ def leave(status: int) -> NoReturn:
     What C++ would do afterwards frees what goes with the process anyway. Either crashes now and
     then, under threads that still run: a run that is done would count as failed.
     """
-    for number in heard_stops():  # all is done: what asks to stop has its will at once
-        signal.signal(number, lambda *_: os._exit(status))
+    handle_stops(lambda *_: os._exit(status))  # all is done: what asks to stop has its will
     sys.stdout.flush()
     sys.stderr.flush()
     tell(status)
@@ -253,4 +251,5 @@ def leave(status: int) -> NoReturn:
 
 if __name__ == "__main__":
     faulthandler.enable()
+    hear_interrupts_apart()
     leave(main(sys.argv[1:]))

@@ -92,3 +92,42 @@ with stop.listening():
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, "")
+
+
+APART = """
+import ctypes, os, signal, threading, time
+from beit_exp.errors import Interrupted
+from beit_exp.train import stop
+
+stop.hear_interrupts_apart()
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+stop.AGAIN_S = 0.0
+
+def take_over():
+    "As MindSpore does whenever it runs a graph."
+    become_sigterm = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _: os.kill(os.getpid(), 15))
+    ctypes.CDLL(None).signal(signal.SIGINT, become_sigterm)
+    return become_sigterm
+
+def press():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.2)
+
+with stop.listening() as request:
+    kept = take_over()
+    press()
+    assert request.signal_number == signal.SIGINT, request.signal_number
+    try:
+        press()
+        raise SystemExit("the second did not act")
+    except Interrupted as stopped:
+        assert stopped.signal_number == signal.SIGINT
+    press()
+"""
+
+
+def test_ctrl_c_is_heard_whatever_handler_a_library_has_set() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", APART], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (130, "")
