@@ -39,9 +39,12 @@ def count_records(path: Path) -> int:
 def keep_records(path: Path, count: int) -> list[int]:
     """Drop all but the first lines, and one cut short; returns the numbers of damaged ones.
 
-    An empty record takes their place, so that later ones keep their numbers.
+    An empty record takes their place, and that of those that are missing, so that later ones keep
+    their numbers.
     """
-    kept = [(line, parse(line)) for line in _whole_lines(path)[:count]]
+    lines = _whole_lines(path)[:count]
+    lines += [b""] * (count - len(lines))
+    kept = [(line, parse(line)) for line in lines]
     write_atomically(path, b"".join(EMPTY if record is None else line for line, record in kept))
     return [
         number for number, (line, record) in enumerate(kept, 1) if record is None and line != EMPTY

@@ -116,7 +116,9 @@ class RunTracker:
 
     def rewind(self, records: int) -> None:
         self.file.close()
-        self.sink.pause(lambda: keep_records(self.path, records))
+        damaged: list[int] = []
+        self.sink.pause(lambda: damaged.extend(keep_records(self.path, records)))
+        tell_damaged(self.path, damaged)
         self.records = records
         self.file = self.path.open("a")
 
@@ -153,6 +155,15 @@ class NoTracker:
         pass
 
 
+def tell_damaged(path: Path, lines: list[int]) -> None:
+    """Say which lines are lost, if any."""
+    if lines:
+        listed = ", ".join(map(str, lines))
+        logger.error(
+            "%s: line %s is damaged, and its metrics are lost; the run goes on", path, listed
+        )
+
+
 @contextmanager
 def open_tracker(cfg: Config, run_dir: Path, *, is_leader: bool = True) -> Iterator[Tracker]:
     """A tracker whose MLflow run ends as what happened.
@@ -167,12 +178,7 @@ def open_tracker(cfg: Config, run_dir: Path, *, is_leader: bool = True) -> Itera
     path = run_dir / "metrics.jsonl"
     path.touch()
     # Without a last line that a crash cut short
-    if damaged := keep_records(path, count_records(path)):
-        logger.error(
-            "%s: line %s is damaged, and its metrics are lost; the run goes on",
-            path,
-            ", ".join(map(str, damaged)),
-        )
+    tell_damaged(path, keep_records(path, count_records(path)))
     tags = {**environment_tags(), **typed_tag(), **lineage_tags(cfg)}
     tracker = RunTracker(run_dir, sink=MlflowSink(cfg, run_dir))
     tracker.log_facts(tags=tags)

@@ -94,6 +94,22 @@ def test_a_run_whose_directory_is_gone_says_so_and_makes_no_other(run, place: st
     assert not run_dir.exists() or place in ("replaced by a file", "made anew")
 
 
+def test_a_record_that_a_checkpoint_counts_and_that_is_gone_is_told(run, caplog) -> None:
+    cfg, run_dir = run
+    with open_tracker(cfg, run_dir) as tracker:
+        for step in (1, 2, 3):
+            tracker.log({"train/loss": 1.0}, step=step, epoch=step)
+    path = run_dir / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    for is_told in (True, False):  # the second resumes where the first did
+        caplog.clear()
+        with open_tracker(cfg, run_dir) as tracker:
+            tracker.rewind(3)
+            tracker.log({"train/loss": 1.0}, step=4, epoch=4)
+        assert [record["step"] for record in read_records(path)] == [1, 2, 4]
+        assert ("line 3 is damaged, and its metrics are lost" in caplog.text) == is_told
+
+
 def test_a_run_that_cannot_write_its_records_is_ended_in_the_store(run, monkeypatch) -> None:
     cfg, run_dir = run
 
