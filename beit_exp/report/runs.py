@@ -18,7 +18,7 @@ from beit_exp.errors import UserError
 from beit_exp.storage.passwords import hide_password
 from beit_exp.tracking import mlflow_read
 from beit_exp.tracking.mlflow_store import reason
-from beit_exp.tracking.records import read_facts, read_records
+from beit_exp.tracking.records import read_facts, read_records, read_state
 
 FAILED_FILE = "failed.json"  # left by the launcher: exit status and message
 SWEEP_FILE = "sweep.json"  # left by the launcher beside the jobs' folders: what is swept
@@ -132,7 +132,6 @@ def is_run_directory(folder: Path) -> bool:
 def read_directory(folder: Path) -> Run:
     """A run from its directory alone."""
     path = folder / "metrics.jsonl"
-    tracked = folder / "mlflow.json"
     plots = {name: folder / "plots" / f"{name}.png" for name in PICTURES}
     return Run(
         name=folder.name,
@@ -142,7 +141,7 @@ def read_directory(folder: Path) -> Run:
         else {},
         records=read_records(path) if path.exists() else [],
         pictures={name: path.read_bytes() for name, path in plots.items() if path.exists()},
-        run_id=json.loads(tracked.read_text())["run_id"] if tracked.exists() else None,
+        run_id=read_state(folder).get("run_id"),
         facts=read_facts(folder),
         choices=read_choices(folder),
         folder=folder,

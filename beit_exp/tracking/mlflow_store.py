@@ -20,6 +20,7 @@ from beit_exp.storage.passwords import HIDDEN, hide_password
 REASON_LENGTH = 160
 SQLITE = "sqlite:///"
 URI = "MLFLOW_TRACKING_URI"
+CAUSE = "(Caused by "
 
 
 def resolve_uri(configured: str | None) -> str:
@@ -54,15 +55,19 @@ def whole_uri(uri: str) -> str:
 def open_store(uri: str) -> Any:
     """An MLflow client that gives up on a dead server in seconds instead of minutes."""
     whole = whole_uri(uri)
-    if whole != uri:  # MLflow prints where to view a run, with the password
-        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    # MLflow prints where to view a run, with the password, and in pictures that an ASCII terminal
+    # cannot take: the run would not be ended
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    # A server may ask for a pause of days
+    os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
     # A failing store is told in one line of ours
-    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
+    for name in ("mlflow", "urllib3.connectionpool"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return MlflowClient(whole)
 
 
@@ -120,4 +125,6 @@ def _store_lock(uri: str) -> Iterator[Path | None]:
 def reason(error: Exception) -> str:
     """What a store's failure says of itself, on one line of bounded length."""
     first = (hide_password(str(error)).splitlines() or [""])[0]
+    if CAUSE in first:  # of "Max retries exceeded with url: ... (Caused by ...)"
+        first = first.rpartition(CAUSE)[2].removesuffix(")")
     return f"{type(error).__name__}: {first[:REASON_LENGTH]}"
