@@ -100,6 +100,9 @@ def tell_failure(error: Exception, run_dir: Path) -> int:
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         logger.error("the disk is full (%s); free some space, then: %s", error, again)
         return 2
+    if isinstance(error, OSError) and not (run_dir / "config.yaml").is_file():
+        logger.error("%s was moved or removed while the run was at work (%s)", run_dir, error)
+        return 2
     if is_memory_refused(error):
         first = (str(error).splitlines() or ["MemoryError"])[0]
         mend = "free some memory, or take a smaller train.batch_size, then"
