@@ -29,6 +29,7 @@ from beit_exp.config.schema import Config
 from beit_exp.errors import DivergedError, UserError
 from beit_exp.hardware.cores import share_of_machine
 from beit_exp.hardware.process import heard_stops, run_worker, shell_status
+from beit_exp.hardware.terminal import take_any_text
 from beit_exp.launch import sweep
 from beit_exp.launch.arguments import hydra_arguments, parse_arguments, program_typed
 from beit_exp.launch.at_once import SWEEP_PID, ending_with_sweep, stop_jobs
@@ -52,6 +53,7 @@ def main() -> None:
 
     Exit status 0: done; 1: a sweep's job failed; 2: a wrong setting; else the worker's.
     """
+    take_any_text()
     os.environ |= {PROGRAM: program_typed(sys.argv[0]), FLAGS: ""}
     # In the names of run directories: two commands may share a second
     os.environ |= {LAUNCH: secrets.token_hex(2), SWEEP_PID: str(os.getpid())}

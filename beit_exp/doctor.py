@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 from beit_exp.errors import UserError
+from beit_exp.hardware.terminal import take_any_text
 from beit_exp.storage.passwords import hide_password
 from beit_exp.storage.temporary import temporary_folder
 
@@ -196,6 +197,7 @@ def _python(
 
 def main(arguments: list[str]) -> int:
     """Exit status 0: all is well; 1: something is to be mended."""
+    take_any_text()
     temporary = check_temporary()
     if temporary.fix and (DRY_RUN in arguments or SELF_CHECK in arguments):
         print(f"{temporary.seen}: {temporary.fix}", file=sys.stderr)

@@ -27,12 +27,8 @@ from beit_exp.hardware import cluster
 from beit_exp.hardware.device import Runtime, device_name, start_device
 from beit_exp.hardware.ending import tell
 from beit_exp.hardware.memory import is_memory_refused
-from beit_exp.hardware.process import (
-    LAUNCHER,
-    shell_status,
-    worker_command,
-    worker_environment,
-)
+from beit_exp.hardware.process import LAUNCHER, shell_status, worker_command, worker_environment
+from beit_exp.hardware.terminal import take_any_text
 from beit_exp.launch.tokenizer_first import train_tokenizer, trains_tokenizer_first
 from beit_exp.storage.files import write_atomically
 from beit_exp.storage.lock import locking
@@ -53,6 +49,7 @@ def main(arguments: list[str]) -> int:
 
     0: done; 1: an error of ours; 2: something the user can mend; 3: diverged; 128 + n: signal n.
     """
+    take_any_text()
     if len(arguments) != 1:
         print("usage: python -m beit_exp.worker RUN_DIR", file=sys.stderr)
         return 2

@@ -79,6 +79,17 @@ def test_a_signal_after_the_work_leaves_the_run_done_and_the_store_complete(
     assert json.loads((run_dir / "metrics.json").read_text()) == {"val/top1": 90.0}
 
 
+def test_a_run_directory_that_goes_away_is_one_message(run_dir: Path, monkeypatch, caplog) -> None:
+    def lose(*_: object) -> None:
+        run_dir.rename(run_dir.with_name("elsewhere"))
+        (run_dir / "plots" / "schedule.png").read_bytes()
+
+    monkeypatch.setattr(worker, "run_task", lose)
+    assert worker.main([str(run_dir)]) == 2
+    assert f"{run_dir} was moved or deleted while its run was at work" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 def test_a_directory_without_a_run_is_named(tmp_path: Path, capsys) -> None:
     assert worker.main([str(tmp_path)]) == 2
     assert f"{tmp_path}/config.yaml cannot be read as a configuration" in capsys.readouterr().err

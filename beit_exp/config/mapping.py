@@ -111,8 +111,10 @@ def load_config(path: Path) -> Config:
 
 def _of_another_version(path: Path, missing: list[str], unknown: list[str]) -> str:
     facts = path.parent / "facts.json"
-    with reading(facts, "is damaged"):
-        tags = json.loads(facts.read_text()).get("tags", {}) if facts.exists() else {}
+    tags: dict[str, Any] = {}
+    if facts.exists():
+        with reading(facts):
+            tags = json.loads(facts.read_bytes()).get("tags", {})
     commit = tags.get("mlflow.source.git.commit") or tags.get("git.commit")
     version = f" (commit {commit})" if commit else ""
     lines = [f"{path} was written by another version of this project{version}."]

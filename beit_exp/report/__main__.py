@@ -14,6 +14,7 @@ from pathlib import Path
 from beit_exp.config.mapping import load_config
 from beit_exp.config.schema import Config
 from beit_exp.errors import UserError
+from beit_exp.hardware.terminal import take_any_text
 from beit_exp.report.page import as_text, table, write_report
 from beit_exp.report.runs import read_place, read_store
 from beit_exp.storage.mirror import copy_files
@@ -24,6 +25,7 @@ from beit_exp.tracking.mlflow_store import reason
 
 def main(arguments: list[str]) -> int:
     """Exit status 0: done; 2: something the user can mend."""
+    take_any_text()
     try:
         temporary_folder()
         return send(arguments[1:]) if arguments[:1] == ["sync"] else compare(arguments)

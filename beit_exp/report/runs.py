@@ -19,7 +19,7 @@ from beit_exp.storage.foreign import reading
 from beit_exp.storage.passwords import hide_password
 from beit_exp.tracking import mlflow_read
 from beit_exp.tracking.mlflow_store import reason
-from beit_exp.tracking.records import read_facts, read_records
+from beit_exp.tracking.records import read_facts, read_records, read_state
 
 FAILED_FILE = "failed.json"  # left by the launcher: exit status and message
 SWEEP_FILE = "sweep.json"  # left by the launcher beside the jobs' folders: what is swept
@@ -130,16 +130,9 @@ def is_run_directory(folder: Path) -> bool:
     return (folder / "config.yaml").is_file() or (folder / FAILED_FILE).is_file()
 
 
-def read_run_id(tracked: Path) -> str | None:
-    """The id of a run in its store, from what its directory keeps of it."""
-    with reading(tracked, "is damaged"):
-        return str(json.loads(tracked.read_text())["run_id"]) if tracked.exists() else None
-
-
 def read_directory(folder: Path) -> Run:
     """A run from its directory alone."""
     path = folder / "metrics.jsonl"
-    tracked = folder / "mlflow.json"
     plots = {name: folder / "plots" / f"{name}.png" for name in PICTURES}
     return Run(
         name=folder.name,
@@ -149,7 +142,7 @@ def read_directory(folder: Path) -> Run:
         else {},
         records=read_records(path) if path.exists() else [],
         pictures={name: path.read_bytes() for name, path in plots.items() if path.exists()},
-        run_id=read_run_id(tracked),
+        run_id=read_state(folder).get("run_id"),
         facts=read_facts(folder),
         choices=read_choices(folder),
         folder=folder,

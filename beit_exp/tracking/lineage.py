@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 from beit_exp.config.mapping import read_mapping
 from beit_exp.config.schema import Config
 from beit_exp.config.traits import task_traits
-from beit_exp.tracking.mlflow_write import PARENT_TAG, STATE_FILE
+from beit_exp.tracking.mlflow_write import PARENT_TAG
+from beit_exp.tracking.records import read_state
 
 TRAINED_BY_TAG = "beit_exp.trained_by"
 
@@ -34,9 +34,9 @@ def find_training(checkpoint: str) -> Training | None:
         run_dir = path.parent.parent
     else:
         return None
-    if not (run_dir / STATE_FILE).is_file() or not (run_dir / "config.yaml").is_file():
+    state = read_state(run_dir)
+    if "run_id" not in state or not (run_dir / "config.yaml").is_file():
         return None
-    state = json.loads((run_dir / STATE_FILE).read_text())
     experiment = read_mapping(run_dir / "config.yaml")["tracking"]["experiment"]
     return Training(str(state["run_id"]), str(state["uri"]), str(experiment))
 

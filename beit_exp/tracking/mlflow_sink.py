@@ -11,7 +11,7 @@ from typing import Any
 
 from beit_exp.config.command_line import module_command
 from beit_exp.config.schema import Config
-from beit_exp.tracking import mlflow_write
+from beit_exp.tracking import mlflow_run, mlflow_write
 from beit_exp.tracking.mlflow_model import log_model
 from beit_exp.tracking.mlflow_store import reason
 from beit_exp.tracking.records import (
@@ -84,7 +84,7 @@ class MlflowSink:
         while True:
             is_last_try = self.closing.is_set()
             try:
-                client, run_id = mlflow_write.open_run(self.cfg, self.run_dir)
+                client, run_id = mlflow_run.open_run(self.cfg, self.run_dir)
                 if has_failed:
                     logger.info("the tracking store %s is back", self.uri)
                     pause_s, has_failed = RETRY_S[0], False
@@ -160,7 +160,7 @@ def sync(cfg: Config, run_dir: Path) -> int:
 
     Twice changes nothing. Raises whatever the store or its client raise.
     """
-    client, run_id = mlflow_write.open_run(cfg, run_dir)
+    client, run_id = mlflow_run.open_run(cfg, run_dir)
     found = mlflow_write.map_entries(read_records(run_dir / "metrics.jsonl"))
     known = {
         (name, metric.step)

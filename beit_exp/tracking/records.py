@@ -1,4 +1,4 @@
-"""The truth about a run, on disk: `metrics.jsonl`, a record a line, and `facts.json`."""
+"""The truth about a run, on disk: `metrics.jsonl`, a record a line, `facts.json`, `mlflow.json`."""
 
 from __future__ import annotations
 
@@ -60,17 +60,34 @@ def read_whole_lines(file: BinaryIO) -> list[bytes]:
     return [line for line in file.readlines(READ_BYTES) if line.endswith(b"\n")]
 
 
-FACTS_FILE = "facts.json"  # in a run directory
+# In a run directory
+FACTS_FILE = "facts.json"
+STATE_FILE = "mlflow.json"  # the store, and the id of the run in it
 
 
 def read_facts(run_dir: Path) -> dict[str, Any]:
-    """What a run directory tells of its run besides the settings: see `Tracker.log_facts`.
+    """What a run directory tells of its run besides the settings: see `Tracker.log_facts`."""
+    return _read_mapping(run_dir / FACTS_FILE)
 
-    `UserError` if that is damaged.
-    """
-    path = run_dir / FACTS_FILE
-    with reading(path, "is damaged; what it told is in the tracking store, so it may be removed"):
-        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+def read_state(run_dir: Path) -> dict[str, Any]:
+    """How a run directory's run is found in its store: see `mlflow_run.open_run`."""
+    return _read_mapping(run_dir / STATE_FILE)
+
+
+def write_state(run_dir: Path, state: dict[str, Any]) -> None:
+    """Keep it; `FileNotFoundError` if the directory is gone, for nothing makes another."""
+    if not run_dir.is_dir():
+        raise FileNotFoundError(f"{run_dir} was moved or deleted")
+    write_atomically(run_dir / STATE_FILE, json.dumps(state).encode())
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    """What a file holds, nothing if there is none; `UserError` if it is damaged."""
+    if not path.exists():
+        return {}
+    with reading(path, "is damaged; the run can do without, so remove it"):
+        return dict(json.loads(path.read_bytes()))
 
 
 def merge(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

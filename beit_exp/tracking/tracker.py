@@ -90,6 +90,7 @@ class RunTracker:
         self.upload(lambda client, run_id: client.log_artifact(run_id, str(path), folder))
 
     def log_facts(self, **facts: Any) -> None:
+        self._check_place()
         known = merge(read_facts(self.run_dir), facts)
         write_atomically(self.run_dir / FACTS_FILE, json.dumps(known, indent=1).encode())
         self.upload(lambda client, run_id: mlflow_write.send_facts(client, run_id, facts))
@@ -100,21 +101,22 @@ class RunTracker:
     def sync(self) -> None:
         self.file.flush()
         os.fsync(self.file.fileno())
-        if not self._is_in_place():
-            raise UserError(
-                f"{self.run_dir} was moved or deleted while its run was at work; to go on: "
-                f"{module_command('worker', 'WHERE_IT_IS_NOW')}"
-            )
+        self._check_place()
 
-    def _is_in_place(self) -> bool:
-        """Whether the file that is written is still the one that others find."""
+    def _check_place(self) -> None:
+        """`UserError` unless the file that is written is still the one that others find."""
         try:
-            found = self.path.stat()
+            if os.path.samestat(self.path.stat(), os.fstat(self.file.fileno())):
+                return
         except (FileNotFoundError, NotADirectoryError):
-            return False
-        return os.path.samestat(found, os.fstat(self.file.fileno()))
+            pass
+        raise UserError(
+            f"{self.run_dir} was moved or deleted while its run was at work; to go on: "
+            f"{module_command('worker', 'WHERE_IT_IS_NOW')}"
+        )
 
     def rewind(self, records: int) -> None:
+        self._check_place()
         self.file.close()
         damaged: list[int] = []
         self.sink.pause(lambda: damaged.extend(keep_records(self.path, records)))

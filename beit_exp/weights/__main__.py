@@ -8,6 +8,7 @@ from pathlib import Path
 
 from beit_exp.config.schema import CheckpointKind
 from beit_exp.errors import UserError
+from beit_exp.hardware.terminal import take_any_text
 from beit_exp.storage.temporary import temporary_folder
 from beit_exp.weights.names import to_hugging_face, to_official
 
@@ -34,6 +35,7 @@ def convert(place: str, target: Path, *, kind: CheckpointKind, to: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Exit status 0: done; 2: something the user can mend."""
+    take_any_text()
     parser = argparse.ArgumentParser(
         prog="python -m beit_exp.weights", description="Convert BEiT weights."
     )

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from beit_exp.tracking import mlflow_sink, mlflow_write
+from beit_exp.tracking import mlflow_run, mlflow_sink, mlflow_write
 from beit_exp.tracking.mlflow_sink import sync
 from beit_exp.tracking.records import read_records
 from beit_exp.tracking.tracker import open_tracker
@@ -41,7 +41,7 @@ def flaky(monkeypatch):
 
         return call
 
-    monkeypatch.setattr(mlflow_write, "open_run", failing("open", mlflow_write.open_run))
+    monkeypatch.setattr(mlflow_run, "open_run", failing("open", mlflow_run.open_run))
     monkeypatch.setattr(mlflow_write, "send", failing("send", mlflow_write.send))
     monkeypatch.setattr(mlflow_write, "send_facts", failing("upload", mlflow_write.send_facts))
     return failures
@@ -86,10 +86,8 @@ def test_a_store_that_does_not_answer_keeps_nobody_waiting_and_holds_no_records_
     run, monkeypatch, caplog
 ) -> None:
     cfg, run_dir = run
-    answers, open_run = threading.Event(), mlflow_write.open_run
-    monkeypatch.setattr(
-        mlflow_write, "open_run", lambda *args: answers.wait(60) and open_run(*args)
-    )
+    answers, open_run = threading.Event(), mlflow_run.open_run
+    monkeypatch.setattr(mlflow_run, "open_run", lambda *args: answers.wait(60) and open_run(*args))
     monkeypatch.setattr(mlflow_sink, "CLOSE_TIMEOUT_S", 0.1)
     with open_tracker(cfg, run_dir) as tracker:
         for step in range(5000):

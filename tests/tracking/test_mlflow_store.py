@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import sqlite3
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -75,6 +80,57 @@ def test_a_password_of_the_environment_is_used_and_not_kept(
     assert whole_uri("http://host:5000") == "http://host:5000"
 
 
+def wrong_version(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as store:
+        store.execute("update alembic_version set version_num = '451aebb31d03'")
+        store.commit()
+
+
+def no_database(path: Path) -> None:
+    path.write_bytes(b"this is no database")
+
+
+def half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:50000])
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (wrong_version, "out-of-date database schema (found version 451aebb31d03"),
+        (wrong_version, "run 'mlflow db upgrade <database_uri>'"),
+        (no_database, "file is not a database"),
+        (half, "database disk image is malformed"),
+        (folder, "unable to open database file"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_left_as_it_is_and_says_why_at_once(
+    spoil: Callable[[Path], None], told: str, store: str, tmp_path: Path
+) -> None:
+    path, begun = tmp_path / "mlflow.db", time.monotonic()
+    spoil(path)
+    before = None if path.is_dir() else path.read_bytes()
+    with pytest.raises(Exception, match=".") as caught:
+        open_experiment(store, "beit")
+    assert told in reason(caught.value)
+    assert time.monotonic() - begun < 10
+    assert before is None or path.read_bytes() == before
+
+
+def test_a_locked_store_fails_in_bounded_time(store: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(mlflow_store, "LOCK_TIMEOUT_S", 0.1)
+    with (tmp_path / ".mlflow.db.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(TimeoutError, match=r"held .*\.mlflow\.db\.lock for 0\.1 s"):
+            open_experiment(store, "beit")
+    assert open_experiment(store, "beit")[1]
+
+
 @pytest.mark.parametrize("given", ["", "postgresql://me:pa55@other/db", "sqlite:///mlflow.db"])
 def test_a_password_that_the_environment_lacks_is_asked_for(
     given: str, monkeypatch: pytest.MonkeyPatch
@@ -93,4 +149,6 @@ def test_the_reason_of_a_failure_tells_no_password(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", silent_store.replace("//", "//me:pa55@"))
     with pytest.raises(Exception, match="pa55") as caught:
         open_store(resolve_uri(None)).search_experiments()
-    assert "pa5" not in reason(caught.value) and "me:***@127.0.0.1" in reason(caught.value)
+    assert "pa5" not in reason(caught.value) and "Connection refused" in reason(caught.value)
+    told = reason(ValueError(str(caught.value).partition(" failed with")[0]))
+    assert "pa5" not in told and "me:***@127.0.0.1" in told
