@@ -101,6 +101,10 @@ def tell_failure(error: Exception, run_dir: Path) -> int:
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         logger.error("the disk is full (%s); free some space, then: %s", error, again)
         return 2
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        mend = "let more be open at once (ulimit -n), then"
+        logger.error("too many files are open (%s); %s: %s", error, mend, again)
+        return 2
     if is_memory_refused(error):
         first = (str(error).splitlines() or ["MemoryError"])[0]
         mend = "free some memory, or take a smaller train.batch_size, then"

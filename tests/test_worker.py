@@ -45,6 +45,16 @@ def run_dir(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> Path
             2,
             "not enough memory (Allocate memory failed); free some memory, or take a smaller",
         ),
+        (
+            OSError(24, "Too many open files"),
+            2,
+            "too many files are open ([Errno 24] Too many open files); let more be open at once",
+        ),
+        (
+            ImportError("_c_expression.so: failed to map segment from shared object"),
+            2,
+            "not enough memory (_c_expression.so: failed to map",
+        ),
         (PermissionError(13, "Permission denied"), 1, "Traceback"),
         (RuntimeError("our own"), 1, "RuntimeError: our own"),
         (Interrupted(15), 143, "to go on: python -m beit_exp.worker"),

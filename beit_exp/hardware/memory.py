@@ -8,16 +8,19 @@ import sys
 
 from beit_exp.hardware.device import Runtime
 
-# MindSpore's words on a CPU, on a card, and of an operator of ours (NO_MEMORY in csrc/native.h)
+# MindSpore's words on a CPU, on a card, and of an operator of ours (NO_MEMORY in csrc/native.h);
+# C++'s own; and those of Linux, where a library is loaded
 REFUSED = re.compile(
-    r"Allocate memory failed|memory isn't enough|_native\S*'s function\(\w+\) is 2\b"
+    r"Allocate memory failed|memory isn't enough|_native\S*'s function\(\w+\) is 2\b|bad_alloc"
+    r"|failed to map segment|[Cc]annot allocate memory"
 )
 
 
 def is_memory_refused(error: Exception) -> bool:
-    """Whether this is the error of a device, or of Python, that memory was refused to."""
+    """Whether this is the error of a device, of Python or of Linux, that memory was refused to."""
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and REFUSED.search(str(error)) is not None
+        isinstance(error, (RuntimeError, ImportError, OSError))
+        and REFUSED.search(str(error)) is not None
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from beit_exp.storage.files import replacing
+from beit_exp.storage.files import write_atomically
 from beit_exp.storage.foreign import reading
 
 OUTCOMES_FILE = "val_outcomes.npz"  # in a run directory: of the last evaluation
@@ -24,8 +25,9 @@ class Outcomes(NamedTuple):
 
     def save(self, path: Path) -> None:
         """A compressed .npz of the four arrays."""
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **self._asdict())
+        content = io.BytesIO()  # a full disk would meet NumPy's archive half closed
+        np.savez_compressed(content, **self._asdict())
+        write_atomically(path, content.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> Outcomes:

@@ -128,7 +128,8 @@ class Loop:
         self.tracker.rewind(self.progress.records)
         records = read_records(self.run_dir / "metrics.jsonl") if self.runtime.is_leader else []
         if records:  # the hours between two processes are no training
-            self.opening = {"time/pause_s": round(time.time() - records[-1]["time"], 3)}
+            pause_s = max(0.0, time.time() - records[-1]["time"])  # a clock may be set back
+            self.opening = {"time/pause_s": round(pause_s, 3)}
         self.saved_step = self.first_step = self.trainer.step
 
     def is_over(self) -> bool:
