@@ -101,7 +101,7 @@ def tell_failure(error: Exception, run_dir: Path) -> int:
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         logger.error("the disk is full (%s); free some space, then: %s", error, again)
         return 2
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+    if are_files_refused(error):
         mend = "let more be open at once (ulimit -n), then"
         logger.error("too many files are open (%s); %s: %s", error, mend, again)
         return 2
@@ -112,6 +112,15 @@ def tell_failure(error: Exception, run_dir: Path) -> int:
         return 2
     logger.exception("the run in %s failed", run_dir)
     return 1
+
+
+def are_files_refused(error: Exception) -> bool:
+    """Whether as many files are open as may be: libraries tell it by errors of another name."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as refused:
+        error = refused
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def track_task(cfg: Config, run_dir: Path, *, is_leader: bool) -> None:

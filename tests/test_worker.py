@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -165,6 +166,19 @@ def test_what_is_logged_tells_no_password_not_even_a_traceback() -> None:
     line = worker.Discreet("%(message)s").format(record)
     assert line.startswith("at postgresql://me:***@host/db\nTraceback")
     assert "RuntimeError: https://me:***@host/api failed" in line and "pa55" not in line
+
+
+def test_an_error_of_another_name_is_known_where_no_file_can_be_opened() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    error = OSError("Mindspore can not compile temporary source code in terminal")
+    assert not worker.are_files_refused(error)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        is_known = worker.are_files_refused(error)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert is_known
 
 
 def test_a_log_that_cannot_be_written_says_nothing_of_its_own(tmp_path: Path, capsys) -> None:

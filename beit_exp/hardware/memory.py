@@ -13,6 +13,7 @@ from beit_exp.hardware.device import Runtime
 REFUSED = re.compile(
     r"Allocate memory failed|memory isn't enough|_native\S*'s function\(\w+\) is 2\b|bad_alloc"
     r"|failed to map segment|[Cc]annot allocate memory"
+    r"|Resource temporarily unavailable|can't start new thread"  # a thread needs memory, too
 )
 
 
