@@ -27,7 +27,14 @@ from beit_exp.hardware import cluster
 from beit_exp.hardware.device import Runtime, device_name, start_device
 from beit_exp.hardware.ending import tell
 from beit_exp.hardware.memory import is_memory_refused
-from beit_exp.hardware.process import LAUNCHER, shell_status, worker_command, worker_environment
+from beit_exp.hardware.process import (
+    LAUNCHER,
+    handle_stops,
+    hear_interrupts_apart,
+    shell_status,
+    worker_command,
+    worker_environment,
+)
 from beit_exp.hardware.terminal import take_any_text
 from beit_exp.launch.tokenizer_first import train_tokenizer, trains_tokenizer_first
 from beit_exp.storage.files import write_atomically
@@ -35,7 +42,7 @@ from beit_exp.storage.lock import locking
 from beit_exp.storage.passwords import hide_password
 from beit_exp.storage.temporary import temporary_folder
 from beit_exp.tracking.tracker import Tracker, open_tracker
-from beit_exp.train.stop import handle_stops, hear_interrupts_apart, listening, until_stopped
+from beit_exp.train.stop import listening, until_stopped
 
 logger = logging.getLogger(__name__)
 PARENT_POLL_S = 1.0

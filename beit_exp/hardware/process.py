@@ -6,13 +6,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 LOG_LEVEL = "GLOG_v"
 LAUNCHER = "BEIT_EXP_LAUNCHER"  # the process whose end ends the worker
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: its terminal is gone
+
+# What a thread makes of SIGINT: see `hear_interrupts_apart`
+INTERRUPT = signal.SIGUSR1 if sys.platform == "darwin" else signal.SIGRTMIN + 5
+_apart = threading.Event()
 
 Process = subprocess.Popen[bytes]
 
@@ -74,12 +81,47 @@ def heard_stops() -> list[signal.Signals]:
     return [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
+def hear_interrupts_apart() -> None:
+    """In a worker: have a thread wait for SIGINT, which is blocked everywhere else from now on.
+
+    Whenever MindSpore runs a graph it puts a handler of its own in the place of ours, which makes
+    SIGTERM of SIGINT: a second Ctrl-C would not act at once. What is blocked reaches no handler.
+    Threads that libraries have started before block it as well: `start` begins a worker so.
+    """
+    if signal.SIGINT not in heard_stops():
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, INTERRUPT))
+    signal.signal(INTERRUPT, lambda *_: None)
+    _apart.set()
+    threading.Thread(target=_pass_on_interrupts, name="interrupts", daemon=True).start()
+
+
+def _pass_on_interrupts() -> None:
+    while True:
+        signal.sigwait([signal.SIGINT])
+        signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT)
+
+
+def handle_stops(handle: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Give what asks to stop to `handle`; returns the handlers before, by number."""
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        handle(signal.SIGINT if number == INTERRUPT else number, frame)
+
+    numbers = [*heard_stops(), *([INTERRUPT] if _apart.is_set() else [])]
+    return {number: signal.signal(number, heard) for number in numbers}
+
+
+def let_stops_in() -> None:
+    """End the waiting of what asked to stop before there was a handler for it."""
+    apart = {signal.SIGINT} if _apart.is_set() else set()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*STOPS, INTERRUPT} - apart)
+
+
 @contextmanager
 def handling_signals(handle: Callable[[int], None]) -> Iterator[None]:
     """What asks to stop goes to `handle` inside the block, by its number."""
-    previous = {
-        number: signal.signal(number, lambda number, _: handle(number)) for number in heard_stops()
-    }
+    previous = handle_stops(lambda number, _: handle(number))
     try:
         yield
     finally:

@@ -94,16 +94,18 @@ def test_a_killed_rank_ends_the_job_with_one_message(launch: Command, few_digits
     assert not any(is_alive(pid) for pid in everyone)
 
 
-def test_two_processes_stop_at_a_signal_and_resume_to_the_same_end(
+def test_two_processes_stop_at_ctrl_c_and_resume_to_the_same_end(
     launch: Command, few_digits: Path
 ) -> None:
     settings = small(few_digits, "hardware.device_num=2", "train.batch_size=8", epochs=30)
     assert launch(*settings, "hydra.run.dir=whole").returncode == 0
     process = launch.start(*settings, "hydra.run.dir=halved")
     wait_for(lambda: records(launch.folder / "halved") >= 20, process)
-    process.send_signal(signal.SIGTERM)
+    for pid in (process.pid, *children(process.pid)):  # Ctrl-C, as a terminal sends it to all
+        os.kill(pid, signal.SIGINT)
     out, err = process.communicate(timeout=90)
-    assert process.returncode == 128 + signal.SIGTERM, out + err
+    # The ranks get SIGTERM, too, from the process that waits for them
+    assert process.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM), out + err
     assert out.count("to go on: python -m beit_exp.worker") == 1
     assert launch(*settings, "hydra.run.dir=halved").returncode == 0
     assert same_weights(launch.folder / "whole", launch.folder / "halved")

@@ -97,9 +97,10 @@ with stop.listening():
 APART = """
 import ctypes, os, signal, threading, time
 from beit_exp.errors import Interrupted
+from beit_exp.hardware.process import hear_interrupts_apart
 from beit_exp.train import stop
 
-stop.hear_interrupts_apart()
+hear_interrupts_apart()
 threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
 stop.AGAIN_S = 0.0
 
