@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def end_by(number: int, _: object) -> None:
-    """End the command by a signal, and before it what it has begun."""
+    """End the command by a signal, once the jobs that it started at once have saved."""
     if sweep.SWEEP_DIR in os.environ:
         stop_jobs(Path(os.environ[sweep.SWEEP_DIR]))
     sys.exit(shell_status(-number))
@@ -139,9 +139,9 @@ def run_in_sweep(raw: DictConfig, composed: HydraConf) -> float:
 
     def work(cfg: Config, run_dir: Path) -> int:
         jobs = int(composed.launcher.get("n_jobs", 1))  # of joblib
-        is_at_once = ending_with_sweep() if jobs != 1 else nullcontext()
+        as_one_of_several = ending_with_sweep() if jobs != 1 else nullcontext()
         share = share_of_machine(sweep_dir, jobs=jobs, device_num=cfg.hardware.device_num)
-        with is_at_once, share:
+        with as_one_of_several, share:
             return run_worker(run_dir, in_sweep=True)
 
     outcome = do_job(settings, run_dir, work=work, repeats=False)

@@ -26,7 +26,7 @@ from beit_exp.errors import Interrupted, UserError
 from beit_exp.hardware import cluster
 from beit_exp.hardware.device import Runtime, device_name, start_device
 from beit_exp.hardware.ending import tell
-from beit_exp.hardware.memory import is_memory_refused
+from beit_exp.hardware.memory import are_threads_refused, is_memory_refused
 from beit_exp.hardware.process import (
     LAUNCHER,
     handle_stops,
@@ -111,6 +111,10 @@ def tell_failure(error: Exception, run_dir: Path) -> int:
     if are_files_refused(error):
         mend = "let more be open at once (ulimit -n), then"
         logger.error("too many files are open (%s); %s: %s", error, mend, again)
+        return 2
+    if are_threads_refused(error):
+        mend = "allow more (ulimit -u), or free some memory, then"
+        logger.error("no further thread could be started (%s); %s: %s", error, mend, again)
         return 2
     if is_memory_refused(error):
         first = (str(error).splitlines() or ["MemoryError"])[0]
@@ -227,7 +231,7 @@ class Screen(logging.Handler):
 
 
 class LogFile(logging.FileHandler):
-    """The log in a run directory; a full disk leaves it short, and the screen tells of that."""
+    """The log in a run directory, which a full disk leaves short: what matters is on the screen."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging calls it)
         if not isinstance(sys.exc_info()[1], OSError):

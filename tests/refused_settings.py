@@ -158,6 +158,10 @@ WRONG_SETTINGS = {
         ("experiment=pretrain_digits", "train.class_weights=balanced"),
         "train.class_weights = 'balanced': must be null for task=pretrain",
     ),
+    "balanced twice": (
+        ("train.sampling=balanced", "train.class_weights=balanced"),
+        "train.class_weights = 'balanced': must be null or a list where train.sampling is balanced",
+    ),
     "balanced in a fixed order": (
         ("train.sampling=balanced", "train.shuffle=false"),
         "train.shuffle = False: must be true where train.sampling is balanced",

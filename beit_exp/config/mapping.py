@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +70,7 @@ def build_config(raw: dict[str, Any]) -> Config:
     except ValidationError as error:
         schema, known = Config.model_json_schema(), known_names()
         for detail in error.errors():
-            # Of a setting with several types, pydantic tells what each finds wrong: `list[...]`
-            place = takewhile(lambda part: "[" not in part, map(str, detail["loc"]))
-            key = ".".join(place)
+            key = _key(detail["loc"])
             is_inside = len(detail["loc"]) > key.count(".") + 1
             value = look_up(raw, key) if is_inside else detail["input"]
             problems.setdefault(key, complaints.describe(key, value, detail, schema, known))
@@ -89,6 +86,16 @@ def build_config(raw: dict[str, Any]) -> Config:
     if problems or config is None:
         raise WrongSettingsError(list(problems.values()))
     return config
+
+
+def _key(place: tuple[int | str, ...]) -> str:
+    """Of a place as pydantic tells it: of a setting with several types, also by which of them."""
+    key, settings = "", set(setting_names())
+    for part in map(str, place):
+        if key in settings and "[" in part:
+            break
+        key = f"{key}.{part}" if key else part
+    return key
 
 
 def save_config(config: Config, path: Path) -> None:

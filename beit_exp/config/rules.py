@@ -162,6 +162,11 @@ RULES = (
         "must be one weight for each of dataset.num_classes classes, in their sorted order",
     ),
     Rule(
+        ("train.class_weights", "train.sampling"),
+        lambda weights, sampling: weights != "balanced" or sampling == "uniform",
+        "must be null or a list where train.sampling is balanced, which evens classes out already",
+    ),
+    Rule(
         ("train.shuffle", "train.sampling"),
         lambda shuffle, sampling: shuffle or sampling == "uniform",
         "must be true where train.sampling is balanced, which draws at random",

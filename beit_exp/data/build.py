@@ -124,13 +124,13 @@ def balanced_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
     A class's images come in a random order, and again in another where they are too few.
     """
-    classes = np.unique(labels)
+    classes, counts = np.unique(labels, return_counts=True)
     shares = np.full(len(classes), len(labels) // len(classes))
     more = rng.permutation(len(classes))[: len(labels) % len(classes)]
     shares[more] += 1
+    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
     drawn = []
-    for label, share in zip(classes, shares, strict=True):
-        own = np.flatnonzero(labels == label)
+    for own, share in zip(by_class, shares, strict=True):
         rounds = [rng.permutation(own) for _ in range(-(-share // len(own)))]
         drawn += [np.concatenate(rounds)[:share]] if rounds else []
     return rng.permutation(np.concatenate(drawn))

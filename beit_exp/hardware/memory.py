@@ -12,9 +12,15 @@ from beit_exp.hardware.device import Runtime
 # C++'s own; and those of Linux, where a library is loaded
 REFUSED = re.compile(
     r"Allocate memory failed|memory isn't enough|_native\S*'s function\(\w+\) is 2\b|bad_alloc"
-    r"|failed to map segment|[Cc]annot allocate memory"
-    r"|Resource temporarily unavailable|can't start new thread"  # a thread needs memory, too
+    r"|failed to map segment(?!.*not permitted)|[Cc]annot allocate memory"
 )
+
+THREADS_REFUSED = re.compile(r"Resource temporarily unavailable|can't start new thread")
+
+
+def are_threads_refused(error: Exception) -> bool:
+    """Whether no further thread could be started: there may be too many, or no memory for one."""
+    return isinstance(error, RuntimeError) and THREADS_REFUSED.search(str(error)) is not None
 
 
 def is_memory_refused(error: Exception) -> bool:

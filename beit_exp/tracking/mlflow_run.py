@@ -13,7 +13,7 @@ from beit_exp.tracking.mlflow_store import open_experiment
 from beit_exp.tracking.records import read_facts, read_state, write_state
 from beit_exp.tracking.run_name import run_name, typed_overrides
 
-KEY_TAG = "beit_exp.key"
+KEY_TAG = "beit_exp.creation_key"
 PARAM_LENGTH = 6000  # MLflow's limit
 GONE = "RESOURCE_DOES_NOT_EXIST"
 
@@ -30,7 +30,7 @@ def open_run(cfg: Config, run_dir: Path) -> tuple[Any, str]:
         state = _make_run(client, experiment_id, cfg, run_dir)
     run_id = str(state["run_id"])
     if not state.get("has_settings"):
-        _send_settings(client, run_id, cfg, run_dir)
+        _send_settings(client, run_id, cfg)
         write_state(run_dir, {**state, "has_settings": True})
     return client, run_id
 
@@ -82,7 +82,7 @@ def _find(client: Any, experiment_id: str, key: str) -> list[str]:
     return [str(run.info.run_id) for run in found]
 
 
-def _send_settings(client: Any, run_id: str, cfg: Config, run_dir: Path) -> None:
+def _send_settings(client: Any, run_id: str, cfg: Config) -> None:
     """Send the parameters that the store lacks: it lets none be changed."""
     from mlflow.entities import Param
 
@@ -93,4 +93,3 @@ def _send_settings(client: Any, run_id: str, cfg: Config, run_dir: Path) -> None
         if is_read(key) and key not in known
     ]
     client.log_batch(run_id, params=params)
-    client.log_artifact(run_id, str(run_dir / "config.yaml"))

@@ -170,6 +170,7 @@ def sync(cfg: Config, run_dir: Path) -> int:
     missing = [entry for entry in found if (entry.name, entry.step) not in known]
     mlflow_write.send(client, run_id, missing)
     mlflow_write.send_facts(client, run_id, read_facts(run_dir))
+    client.log_artifact(run_id, str(run_dir / "config.yaml"))
     is_done = (run_dir / "metrics.json").exists()
     if is_done:
         for path in (run_dir / "metrics.json", *sorted((run_dir / "plots").glob("*.png"))):

@@ -86,8 +86,10 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     """What a file holds, nothing if there is none; `UserError` if it is damaged."""
     if not path.exists():
         return {}
+    with reading(path):
+        content = path.read_bytes()
     with reading(path, "is damaged; the run can do without, so remove it"):
-        return dict(json.loads(path.read_bytes()))
+        return dict(json.loads(content))
 
 
 def merge(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

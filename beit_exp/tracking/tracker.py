@@ -127,8 +127,9 @@ class RunTracker:
     def close(self, status: Status) -> None:
         """Write out what is left, and end the MLflow run with a status."""
         try:
-            with closing(self.file):
-                self.sync()
+            if not self.file.closed:  # as it is where it could not be opened again
+                with closing(self.file):
+                    self.sync()
         finally:
             self.sink.close(status)
 
@@ -183,6 +184,7 @@ def open_tracker(cfg: Config, run_dir: Path, *, is_leader: bool = True) -> Itera
     tell_damaged(path, keep_records(path, count_records(path)))
     tags = {**environment_tags(), **typed_tag(), **lineage_tags(cfg)}
     tracker = RunTracker(run_dir, sink=MlflowSink(cfg, run_dir))
+    tracker.log_file(run_dir / "config.yaml")
     tracker.log_facts(tags=tags)
     status: Status = "FAILED"
     was_done, known = (run_dir / "metrics.json").exists(), tracker.records

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from typing import Literal
 
 import numpy as np
 from mindspore import nn
@@ -59,32 +60,47 @@ def draw_keep(cfg: Config, stream: TrainStream, number: int) -> np.ndarray | Non
 def make_labelled_batches(
     cfg: Config, stream: TrainStream
 ) -> Callable[[int, int], Iterator[MicroBatch]]:
-    """What fine-tuning feeds: images, soft targets and drop-path draws, a micro-batch each.
-
-    The loss is linear in the targets, so a class's weight is a factor of its share of them.
-    """
+    """What fine-tuning feeds: images, soft targets and drop-path draws, a micro-batch each."""
     weights = class_weights(
         cfg.train.class_weights, stream.images.labels, num_classes=cfg.dataset.num_classes
     )
+    smoothing = cfg.augment.label_smoothing
 
     def batches(first: int, last: int) -> Iterator[MicroBatch]:
         made = train_batches(stream, cfg, first=first, last=last)
         for number, (images, targets) in enumerate(made, start=first):
-            yield images, targets * weights, draw_keep(cfg, stream, number)
+            if weights is not None:
+                targets = weighted(targets, weights, smoothing=smoothing)
+            yield images, targets, draw_keep(cfg, stream, number)
 
     return batches
 
 
 def class_weights(
-    choice: Sequence[float] | str | None, labels: np.ndarray, *, num_classes: int
-) -> np.ndarray:
-    """(K,) float32 factors of the loss by class.
+    choice: Literal["balanced"] | list[float] | None, labels: np.ndarray, *, num_classes: int
+) -> np.ndarray | None:
+    """(K,) float32 factors of the loss by class; None for none.
 
-    `balanced` is N / (K · images of the class), as scikit-learn's `compute_class_weight` has it.
+    `balanced` is N / (K · images of the class), as scikit-learn's `compute_class_weight` has it; a
+    class without images weighs nothing.
     """
     if choice is None:
-        return np.ones(num_classes, np.float32)
+        return None
     if choice == "balanced":
-        counts = np.maximum(np.bincount(labels, minlength=num_classes), 1)
-        return (len(labels) / (num_classes * counts)).astype(np.float32)
+        counts = np.bincount(labels, minlength=num_classes)
+        found = len(labels) / (num_classes * np.maximum(counts, 1)) * (counts > 0)
+        return found.astype(np.float32)
     return np.array(choice, np.float32)
+
+
+def weighted(targets_BK: np.ndarray, weights_K: np.ndarray, *, smoothing: float) -> np.ndarray:
+    """Soft targets by which the loss of an image is weighted by its class, of mixed images by that
+    of each part.
+
+    The loss is linear in the targets. What smoothing spread over all classes is weighted by the
+    image's own: weighted by theirs, rare classes would be right for every image.
+    """
+    even = smoothing / len(weights_K)
+    own_BK = (targets_BK - even) / (1 - smoothing) * weights_K
+    spread_B1 = own_BK.sum(axis=1, keepdims=True) * even
+    return ((1 - smoothing) * own_BK + spread_B1).astype(np.float32)

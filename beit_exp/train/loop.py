@@ -75,6 +75,12 @@ def fit(
                 if loop.saved_step < trainer.step:
                     loop.save(is_best=False)
                 raise
+    if trainer.step < loop.total_steps:
+        logger.info(
+            "%d evaluations without a better %s: the training ends (train.patience)",
+            loop.progress.fruitless,
+            metric_of(cfg.objective),
+        )
     bad_images = len(session.stream.bad_images)
     place = {"step": trainer.step, "epoch": loop.epoch, "data/bad_images": bad_images}
     return loop.progress.final_metrics() | place
@@ -163,12 +169,6 @@ class Loop:
         best = {f"best/{name}": value for name, value in metrics.items()} if is_best else {}
         self.log(metrics | best)
         line.show_evaluation(epoch=self.epoch, metrics=metrics, is_best=is_best)
-        if self.is_over() and self.trainer.step < self.total_steps:
-            logger.info(
-                "%d evaluations without a better %s: the training ends (train.patience)",
-                self.progress.fruitless,
-                metric_of(self.cfg.objective),
-            )
         return is_best
 
     def save(self, *, is_best: bool) -> None:

@@ -83,6 +83,7 @@ class Session:
             found, details = measure(check_stop)
             metrics = {f"val/{name}": value for name, value in found.items()}
             if self.runtime.is_leader:
+                self.tracker.sync()  # says so where the directory is gone, which `keep` would make
                 keep(details)
             if self.cfg.train.ema_decay is not None:
                 with trainer.averaged_weights():

@@ -47,6 +47,8 @@ def architecture(shapes: Shapes) -> dict[str, Any]:
 def settings_that_fit(file: Shapes, network: Shapes) -> list[str]:
     """Overrides that bring a network's settings to what a file's tensors tell."""
     wanted, given = architecture(file), architecture(network)
+    if not {"embed_dim", "mlp_ratio"} <= wanted.keys():  # no BEiT
+        return []
     return [
         f"model.{name}={value if isinstance(value, str) else json.dumps(value)}"
         for name, value in wanted.items()

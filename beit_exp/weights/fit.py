@@ -74,7 +74,7 @@ def fit_to(
 def _mend(found: Shapes, wanted: Shapes) -> str:
     """The settings with which the network would be that of the file, if they are told apart."""
     settings = settings_that_fit(found, wanted)
-    return f". The file is of a network with {' '.join(settings)}" if settings else ""
+    return f". With these settings it would: {' '.join(settings)}" if settings else ""
 
 
 def spread_shared_table(source: Arrays, shapes: Shapes) -> Arrays:

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from itertools import product
 from pathlib import Path
+from subprocess import TimeoutExpired
 
 from settings import ROOT
 from whole_runs import (
@@ -41,6 +42,7 @@ from beit_exp.tracking.records import read_records
 HERE = Path(__file__).parent
 AT_ONCE = 2
 TIMEOUT_S = 300
+DAMAGE, CUT = "newest checkpoint damaged", "last record cut"
 ALL_DAMAGED = "none of the 1 checkpoints"  # no run is begun anew where a checkpoint was
 STATUSES = {  # of the struck command; what goes on in spite of a fault ends with 0
     "SIGKILL of the worker": (137,),
@@ -90,10 +92,10 @@ def strike(phase: str, fault: str, folder: Path, whole: Path) -> str:
     assert "Traceback" not in said, said
     run_dir = mend(folder)
     done = Command(folder)(*settings(run_dir), timeout_s=TIMEOUT_S)
-    if done.returncode == 2 and ALL_DAMAGED in done.stdout:
+    if fault == DAMAGE and done.returncode == 2 and ALL_DAMAGED in done.stdout:
         return f"{struck.returncode}, refused"
     assert done.returncode == 0, f"did not go on: {said}\n---\n{done.stdout + done.stderr}"
-    if "its metrics are lost" in done.stdout:  # a record that a checkpoint counts was cut
+    if fault == CUT and "its metrics are lost" in done.stdout:  # a checkpoint counts the record
         assert same_weights(folder / run_dir, whole), "other weights"
         assert metrics_of(folder / run_dir) == metrics_of(whole), "other metrics"
         return f"{struck.returncode}, told"
@@ -162,7 +164,7 @@ def main(top: Path, cells: Sequence[tuple[str, str]]) -> list[str]:
         shutil.copytree(top / "fresh", folder)
         try:
             found = strike(phase, fault, folder, whole)
-        except AssertionError as error:
+        except (AssertionError, TimeoutExpired) as error:
             failures.append(f"{fault}, {phase} ({folder}): {error}")
             return "not held"
         shutil.rmtree(folder)

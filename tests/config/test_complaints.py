@@ -72,3 +72,8 @@ def test_a_misspelt_setting_gets_a_hint(typed: str) -> None:
 @pytest.mark.parametrize("typed", FOREIGN)
 def test_a_setting_that_is_like_none_gets_no_hint(typed: str) -> None:
     assert nearest(typed, [*known_names(), "experiment"]) == ""
+
+
+def test_an_unknown_key_is_named_whole() -> None:
+    with pytest.raises(UserError, match=r"train\.a\[1\]: there is no such setting"):
+        build_config(compose() | {"train": compose()["train"] | {"a[1]": 1}})

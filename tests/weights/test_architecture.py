@@ -43,7 +43,7 @@ def test_weights_that_do_not_fit_are_answered_with_settings_that_do(
     file = str(GOLDEN / "model" / variant / "official.pth")
     with pytest.raises(UserError, match="does not fit the network") as raised:
         load_trained(build(*VARIANTS[wrong]), file)
-    told = re.findall(r"model\.[a-z_]+=[a-z0-9.]+", str(raised.value).rpartition(". The")[2])
+    told = re.findall(r"model\.[a-z_]+=[a-z0-9.]+", str(raised.value).rpartition("it would: ")[2])
     load_trained(build(*VARIANTS[wrong], *told), file)
 
 
@@ -57,6 +57,10 @@ def test_a_network_tells_the_settings_that_it_was_built_with() -> None:
 def test_of_networks_alike_nothing_is_told() -> None:
     shapes = shapes_of(build("model.depth=1"))
     assert settings_that_fit(shapes, shapes) == []
+
+
+def test_a_file_of_another_network_is_told_no_settings() -> None:
+    assert settings_that_fit({"layer1.0.conv1.weight": (64, 3, 7, 7)}, {}) == []
 
 
 def test_shapes_of_something_else_are_told_as_they_are() -> None:
