@@ -46,6 +46,7 @@ from beit_exp.train.stop import listening, until_stopped
 
 logger = logging.getLogger(__name__)
 PARENT_POLL_S = 1.0
+SPARE_FILES = 16
 # Settings, run directory -> final metrics
 Task = Callable[[Config, Path, Runtime, Tracker], dict[str, float]]
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -126,9 +127,13 @@ def tell_failure(error: Exception, run_dir: Path) -> int:
 
 
 def are_files_refused(error: Exception) -> bool:
-    """Whether as many files are open as may be: libraries tell it by errors of another name."""
+    """Whether about as many files are open as may be: libraries tell it by errors of other names,
+    and have closed theirs by now.
+    """
     try:
-        os.close(os.open(os.devnull, os.O_RDONLY))
+        with ExitStack() as spare:
+            for _ in range(SPARE_FILES):
+                spare.enter_context(open(os.devnull))
     except OSError as refused:
         error = refused
     return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
