@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from beit_exp.config.schema import Config
-from beit_exp.data.sources import ImageList, is_image, list_images, open_split
+from beit_exp.data.listing import ImageList, is_image, list_images
+from beit_exp.data.sources import open_split
 from beit_exp.errors import UserError
 
 

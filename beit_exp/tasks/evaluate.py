@@ -8,7 +8,8 @@ from pathlib import Path
 
 from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, eval_batches
-from beit_exp.data.sources import describe, open_split
+from beit_exp.data.description import describe
+from beit_exp.data.sources import open_split
 from beit_exp.hardware.device import Runtime
 from beit_exp.inference.evaluate import evaluate
 from beit_exp.inference.network import load_network

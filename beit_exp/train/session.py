@@ -10,7 +10,9 @@ from typing import TypeVar
 
 from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream
-from beit_exp.data.sources import ImageList, describe, open_split, training_images
+from beit_exp.data.description import describe
+from beit_exp.data.listing import ImageList
+from beit_exp.data.sources import open_split, training_images
 from beit_exp.hardware.device import Runtime, device_name
 from beit_exp.report.plots import plot_curves, plot_schedule
 from beit_exp.report.summary import summary

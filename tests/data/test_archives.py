@@ -13,7 +13,9 @@ from settings import make_config
 
 from beit_exp.config.schema import Config
 from beit_exp.data import archives, transforms
-from beit_exp.data.sources import describe, list_images, open_split
+from beit_exp.data.description import describe
+from beit_exp.data.listing import list_images
+from beit_exp.data.sources import open_split
 from beit_exp.errors import UserError
 
 

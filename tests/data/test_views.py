@@ -7,7 +7,8 @@ from settings import make_config, pretraining
 
 from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream
-from beit_exp.data.sources import ImageList, list_classes, open_split, training_images
+from beit_exp.data.listing import ImageList, list_classes
+from beit_exp.data.sources import open_split, training_images
 from beit_exp.data.views import eval_masks, eval_views, train_masks, train_views
 
 
