@@ -34,8 +34,8 @@ WRONG_WORDS = {
         "trackin.uri: there is no such setting. Did you mean tracking.uri?",
     ),
     "no hint that misleads": (
-        ("train.class_weights=1",),
-        "train.class_weights: there is no such setting.\n",
+        ("train.gradient_noise=1",),
+        "train.gradient_noise: there is no such setting.\n",
     ),
     "deletion of nothing": (("~trian.epochs",), "Did you mean train.epochs?"),
     "deletion of a setting": (("~train.epochs",), "train.epochs is not set: it must be a whole"),
