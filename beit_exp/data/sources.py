@@ -2,83 +2,69 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from typing_extensions import assert_never
 
-from beit_exp.config.command_line import launch_command
-from beit_exp.config.schema import Config, DatasetConfig
-from beit_exp.data.archives import ENDING
+from beit_exp.config.schema import Config
 from beit_exp.data.digits import write_digits
 from beit_exp.data.label_list import list_labelled
-from beit_exp.data.listing import ImageList, class_folders, list_classes
+from beit_exp.data.listing import ImageList, list_classes
+from beit_exp.data.places import brings_test, check_classes, class_names, place_of, pool_place
+from beit_exp.data.pool import Pool, is_pooled, pool_classes, pool_table
 from beit_exp.errors import UserError
 from beit_exp.randomness import Stream, generator
-from beit_exp.storage.remote import is_remote, local_copy
+from beit_exp.storage.remote import local_copy
 
 
-def check_folders(cfg: DatasetConfig) -> None:
-    """Raise `UserError` for a data folder that cannot be right, without listing it all."""
-    if is_remote(cfg.data_url):
-        return
-    match cfg.name:
-        case "digits":
-            pass  # the run writes them
-        case "imagenet" | "image_folder":
-            root = Path(cfg.data_url)
-            # A tar is read by the run itself
-            if not any(place_of(cfg, root, split).is_file() for split in _needed(cfg)):
-                _check_classes(cfg, root)
-        case _:
-            assert_never(cfg.name)
+@dataclass(frozen=True)
+class Splits:
+    """The images of all splits."""
+
+    train: ImageList
+    val: ImageList
+    test: ImageList | None  # None: there is no test set
+    pool: Pool | None  # what was split; None: the data set brings its splits
+
+    def lists(self) -> dict[str, ImageList]:
+        """Every split that there is, by its name."""
+        found = {"train": self.train, "val": self.val, "test": self.test}
+        return {split: images for split, images in found.items() if images is not None}
 
 
-def open_split(cfg: DatasetConfig, split: str) -> ImageList:
-    """The images of `train` or `val`; `UserError` if they cannot be right.
+def open_splits(cfg: Config) -> Splits:
+    """The images of every split; `UserError` if they cannot be right.
 
     Digits are written first, and remote data copied, if they are not there.
     """
-    root = Path(local_copy(cfg.data_url))
-    match cfg.name:
-        case "digits":
-            write_digits(root)
-        case "imagenet" | "image_folder":
-            _check_classes(cfg, root)
-        case _:
-            assert_never(cfg.name)
-    place = place_of(cfg, root, split)
-    if split == "val" and cfg.val_labels is not None:
-        return list_labelled(
-            place, Path(local_copy(cfg.val_labels)), cfg.num_classes, class_names(cfg, root)
-        )
-    return list_classes(place)
+    root, pool = _open_data(cfg)
+    return Splits(
+        _images(cfg, root, pool, "train"),
+        _images(cfg, root, pool, "val"),
+        _images(cfg, root, pool, "test") if _has_test(cfg, root, pool) else None,
+        pool,
+    )
 
 
-def place_of(cfg: DatasetConfig, root: Path, split: str) -> Path:
-    """The folder of a split, or its tar; `UserError` unless there is one of the two."""
-    folder, archive = root / split, root / f"{split}{ENDING}"
-    if folder.is_dir() and archive.is_file():
-        raise UserError(
-            f"dataset.data_url = {cfg.data_url!r}: "
-            f"both {folder} and {archive} are there; remove one"
-        )
-    if not folder.is_dir() and not archive.is_file():
-        raise UserError(
-            f"dataset.data_url = {cfg.data_url!r}: the folder {folder} is missing. "
-            "It must hold train/<class>/* and val/<class>/* with one folder per class, "
-            "or the same as tars. To try the project without it, run the quickstart: "
-            f"{launch_command()}"
-        )
-    return folder if folder.is_dir() else archive
+def open_split(cfg: Config, split: str) -> ImageList:
+    """The images of `train` or `val` alone, as `open_splits` finds them."""
+    root, pool = _open_data(cfg)
+    return _images(cfg, root, pool, split)
 
 
 def training_images(cfg: Config) -> ImageList:
-    """The images to train on: all of `train`, or `dataset.images_per_class` of each class.
+    """The images to train on: see `few_of_each`."""
+    return few_of_each(open_split(cfg, "train"), cfg)
+
+
+def few_of_each(images: ImageList, cfg: Config) -> ImageList:
+    """All of some images, or `dataset.images_per_class` of each class.
 
     Those are drawn by the seed; `UserError` if a class holds fewer.
     """
-    images, count = open_split(cfg.dataset, "train"), cfg.dataset.images_per_class
+    count = cfg.dataset.images_per_class
     if count is None:
         return images
     chosen: list[int] = []
@@ -95,29 +81,33 @@ def training_images(cfg: Config) -> ImageList:
     )
 
 
-def _needed(cfg: DatasetConfig) -> tuple[str, ...]:
-    return ("train", "val") if cfg.val_labels is None else ("val",)
+def _open_data(cfg: Config) -> tuple[Path, Pool | None]:
+    """The folder of the data set, and what is to be split."""
+    root = Path(local_copy(cfg.dataset.data_url))
+    if cfg.dataset.labels is not None:
+        return root, pool_table(cfg, root)
+    match cfg.dataset.name:
+        case "digits":
+            write_digits(root)
+        case "imagenet" | "image_folder":
+            check_classes(cfg.dataset, root)
+        case _:
+            assert_never(cfg.dataset.name)
+    is_split = is_pooled(cfg.dataset)
+    return root, pool_classes(cfg, root, pool_place(cfg.dataset, root)) if is_split else None
 
 
-def _check_classes(cfg: DatasetConfig, root: Path) -> None:
-    places = {split: place_of(cfg, root, split) for split in _needed(cfg)}
-    if cfg.val_labels is not None:
-        return
-    names = {split: class_folders(place) for split, place in places.items()}
-    for split, found in names.items():
-        if len(found) != cfg.num_classes:
-            raise UserError(
-                f"dataset.num_classes = {cfg.num_classes}: "
-                f"{places[split]} holds {len(found)} class folders"
-            )
-    if unlike := set(names["train"]) ^ set(names["val"]):
-        raise UserError(
-            f"dataset.data_url = {cfg.data_url!r}: train/ and val/ must hold the same classes; "
-            f"only one of them has {', '.join(sorted(unlike)[:5])}"
-        )
+def _has_test(cfg: Config, root: Path, pool: Pool | None) -> bool:
+    if pool is not None and "test" in pool.splits:
+        return True
+    return cfg.dataset.labels is None and brings_test(cfg.dataset, root)
 
 
-def class_names(cfg: DatasetConfig, root: Path) -> list[str]:
-    """The class folders of `train`; none where there is no such split."""
-    is_there = (root / "train").is_dir() or (root / f"train{ENDING}").is_file()
-    return class_folders(place_of(cfg, root, "train")) if is_there else []
+def _images(cfg: Config, root: Path, pool: Pool | None, split: str) -> ImageList:
+    if pool is not None and split in pool.splits:
+        return pool.open_split(split)
+    place, labels = place_of(cfg.dataset, root, split), cfg.dataset.val_labels
+    if split == "val" and labels is not None:
+        classes = class_names(cfg.dataset, root)
+        return list_labelled(place, Path(local_copy(labels)), cfg.dataset.num_classes, classes)
+    return list_classes(place)

@@ -35,7 +35,7 @@ def find_images(cfg: Config, folder: Path) -> ImageList:
     `cfg.images` is a folder, an image, a tar of images or, if None, the validation set.
     """
     if cfg.images is None:
-        paths = open_split(cfg.dataset, "val").paths
+        paths = open_split(cfg, "val").paths
     else:
         place = Path(cfg.images)
         if place.is_file() and tarfile.is_tarfile(place):

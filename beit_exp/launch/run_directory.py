@@ -16,7 +16,7 @@ from beit_exp.config.command_line import launch_command, module_command, overrid
 from beit_exp.config.mapping import differences, load_config, save_config
 from beit_exp.config.schema import Config
 from beit_exp.config.traits import task_traits
-from beit_exp.data.sources import check_folders
+from beit_exp.data.places import check_folders
 from beit_exp.errors import MissingExtraError, UserError
 from beit_exp.launch.tokenizer_first import FOLDER
 from beit_exp.optim.schedule import build_schedule

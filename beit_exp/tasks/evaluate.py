@@ -27,7 +27,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
 
     The leader writes the accuracy of each class and the confusion matrix, as tables and pictures.
     """
-    images = open_split(cfg.dataset, "val")
+    images = open_split(cfg, "val")
     network = load_network(cfg, runtime)
     started = time.perf_counter()
     with listening() as stop:

@@ -12,7 +12,7 @@ from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream
 from beit_exp.data.description import describe
 from beit_exp.data.listing import ImageList
-from beit_exp.data.sources import open_split, training_images
+from beit_exp.data.sources import few_of_each, open_splits
 from beit_exp.hardware.device import Runtime, device_name
 from beit_exp.report.plots import plot_curves, plot_schedule
 from beit_exp.report.summary import summary
@@ -117,13 +117,14 @@ class Session:
 
 def open_session(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Session:
     """The images of a training, in the order that its seed gives them."""
-    train_images = training_images(cfg)
+    splits = open_splits(cfg)
+    train_images = few_of_each(splits.train, cfg)
     return Session(
         cfg,
         run_dir,
         runtime,
         tracker,
         train_images=train_images,
-        val_images=open_split(cfg.dataset, "val"),
+        val_images=splits.val,
         stream=TrainStream(train_images, cfg, Shard(runtime.rank, runtime.size)),
     )

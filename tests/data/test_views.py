@@ -80,7 +80,7 @@ def test_views_and_masks_do_not_depend_on_the_number_of_devices(few_digits) -> N
 
 def test_an_image_is_evaluated_under_the_same_mask_whatever_the_device(few_digits) -> None:
     cfg = pretraining(few_digits)
-    images = open_split(cfg.dataset, "val")
+    images = open_split(cfg, "val")
     whole = np.concatenate(list(eval_masks(images, cfg, Shard(0, 1))))
     assert len(whole) == len(images)
     for rank in range(3):
