@@ -29,6 +29,10 @@ class Pool:
     splits: np.ndarray  # (len(images),) of SPLITS
     groups: list[str] | None
 
+    def names(self) -> list[str]:
+        """The path of each image in the data set; the whole one if it lies elsewhere."""
+        return [path.removeprefix(f"{self.root}/") for path in self.images.paths]
+
     def open_split(self, split: str) -> ImageList:
         """The images of one split."""
         numbers = np.flatnonzero(self.splits == split)
@@ -51,6 +55,7 @@ def pool_classes(cfg: Config, root: Path, place: Path) -> Pool:
 def pool_table(cfg: Config, root: Path) -> Pool:
     """The images of the table `dataset.labels`, split as it says or else by the fractions."""
     place, data = Path(local_copy(str(cfg.dataset.labels))), cfg.dataset
+    root = Path(os.path.abspath(root))
     needs_groups = data.groups == "table"
     table = read_label_table(place, root, num_classes=data.num_classes, needs_groups=needs_groups)
     groups = _groups(data, table, root)
@@ -88,7 +93,7 @@ def _groups(cfg: DatasetConfig, table: LabelTable, root: Path) -> list[str] | No
         case None:
             return None
         case "folder":
-            return _folders(table.images.paths, Path(os.path.abspath(root)), of_classes=False)
+            return _folders(table.images.paths, root, of_classes=False)
         case "table":
             return table.groups
         case _:
