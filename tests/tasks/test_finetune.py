@@ -97,6 +97,19 @@ def test_a_finished_run_started_again_changes_nothing(
     assert metrics_of(run_dir) == metrics_of(finished[1])
 
 
+def test_a_kill_before_the_best_weights_had_their_name_is_made_good(
+    finished: tuple[Command, Path], work: Callable[..., Path], tmp_path: Path, few_digits: Path
+) -> None:
+    shutil.copytree(finished[0].folder, tmp_path, dirs_exist_ok=True)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    assert metrics_of(tmp_path / "run")["best/step"] == 10
+    shutil.copy(checkpoints / "step_00000005.safetensors", checkpoints / "best.safetensors")
+    (tmp_path / "run" / "metrics.json").unlink()
+    work(*small(few_digits, "optimizer.base_lr=3e-5", "scheduler.min_lr=1e-7", "model.depth=1"))
+    best, last = (checkpoints / f"{name}.safetensors" for name in ("best", "step_00000010"))
+    assert best.read_bytes() == last.read_bytes()
+
+
 def own_images(data: Path) -> tuple[str, ...]:
     """Of 80 images 60 to train on, 10 to validate, 10 to test."""
     shares = ("dataset.val_fraction=0.1", "dataset.test_fraction=0.1")
