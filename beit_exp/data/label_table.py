@@ -45,7 +45,7 @@ def read_label_table(
     """
     needed = (*NEEDED, "group") if needs_groups else NEEDED
     with reading(table):
-        columns, rows = _parse(table, table.read_text(encoding="utf-8-sig"), needed)
+        columns, rows = _parse(table, _decode(table, table.read_bytes()), needed)
         rows_of = _check_paths(table, rows, root)
     paths = sorted(rows_of)
     found = [rows_of[path] for path in paths]
@@ -64,6 +64,14 @@ def read_label_table(
     else:
         splits = None
     return LabelTable(ImageList(paths, labels, classes), splits, groups)
+
+
+def _decode(table: Path, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + 1
+        raise wrong_line(table, number, f"is not UTF-8: {error.reason}") from error
 
 
 def _parse(table: Path, text: str, needed: tuple[str, ...]) -> tuple[list[str], list[Row]]:

@@ -100,8 +100,9 @@ def test_groups_that_are_needed_must_be_there(data: Path) -> None:
 
 
 def test_a_table_that_is_no_text_is_refused(data: Path) -> None:
-    for content in (b"path,label\n\xff.png,x\n", "path,label\na.png,x\n".encode("utf-16")):
-        with pytest.raises(UserError, match="labels.csv is refused: 'utf-8'"):
+    utf_16 = "path,label\na.png,x\n".encode("utf-16")
+    for content, line in ((b"path,label\n\xff.png,x\n", 2), (utf_16, 1)):
+        with pytest.raises(UserError, match=rf"labels.csv, line {line} is not UTF-8"):
             read(data, content)
     with pytest.raises(UserError, match="nowhere.csv cannot be read: No such file"):
         read_label_table(Path("nowhere.csv"), data, num_classes=2, needs_groups=False)

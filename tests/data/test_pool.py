@@ -108,3 +108,12 @@ def test_the_folders_of_a_table_are_groups_of_several_classes(tmp_path: Path) ->
         f"p{p}" for p in range(8)
     ]
     assert np.bincount(pool.open_split("val").labels).tolist() == [4, 4]
+
+
+def test_a_table_may_lie_in_an_object_store(tmp_path: Path, s3) -> None:
+    _, client = s3
+    make_images(tmp_path, *(f"{number}.png" for number in range(8)))
+    rows = "".join(f"{number}.png,{'ab'[number % 2]}\n" for number in range(8))
+    client.put_object(Bucket="bucket", Key="labels.csv", Body=f"path,label\n{rows}".encode())
+    words = ("dataset.labels=s3://bucket/labels.csv", "dataset.val_fraction=0.25")
+    assert len(pool_table(config(tmp_path, *words), tmp_path).open_split("val")) == 2
