@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from beit_exp.data import archives
-from beit_exp.data.listing import ImageList
+from beit_exp.data.listing import ImageList, ask_of_each
 from beit_exp.storage.foreign import reading
 
-STAT_THREADS, STAT_CHUNK = 8, 1000
 DIGEST_LENGTH = 32  # MLflow takes 36 characters
 
 
@@ -22,14 +20,9 @@ def describe(images: ImageList, *, name: str, source: str, context: str) -> dict
     """
     start = len(os.path.commonpath(images.paths))
     digest = hashlib.sha256()
-    chunks = [
-        images.paths[begin : begin + STAT_CHUNK] for begin in range(0, len(images), STAT_CHUNK)
-    ]
-    # A file system on a network answers many at once
-    with ThreadPoolExecutor(STAT_THREADS) as pool:
-        for chunk, sizes in zip(chunks, pool.map(_sizes, chunks), strict=True):
-            for path, size in zip(chunk, sizes, strict=True):
-                digest.update(f"{path[start:]} {size}\n".encode())
+    sizes = ask_of_each(images.paths, _sizes)
+    for path, size in zip(images.paths, sizes, strict=True):
+        digest.update(f"{path[start:]} {size}\n".encode())
     found = {
         "name": name,
         "source": source,

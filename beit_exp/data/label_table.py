@@ -5,20 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from beit_exp.data import archives
-from beit_exp.data.listing import ImageList, is_image
+from beit_exp.data.listing import ImageList, ask_of_each, is_image
 from beit_exp.data.splits import SPLITS
 from beit_exp.errors import UserError
 from beit_exp.storage.foreign import reading
 
 NEEDED, OPTIONAL = ("path", "label"), ("split", "group")
-STAT_THREADS, STAT_CHUNK = 8, 1000
 
 
 class LabelTable(NamedTuple):
@@ -137,11 +135,7 @@ def _check_paths(table: Path, rows: list[Row], root: Path) -> dict[str, Row]:
             what = f"names {row.fields['path']!r} again, as line {rows_of[path].number} does"
             raise wrong_line(table, row.number, what)
         rows_of[path] = row
-    paths = list(rows_of)
-    chunks = [paths[begin : begin + STAT_CHUNK] for begin in range(0, len(paths), STAT_CHUNK)]
-    # A file system on a network answers many at once
-    with ThreadPoolExecutor(STAT_THREADS) as pool:
-        absent = [path for found in pool.map(_absent, chunks) for path in found]
+    absent = ask_of_each(list(rows_of), _absent)
     for path in absent:
         if not archives.holds(path):
             raise wrong_line(table, rows_of[path].number, f"names {path}, which is not there")

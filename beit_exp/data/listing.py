@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +15,8 @@ from beit_exp.data import archives
 from beit_exp.data.archives import ENDING
 from beit_exp.errors import UserError
 
+STAT_THREADS, STAT_CHUNK = 8, 1000
+T = TypeVar("T")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
@@ -94,3 +99,12 @@ def class_folders(folder: Path) -> list[str]:
         ]
     check_names(found)
     return sorted(found)
+
+
+def ask_of_each(paths: list[str], ask: Callable[[list[str]], list[T]]) -> list[T]:
+    """What `ask` finds of many paths, a thousand at once in each of several threads: a file system
+    on a network answers many.
+    """
+    chunks = [paths[begin : begin + STAT_CHUNK] for begin in range(0, len(paths), STAT_CHUNK)]
+    with ThreadPoolExecutor(STAT_THREADS) as pool:
+        return [found for answers in pool.map(ask, chunks) for found in answers]

@@ -66,34 +66,37 @@ def _split_groups(
     The last groups of a class go where there is none of it yet.
     """
     names, group_of = np.unique(groups, return_inverse=True)
-    sizes = np.bincount(group_of)
-    members = np.split(np.argsort(group_of, kind="stable"), np.cumsum(sizes)[:-1])
-    of_class = np.bincount(labels, minlength=len(classes))
-    held = [np.unique(labels[own], return_counts=True) for own in members]
-    to_come = np.bincount(np.concatenate([found for found, _ in held]), minlength=len(classes))
+    sizes, of_class = np.bincount(group_of), np.bincount(labels, minlength=len(classes))
+    # A pair is a group and a class that it holds
+    pairs, images = np.unique(group_of * len(classes) + labels, return_counts=True)
+    group_of_pair, held = np.divmod(pairs, len(classes))
+    ends = np.searchsorted(group_of_pair, np.arange(len(names)), side="right")
+    to_come = np.bincount(held, minlength=len(classes))  # groups of each class
+    num_groups = to_come.copy()
     lack = wanted[:, None] * of_class
     is_empty = np.repeat(wanted[:, None] > 0, len(classes), axis=1)
 
     drawn = generator(seed, Stream.split).permutation(len(names))
-    sides = np.zeros(len(labels), np.int64)
+    side_of = np.zeros(len(names), np.int64)
     for group in drawn[np.argsort(-sizes[drawn], kind="stable")]:
-        found, counts = held[group]
+        own = slice(ends[group - 1] if group else 0, ends[group])
+        found, counts = held[own], images[own]
         is_short = to_come[found] <= is_empty[:, found].sum(axis=0)
         most_needed = (is_empty[:, found] & is_short).sum(axis=1)
         # Of all sides this one comes nearest to the shares, in squares over a class's images
         gain = (counts / of_class[found] * lack[:, found]).sum(axis=1)
         is_allowed = (wanted > 0) & (most_needed == most_needed.max())
         side = int(np.argmax(np.where(is_allowed, gain, -np.inf)))
-        sides[members[group]] = side
+        side_of[group] = side
         lack[side, found] -= counts
         is_empty[side, found] = False
         to_come[found] -= 1
     if is_empty.any():
         side, label = np.argwhere(is_empty)[0]
-        count = sum(label in found for found, _ in held)
-        held_in = f"{of_class[label]} images in {count} groups (none is left for {SPLITS[side]})"
-        raise UserError(_too_few(classes[label], held_in, wanted))
-    return sides
+        what = f"{of_class[label]} images in {num_groups[label]} groups"
+        missing = f"{what} (none is left for {SPLITS[side]})"
+        raise UserError(_too_few(classes[label], missing, wanted))
+    return side_of[group_of]
 
 
 def _too_few(name: str, held: str, wanted: np.ndarray) -> str:
