@@ -137,7 +137,7 @@ def check_data(folder: Path) -> Finding:
         return Finding(
             "data",
             f"{folder} lacks {' and '.join(missing)}",
-            "dataset.data_url holds train/<class>/* and val/",
+            "dataset.data_url holds train/<class>/* and val/, or say dataset.val_fraction=0.2",
         )
     counts = [
         sum(entry.is_dir() for entry in (folder / split).iterdir()) for split in ("train", "val")

@@ -21,6 +21,7 @@ class Stream(IntEnum):
     eval_mask = 7
     gumbel = 8
     subset = 9
+    split = 10
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import get_args
 
+from beit_exp.config.data_rules import DATA_RULES
+from beit_exp.config.rule import Rule
 from beit_exp.config.schema import TaskName
-from beit_exp.config.traits import dataset_traits, task_traits
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A law over several settings; judged only when each of them is valid by itself."""
-
-    keys: tuple[str, ...]
-    holds: Callable[..., bool]
-    allowed: str
-
+from beit_exp.config.traits import task_traits
 
 # The metrics that each task measures, of those that can be compared
 OBJECTIVES = {
@@ -27,6 +17,7 @@ OBJECTIVES = {
 }
 
 RULES = (
+    *DATA_RULES,
     Rule(
         ("model.image_size", "model.patch_size"),
         lambda size, patch: size % patch == 0,
@@ -41,11 +32,6 @@ RULES = (
         ("model.rel_pos_bias", "model.shared_rel_pos_bias"),
         lambda own, shared: not (own and shared),
         "one of the two may be true: a table per block or one shared by all blocks",
-    ),
-    Rule(
-        ("dataset.num_classes", "dataset.name"),
-        lambda classes, name: dataset_traits(name).num_classes in (None, classes),
-        "must be 10 for dataset.name=digits",
     ),
     Rule(
         ("augment.crop_scale",),
@@ -258,11 +244,6 @@ RULES = (
         ("train.checkpoint_url",),
         lambda url: url is None or url.startswith(("s3://", "obs://")),
         "must begin with s3:// or obs://",
-    ),
-    Rule(
-        ("dataset.val_labels", "dataset.name"),
-        lambda labels, name: labels is None or not dataset_traits(name).has_own_labels,
-        "must be null for dataset.name=digits",
     ),
     Rule(
         ("evaluation.flip", "task"),

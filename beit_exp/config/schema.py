@@ -97,6 +97,10 @@ class DatasetConfig(Section):
     data_url: Text
     num_classes: Annotated[int, Field(ge=2)]
     val_labels: Text | None
+    labels: Text | None
+    val_fraction: BelowOne
+    test_fraction: BelowOne
+    groups: Literal["folder", "table"] | None
     crop_pct: ShareAboveZero
     interpolation: Filter
     images_per_class: PositiveInt | None

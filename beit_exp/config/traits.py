@@ -107,14 +107,14 @@ class DatasetTraits(NamedTuple):
     """What is known of a kind of data set before its files are seen."""
 
     num_classes: int | None = None  # None: the settings say it
-    has_own_labels: bool = False  # so dataset.val_labels can add none
+    brings_all: bool = False  # classes and splits, so the settings can add none
 
 
 def dataset_traits(name: DatasetName) -> DatasetTraits:
     """What a kind of data set is like."""
     match name:
         case "digits":
-            return DatasetTraits(num_classes=10, has_own_labels=True)
+            return DatasetTraits(num_classes=10, brings_all=True)
         case "imagenet" | "image_folder":
             return DatasetTraits()
         case _:

@@ -55,6 +55,16 @@ def read(path: str) -> bytes:
     return content
 
 
+def holds(path: str) -> bool:
+    """Whether a path leads to a member of a tar that is there."""
+    archive, name = _split(path)
+    if INSIDE not in path or not os.path.isfile(archive):
+        return False
+    names = index(archive).names
+    number = bisect.bisect_left(names, name)
+    return number < len(names) and names[number] == name
+
+
 def size_of(path: str) -> int:
     """The size of a member in bytes."""
     archive, name = _split(path)

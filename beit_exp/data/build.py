@@ -17,8 +17,8 @@ from PIL import Image
 from typing_extensions import assert_never
 
 from beit_exp.config.schema import BadImages, Config
+from beit_exp.data.listing import ImageList
 from beit_exp.data.mixup import mix_batch
-from beit_exp.data.sources import ImageList
 from beit_exp.data.transforms import load_image, make_eval_transform, make_train_transform
 from beit_exp.errors import UserError
 from beit_exp.hardware.cores import own_cores

@@ -9,8 +9,8 @@ import numpy as np
 
 from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream, make_ahead
+from beit_exp.data.listing import ImageList
 from beit_exp.data.masking import block_mask
-from beit_exp.data.sources import ImageList
 from beit_exp.data.transforms import ViewsTransform, load_image, make_views_transform
 from beit_exp.randomness import Stream, generator
 

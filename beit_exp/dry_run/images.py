@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from beit_exp.config.schema import DatasetConfig
-from beit_exp.data.sources import is_image
+from beit_exp.data.listing import is_image
 
 SPLITS = ("train", "val")
 

@@ -20,6 +20,14 @@ from beit_exp.storage.remote import is_remote
 STEPS = 2  # the first compiles, the second shows that nothing compiles again
 BENCHMARK_STEPS = 4  # the fewest that `task=benchmark` takes
 NAME_FILES = ("checkpoint", "images", "model.pretrained", "tokenizer.weights", "dataset.data_url")
+NO_SPLIT: dict[str, Any] = {  # the images of a dry run are made as train/ and val/
+    "val_labels": None,
+    "labels": None,
+    "val_fraction": 0.0,
+    "test_fraction": 0.0,
+    "groups": None,
+    "images_per_class": None,
+}
 DATA, STORE, TOKENIZER = "data", "mlflow.db", "tokenizer.safetensors"
 
 
@@ -82,7 +90,7 @@ def few_steps(cfg: Config, folder: Path) -> Config:
     often = {"eval_every_epochs": epochs, "save_every_epochs": epochs, "log_every_steps": 1}
     changes: dict[str, Any] = {
         "allow_changes": [],
-        "dataset": {"data_url": str(folder / DATA), "val_labels": None, "images_per_class": None},
+        "dataset": {"data_url": str(folder / DATA), **NO_SPLIT},
         "scheduler": {"warmup_length": 0, "warmup_steps": None, "cooldown_epochs": 0},
         "train": {"epochs": epochs, **often, "checkpoint_url": None},
         "tracking": {"uri": f"sqlite:///{folder / STORE}", "log_model": None},

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from beit_exp.config.schema import Config
-from beit_exp.data.sources import ImageList, is_image, list_images, open_split
+from beit_exp.data.listing import ImageList, is_image, list_images
 from beit_exp.errors import UserError
+from beit_exp.inference.held_out import open_val_images
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def find_images(cfg: Config, folder: Path) -> ImageList:
     `cfg.images` is a folder, an image, a tar of images or, if None, the validation set.
     """
     if cfg.images is None:
-        paths = open_split(cfg.dataset, "val").paths
+        paths = open_val_images(cfg).paths
     else:
         place = Path(cfg.images)
         if place.is_file() and tarfile.is_tarfile(place):

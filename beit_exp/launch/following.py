@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from beit_exp.config.command_line import launch_command, override
 from beit_exp.config.mapping import flatten, look_up
 from beit_exp.config.schema import Config, setting_names
+from beit_exp.data.pool import is_pooled
 from beit_exp.launch.composition import CONF
 
 SHAPE = (  # of a network; the rest of `model` belongs to the recipe, not to the weights
@@ -31,7 +32,7 @@ def finetuning_command(cfg: Config, place: str) -> str:
     choices = [f"dataset={cfg.dataset.name}"] if cfg.dataset.name != "digits" else []
     if (CONF / "model" / f"{cfg.model.arch}.yaml").exists() and cfg.model.arch != "beit_micro":
         choices.append(f"model={cfg.model.arch}")
-    keys = [*(f"model.{name}" for name in SHAPE), *keys_of("dataset")]
+    keys = [*(f"model.{name}" for name in SHAPE), *keys_of_data(cfg)]
     words = [*choices, override("model.pretrained", place), *differing(cfg, keys, choices)]
     return launch_command(*words)
 
@@ -44,7 +45,7 @@ def pretraining_command(cfg: Config, place: str) -> str:
         choices.append("dataset=image_folder")
     keys = [
         "model.image_size",
-        *keys_of("dataset"),
+        *keys_of_data(cfg),
         *(key for key in keys_of("tokenizer") if not key.endswith((".weights", ".training"))),
     ]
     words = [*choices, override("tokenizer.weights", place), *differing(cfg, keys, choices)]
@@ -54,6 +55,11 @@ def pretraining_command(cfg: Config, place: str) -> str:
 def keys_of(section: str) -> list[str]:
     """The full names of a section's settings."""
     return [key for key in setting_names() if key.startswith(f"{section}.")]
+
+
+def keys_of_data(cfg: Config) -> list[str]:
+    """What the next run must share to hold out the same images: a split is drawn by the seed."""
+    return [*keys_of("dataset"), *(["seed"] if is_pooled(cfg.dataset) else [])]
 
 
 def differing(cfg: Config, keys: list[str], choices: list[str]) -> list[str]:

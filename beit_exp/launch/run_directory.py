@@ -16,7 +16,7 @@ from beit_exp.config.command_line import launch_command, module_command, overrid
 from beit_exp.config.mapping import differences, load_config, save_config
 from beit_exp.config.schema import Config
 from beit_exp.config.traits import task_traits
-from beit_exp.data.sources import check_folders
+from beit_exp.data.places import check_folders
 from beit_exp.errors import MissingExtraError, UserError
 from beit_exp.launch.tokenizer_first import FOLDER
 from beit_exp.optim.schedule import build_schedule
@@ -25,6 +25,7 @@ from beit_exp.storage.files import write_atomically
 from beit_exp.storage.lock import locking
 from beit_exp.storage.remote import is_remote
 from beit_exp.tracking.records import read_records
+from beit_exp.train.split_file import SPLIT_FILE
 
 FREE_ON_RESUME = (  # what changes neither the weights that a run arrives at nor its metrics
     "tracking.",
@@ -173,7 +174,7 @@ def begin_anew(run_dir: Path) -> None:
     """
     for folder in (run_dir, run_dir / FOLDER):
         check_alone(folder)
-    for name in ("metrics.jsonl", "facts.json", "mlflow.json", FAILED_FILE):
+    for name in ("metrics.jsonl", "facts.json", "mlflow.json", SPLIT_FILE, FAILED_FILE):
         (run_dir / name).unlink(missing_ok=True)
         (run_dir / FOLDER / name).unlink(missing_ok=True)
     (run_dir / FOLDER / "config.yaml").unlink(missing_ok=True)

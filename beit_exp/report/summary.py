@@ -26,16 +26,18 @@ def summary(
 ) -> str:
     """The last result beside the best, where it is, and the `following` lines: what to do next.
 
-    `missed` are classes of which no image was found.
+    A test set's result is of the best weights. `missed` are classes of which no image was found.
     """
     names = [name for name in metrics if name.startswith("val/")]
-    width = max([9, *map(len, names)]) + 1
+    tested = [name for name in metrics if name.startswith("test/")]
+    width = max([9, *map(len, [*names, *tested])]) + 1
     best_epoch = metrics.get("best/epoch", 0.0)
     lines = [f"{'result':{width}}{'last':>10}{f'epoch {best_epoch:g} (best)':>20}"]
     lines += [
         f"{name:{width}}{metrics[name]:10.4f}{metrics.get(f'best/{name}', metrics[name]):20.4f}"
         for name in names
     ]
+    lines += [f"{name:{width}}{metrics[name]:30.4f}" for name in tested]
     if (speed := images_per_s(records)) is not None:
         elapsed = duration(training_s(records))
         lines.append(f"{'time':{width}}{elapsed:>10}{f'{speed:.0f} images/s':>20}")

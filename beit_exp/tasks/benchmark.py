@@ -212,7 +212,7 @@ def measure_train_data(
 
 def measure_eval_data(cfg: Config, setup: Finetuning, seconds: Seconds) -> Metrics:
     """Validation images read, and nothing else."""
-    images = open_split(cfg.dataset, "val")
+    images = open_split(cfg, "val")
     seconds["eval_data"] = timed(
         lambda: exhaust(eval_batches(images, cfg, setup.stream.shard)),
         warm_up=1,

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from beit_exp.config.schema import Config
-from beit_exp.data.sources import open_split
+from beit_exp.data.sources import open_splits
 from beit_exp.data.transforms import load_image
 from beit_exp.errors import UserError
 from beit_exp.hardware.cores import own_cores
@@ -27,8 +27,8 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     metrics: dict[str, float] = {}
     complaints: list[str] = []
     workers = min(cfg.hardware.num_parallel_workers, len(own_cores()))
-    for split in ("train", "val"):
-        paths = open_split(cfg.dataset, split).paths
+    for split, images in open_splits(cfg).lists().items():
+        paths = images.paths
         with ThreadPoolExecutor(workers) as pool:
             found = [complaint for complaint in pool.map(complaint_about, paths) if complaint]
         metrics |= {f"data/{split}_images": len(paths), f"data/{split}_bad_images": len(found)}

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, eval_batches
-from beit_exp.data.sources import describe, open_split
+from beit_exp.data.description import describe
 from beit_exp.hardware.device import Runtime
 from beit_exp.inference.evaluate import evaluate
+from beit_exp.inference.held_out import open_val_images
 from beit_exp.inference.network import load_network
 from beit_exp.report.mistakes import plot_outcomes
 from beit_exp.report.outcomes import OUTCOMES_FILE, class_table, confusion, confusion_table
@@ -26,7 +27,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
 
     The leader writes the accuracy of each class and the confusion matrix, as tables and pictures.
     """
-    images = open_split(cfg.dataset, "val")
+    images = open_val_images(cfg)
     network = load_network(cfg, runtime)
     started = time.perf_counter()
     with listening() as stop:

@@ -9,6 +9,7 @@ from beit_exp.config.schema import Config
 from beit_exp.data.build import eval_batches, train_batches
 from beit_exp.hardware.device import Runtime
 from beit_exp.inference.evaluate import evaluate
+from beit_exp.inference.held_out import measure_test_set
 from beit_exp.inference.scores import never_found
 from beit_exp.model.build import build_model
 from beit_exp.model.precision import build_precision
@@ -61,6 +62,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         ),
         facts={"classes": session.train_images.classes},
     )
+    metrics |= measure_test_set(session, network, metrics)
     if runtime.is_leader:
         outcomes = Outcomes.load(run_dir / OUTCOMES_FILE)
         plot_outcomes(outcomes, val_images, session.plots)

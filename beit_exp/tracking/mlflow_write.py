@@ -84,5 +84,5 @@ def send_facts(client: Any, run_id: str, facts: dict[str, Any]) -> None:
 
 
 def short_digest(dataset: dict[str, Any]) -> str:
-    """What MLflow knows a data set by, of what `data.sources.describe` says of it."""
+    """What MLflow knows a data set by, of what `data.description.describe` says of it."""
     return str(dataset["digest"][:DIGEST_LENGTH])

@@ -52,7 +52,7 @@ class Tracker(Protocol):
     def log_facts(self, **facts: Any) -> None:
         """Keep what is known of a run besides its settings.
 
-        `tags` is text by name, `datasets` what `data.sources.describe` says of each.
+        `tags` is text by name, `datasets` what `data.description.describe` says of each.
         """
 
     def upload(self, job: Upload) -> None:

@@ -67,9 +67,7 @@ class CheckpointFolder:
         try:
             save_checkpoint(path, tensors, state)
             if is_best:
-                with replacing(self.best) as temporary:
-                    temporary.unlink()
-                    os.link(path, temporary)
+                self.name_best(path)
         except (OSError, SafetensorError) as error:
             last = next((str(kept) for kept in self.newest_first()), "none")
             raise UserError(
@@ -80,6 +78,12 @@ class CheckpointFolder:
         for old in self.newest_first()[self.keep :]:
             old.unlink()
         return path
+
+    def name_best(self, path: Path) -> None:
+        """Let the best weights be those of this checkpoint."""
+        with replacing(self.best) as temporary:
+            temporary.unlink()
+            os.link(path, temporary)
 
     def load_newest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole, or None where there is none; damaged ones are

@@ -124,6 +124,9 @@ class Loop:
             restore(checkpoint, self.trainer.tensors())
             self.trainer.load_state(checkpoint.state["trainer"])
             self.progress = Progress(**checkpoint.state["progress"])
+            is_best = self.progress.best.get("step") == self.trainer.step
+            if is_best and self.runtime.is_leader:  # a kill may have come before it was named so
+                self.folder.name_best(checkpoint.path)
             logger.info(
                 "resuming at step %d of %d from %s",
                 self.trainer.step,

@@ -8,12 +8,12 @@ from beit_exp.model.cost import forward_flops, parameter_count
 
 
 def opening(
-    cfg: Config, *, device: str, images: tuple[int, int], weights: str, steps_per_epoch: int
+    cfg: Config, *, device: str, images: dict[str, int], weights: str, steps_per_epoch: int
 ) -> str:
-    """A short block: device, model, data (training and validation `images`), weights, steps."""
-    train, val = images
+    """A short block: device, model, data (`images` by their use), weights, steps."""
+    *sizes, last = (f"{count:,} {use}" for use, count in images.items())
     epochs, batch = cfg.train.epochs, cfg.train.batch_size
-    data = f"{cfg.dataset.name}: {train:,} training and {val:,} validation images"
+    data = f"{cfg.dataset.name}: {', '.join(sizes)} and {last} images"
     if task_traits(cfg.task).uses_labels:
         data += f" of {cfg.dataset.num_classes:,} classes"
     total = f"{epochs * steps_per_epoch:,} in {epochs} epochs"

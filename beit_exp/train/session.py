@@ -10,7 +10,10 @@ from typing import TypeVar
 
 from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream
-from beit_exp.data.sources import ImageList, describe, open_split, training_images
+from beit_exp.data.description import describe
+from beit_exp.data.listing import ImageList
+from beit_exp.data.pool import Pool
+from beit_exp.data.sources import few_of_each, open_splits
 from beit_exp.hardware.device import Runtime, device_name
 from beit_exp.report.plots import plot_curves, plot_schedule
 from beit_exp.report.summary import summary
@@ -18,6 +21,7 @@ from beit_exp.tracking.records import read_records
 from beit_exp.tracking.tracker import Tracker
 from beit_exp.train.opening import opening
 from beit_exp.train.progress import Metrics
+from beit_exp.train.split_file import keep_split
 from beit_exp.train.step import Trainer
 
 logger = logging.getLogger(__name__)
@@ -36,6 +40,8 @@ class Session:
     tracker: Tracker
     train_images: ImageList
     val_images: ImageList
+    test_images: ImageList | None
+    pool: Pool | None  # of which the splits were made, unless the data set brings them
     stream: TrainStream
 
     @property
@@ -43,17 +49,25 @@ class Session:
         return self.run_dir / "plots"
 
     def begin(self, trainer: Trainer, *, weights: str) -> None:
-        """Say what begins, from which `weights`; keep which images there are; draw the schedule."""
+        """Say what begins, from which `weights`; keep which images there are; draw the schedule.
+
+        `UserError` if a run that is resumed had other images.
+        """
+        splits = {"training": self.train_images, "validation": self.val_images}
+        splits |= {} if self.test_images is None else {"test": self.test_images}
         text = opening(
             self.cfg,
             device=device_name(self.runtime),
-            images=(len(self.train_images), len(self.val_images)),
+            images={use: len(images) for use, images in splits.items()},
             weights=weights,
             steps_per_epoch=self.stream.steps_per_epoch,
         )
         logger.info("%s", text)
         name, source = self.cfg.dataset.name, self.cfg.dataset.data_url
-        splits = {"training": self.train_images, "validation": self.val_images}
+        if self.pool is not None:
+            is_begun = any(self.run_dir.glob("checkpoints/step_*"))
+            digest = keep_split(self.pool, self.run_dir, is_begun=is_begun)
+            self.tracker.log_facts(tags={"data.split_digest": digest})
         self.tracker.log_facts(
             datasets=[
                 describe(images, name=name, source=source, context=use)
@@ -116,13 +130,16 @@ class Session:
 
 def open_session(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Session:
     """The images of a training, in the order that its seed gives them."""
-    train_images = training_images(cfg)
+    splits = open_splits(cfg)
+    train_images = few_of_each(splits.train, cfg)
     return Session(
         cfg,
         run_dir,
         runtime,
         tracker,
         train_images=train_images,
-        val_images=open_split(cfg.dataset, "val"),
+        val_images=splits.val,
+        test_images=splits.test,
+        pool=splits.pool,
         stream=TrainStream(train_images, cfg, Shard(runtime.rank, runtime.size)),
     )

@@ -26,9 +26,10 @@ BY_HAND = {  # attack -> the files of its tests, and the words that choose among
         "",
     ),
     "tar by hand": ("data/test_archives.py", "not links"),
-    "val_labels by hand": ("data/test_sources.py tasks/test_evaluate.py", "label"),
+    "val_labels by hand": ("data/test_label_list.py tasks/test_evaluate.py", "label"),
     "names and links": (
-        "data/test_archives.py data/test_sources.py inference/test_received.py",
+        "data/test_archives.py data/test_listing.py data/test_sources.py "
+        "inference/test_received.py",
         "links or names or folder",
     ),
     "config.yaml by hand": ("attack/test_settings.py config/test_mapping.py", ""),

@@ -27,7 +27,7 @@ from safetensors.numpy import save
 
 from beit_exp.config.augment_policy import parse_policy
 from beit_exp.config.mapping import build_config, load_config
-from beit_exp.data import archives, sources, transforms
+from beit_exp.data import archives, label_list, transforms
 from beit_exp.errors import UserError
 from beit_exp.launch.overrides import typed_values
 from beit_exp.train.checkpoint import load_checkpoint, save_checkpoint
@@ -216,7 +216,7 @@ def read_labels(path: Path) -> dict[str, int]:
     folder.mkdir(exist_ok=True)
     for name in FLAT:
         (folder / name).touch()
-    found = sources.list_labelled(folder, path, 2, ["cat", "dog"])
+    found = label_list.list_labelled(folder, path, 2, ["cat", "dog"])
     return dict(zip(found.paths, found.labels.tolist(), strict=True))
 
 

@@ -13,7 +13,9 @@ from settings import make_config
 
 from beit_exp.config.schema import Config
 from beit_exp.data import archives, transforms
-from beit_exp.data.sources import describe, list_images, open_split
+from beit_exp.data.description import describe
+from beit_exp.data.listing import list_images
+from beit_exp.data.sources import open_split
 from beit_exp.errors import UserError
 
 
@@ -33,8 +35,8 @@ def test_images_in_tars_are_those_of_the_folders(few_digits: Path, tmp_path: Pat
         pack(few_digits / split, tmp_path / f"{split}.tar")
     settings = ("dataset.name=image_folder", "dataset.num_classes=10")
     for split in ("train", "val"):
-        packed = open_split(config_for(tmp_path, *settings).dataset, split)
-        plain = open_split(config_for(few_digits, *settings).dataset, split)
+        packed = open_split(config_for(tmp_path, *settings), split)
+        plain = open_split(config_for(few_digits, *settings), split)
         assert [path.partition(".tar/")[2] for path in packed.paths] == [
             path.removeprefix(f"{few_digits / split}/") for path in plain.paths
         ]
@@ -59,7 +61,7 @@ def test_a_flat_tar_takes_its_labels_from_a_list(few_digits: Path, tmp_path: Pat
         "".join(f"{path.name} {path.parent.name}\n" for path in paths)
     )
     labels = f"dataset.val_labels={tmp_path / 'labels.txt'}"
-    found = open_split(config_for(tmp_path, "dataset.name=image_folder", labels).dataset, "val")
+    found = open_split(config_for(tmp_path, "dataset.name=image_folder", labels), "val")
     assert {
         Path(path).name: label
         for path, label in zip(found.paths, found.labels.tolist(), strict=True)
@@ -72,7 +74,7 @@ def test_a_compressed_tar_and_a_tar_beside_its_folder_are_refused(
     with tarfile.open(tmp_path / "train.tar", "w:gz") as tar:
         tar.add(few_digits / "train", ".")
     (tmp_path / "val").mkdir()
-    settings = config_for(tmp_path, "dataset.name=image_folder", "dataset.num_classes=10").dataset
+    settings = config_for(tmp_path, "dataset.name=image_folder", "dataset.num_classes=10")
     with pytest.raises(
         UserError, match=r"train.tar cannot be read as a tar, which must not be compressed"
     ):

@@ -16,7 +16,7 @@ from beit_exp.data.build import (
     make_ahead,
     train_batches,
 )
-from beit_exp.data.sources import list_classes
+from beit_exp.data.listing import list_classes
 from beit_exp.errors import UserError
 
 

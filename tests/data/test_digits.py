@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from beit_exp.data.sources import list_classes
+from beit_exp.data.listing import list_classes
 
 
 def test_digits_are_1437_and_360_real_images(digits: Path) -> None:

@@ -7,7 +7,8 @@ from settings import make_config, pretraining
 
 from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream
-from beit_exp.data.sources import ImageList, list_classes, open_split, training_images
+from beit_exp.data.listing import ImageList, list_classes
+from beit_exp.data.sources import open_split, training_images
 from beit_exp.data.views import eval_masks, eval_views, train_masks, train_views
 
 
@@ -79,7 +80,7 @@ def test_views_and_masks_do_not_depend_on_the_number_of_devices(few_digits) -> N
 
 def test_an_image_is_evaluated_under_the_same_mask_whatever_the_device(few_digits) -> None:
     cfg = pretraining(few_digits)
-    images = open_split(cfg.dataset, "val")
+    images = open_split(cfg, "val")
     whole = np.concatenate(list(eval_masks(images, cfg, Shard(0, 1))))
     assert len(whole) == len(images)
     for rank in range(3):

@@ -8,7 +8,8 @@ from PIL import Image
 from beit_exp.config.mapping import build_config
 from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream
-from beit_exp.data.sources import check_folders, open_split
+from beit_exp.data.places import check_folders
+from beit_exp.data.sources import open_split
 from beit_exp.dry_run.images import make_images
 from beit_exp.dry_run.settings import (
     STEPS,
@@ -49,10 +50,10 @@ def test_the_images_make_few_steps_and_a_whole_batch_to_evaluate(
     make_images(cfg.dataset, tmp_path / "data", counts=(counts[0], counts[1]), side=8)
     short = few_steps(cfg, tmp_path)
     check_folders(short.dataset)
-    stream = TrainStream(open_split(short.dataset, "train"), short, Shard(0, ranks))
+    stream = TrainStream(open_split(short, "train"), short, Shard(0, ranks))
     steps = short.train.epochs * stream.steps_per_epoch
     assert STEPS <= steps <= max(STEPS, cfg.dataset.num_classes // cfg.train.batch_size + 1)
-    val_images = open_split(short.dataset, "val")
+    val_images = open_split(short, "val")
     assert len(val_images) % ranks == 0  # each rank has as many
     assert len(val_images) // ranks >= cfg.train.batch_size
 

@@ -41,6 +41,14 @@ def test_fine_tuning_has_the_shape_of_the_network_and_the_data(overrides: tuple[
         assert getattr(after.model, name) == getattr(before.model, name), name
 
 
+def test_what_was_held_out_of_a_pre_training_is_held_out_again() -> None:
+    own = ("dataset=image_folder", "dataset.data_url=x", "dataset.num_classes=7")
+    words = ("experiment=pretrain_digits", *own, "dataset.val_fraction=0.2")
+    before = make_config(*words, "seed=7")
+    for command in (finetuning_command(before, PLACE), pretraining_command(before, PLACE)):
+        assert {"dataset.val_fraction=0.2", "seed=7"} <= set(shlex.split(command))
+
+
 def test_fine_tuning_repeats_no_default() -> None:
     command = finetuning_command(make_config("experiment=pretrain_digits"), "runs/a")
     assert command == "python launch.py model.pretrained=runs/a"

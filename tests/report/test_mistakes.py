@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from beit_exp.data.sources import ImageList, list_classes
+from beit_exp.data.listing import ImageList, list_classes
 from beit_exp.report.mistakes import most_wrong, plot_outcomes
 from beit_exp.report.outcomes import Outcomes
 

@@ -16,6 +16,13 @@ def test_closing_summary_shows_the_last_and_the_best_result() -> None:
     assert "python -m beit_exp.report runs/a" in text and "imagenet" not in text
 
 
+def test_the_test_set_stands_below_the_best() -> None:
+    metrics = {"val/top1": 97.5, "best/val/top1": 98.0, "test/balanced_accuracy": 96.25}
+    text = summary(metrics, [], run_dir=Path("a"), uri="sqlite:///x.db", following=())
+    val, test = text.splitlines()[1:3]
+    assert test.split() == ["test/balanced_accuracy", "96.2500"] and len(test) == len(val)
+
+
 def test_the_summary_names_classes_of_which_nothing_was_found() -> None:
     metrics, missed = {"val/balanced_accuracy": 50.0}, ["ant", "bee", "cat", "dog", "elk", "fox"]
     text = summary(

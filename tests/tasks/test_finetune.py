@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from whole_runs import Command, metrics_of, small, without_times
 from beit_exp.config.mapping import load_config
 from beit_exp.config.schema import Config, Section
 from beit_exp.config.traits import task_traits
+from beit_exp.errors import Interrupted
+from beit_exp.inference import held_out
 
 # Of every run: where it is told, and what it may change
 ELSEWHERE = ("tracking", "allow_changes")
@@ -92,6 +95,71 @@ def test_a_finished_run_started_again_changes_nothing(
     )
     assert without_times(run_dir) == before
     assert metrics_of(run_dir) == metrics_of(finished[1])
+
+
+def test_a_kill_before_the_best_weights_had_their_name_is_made_good(
+    finished: tuple[Command, Path], work: Callable[..., Path], tmp_path: Path, few_digits: Path
+) -> None:
+    shutil.copytree(finished[0].folder, tmp_path, dirs_exist_ok=True)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    assert metrics_of(tmp_path / "run")["best/step"] == 10
+    shutil.copy(checkpoints / "step_00000005.safetensors", checkpoints / "best.safetensors")
+    (tmp_path / "run" / "metrics.json").unlink()
+    work(*small(few_digits, "optimizer.base_lr=3e-5", "scheduler.min_lr=1e-7", "model.depth=1"))
+    best, last = (checkpoints / f"{name}.safetensors" for name in ("best", "step_00000010"))
+    assert best.read_bytes() == last.read_bytes()
+
+
+def own_images(data: Path) -> tuple[str, ...]:
+    """Of 80 images 60 to train on, 10 to validate, 10 to test."""
+    shares = ("dataset.val_fraction=0.1", "dataset.test_fraction=0.1")
+    return small(data, "dataset=image_folder", "dataset.num_classes=10", *shares)
+
+
+def measured(run_dir: Path) -> list[dict[str, Any]]:
+    return [record for record in without_times(run_dir) if "test/top1" in record]
+
+
+def test_the_test_set_is_measured_once_by_the_best_weights(
+    work: Callable[..., Path], few_digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, load = own_images(few_digits / "train"), held_out.load_trained
+    places: list[str] = []
+
+    def note(network: Any, place: str, *, kind: str) -> None:
+        if not places:
+            places.append(place)
+            raise Interrupted(signal.SIGTERM)  # training is done, and nothing is measured
+        places.append(f"{kind} of {Path(place).name}")
+        load(network, place, kind=kind)
+
+    monkeypatch.setattr(held_out, "load_trained", note)
+    run_dir = work(*settings, status=128 + signal.SIGTERM)
+    assert not (run_dir / "metrics.json").exists() and measured(run_dir) == []
+    work(*settings)
+    assert places[1:] == ["best of run"]
+    (record,), metrics = measured(run_dir), metrics_of(run_dir)
+    names = ("loss", "top1", "top5", "balanced_accuracy", "macro_f1")
+    found = {f"test/{name}": metrics[f"test/{name}"] for name in names}
+    assert record == {"step": metrics["step"], "epoch": 2.0, **found}
+
+
+@pytest.mark.slow
+def test_a_data_set_that_has_changed_is_refused_by_what_goes_on_from_it(
+    work: Callable[..., Path], few_digits: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = Path(shutil.copytree(few_digits / "train", tmp_path / "data"))
+    run_dir = work(*own_images(data))
+    evaluated = work("task=evaluate", f"checkpoint={run_dir}", name="evaluated")
+    assert metrics_of(evaluated)["val/loss"] == metrics_of(run_dir)["best/val/loss"]
+    next((data / "3").iterdir()).rename(data / "3" / "new.png")
+    before = without_times(run_dir)
+    work(*own_images(data), status=2)
+    work("task=evaluate", f"checkpoint={run_dir}", name="again", status=2)
+    work("task=predict", f"checkpoint={run_dir}", name="predicted", status=2)
+    assert caplog.text.count("the data set has changed") == 3
+    assert caplog.text.count("1 images came, 1 went") == 3
+    assert without_times(run_dir) == before
 
 
 def test_other_settings_on_a_run_directory_are_refused_with_the_list(

@@ -5,12 +5,12 @@ from settings import make_config
 
 from beit_exp.train.opening import opening
 
+SIZES = {"training": 1437, "validation": 360}
 
-def lines(*overrides: str) -> dict[str, str]:
+
+def lines(*overrides: str, images: dict[str, int] = SIZES) -> dict[str, str]:
     cfg = make_config(*overrides)
-    text = opening(
-        cfg, device="2 cores", images=(1437, 360), weights="from scratch", steps_per_epoch=22
-    )
+    text = opening(cfg, device="2 cores", images=images, weights="from scratch", steps_per_epoch=22)
     return {line[:10].strip(): line[10:] for line in text.splitlines()}
 
 
@@ -22,6 +22,11 @@ def test_what_begins_is_said_in_a_line_each() -> None:
         "weights": "from scratch",
         "steps": "22 an epoch, 880 in 40 epochs; batches of 64 images",
     }
+
+
+def test_a_test_set_is_counted_too() -> None:
+    data = lines(images=SIZES | {"test": 90})["data"]
+    assert data.startswith("digits: 1,437 training, 360 validation and 90 test images of 10")
 
 
 @pytest.mark.parametrize(

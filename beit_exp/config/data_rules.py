@@ -1,0 +1,62 @@
+"""Laws over the settings of a data set: where its classes and its splits come from."""
+
+from __future__ import annotations
+
+from beit_exp.config.rule import Rule
+from beit_exp.config.traits import dataset_traits
+
+FRACTIONS = ("dataset.val_fraction", "dataset.test_fraction")
+
+DATA_RULES = (
+    Rule(
+        ("dataset.num_classes", "dataset.name"),
+        lambda classes, name: dataset_traits(name).num_classes in (None, classes),
+        "must be 10 for dataset.name=digits",
+    ),
+    Rule(
+        ("dataset.val_labels", "dataset.name"),
+        lambda labels, name: labels is None or not dataset_traits(name).brings_all,
+        "must be null for dataset.name=digits",
+    ),
+    *(
+        Rule(
+            (key, "dataset.name"),
+            lambda value, name: not value or not dataset_traits(name).brings_all,
+            f"must be {off} for dataset.name=digits, which brings its splits",
+        )
+        for key, off in (
+            ("dataset.val_fraction", "0"),
+            ("dataset.test_fraction", "0"),
+            ("dataset.groups", "null"),
+            ("dataset.labels", "null"),
+        )
+    ),
+    Rule(
+        FRACTIONS,
+        lambda val, test: val + test < 1,
+        "plus dataset.test_fraction must be less than 1: the rest is trained on",
+    ),
+    *(
+        Rule(
+            (key, "dataset.val_labels"),
+            lambda value, labels: not value or labels is None,
+            f"must be {off} where dataset.val_labels names the classes of a val/ that is there",
+        )
+        for key, off in (
+            ("dataset.val_fraction", "0"),
+            ("dataset.test_fraction", "0"),
+            ("dataset.labels", "null"),
+        )
+    ),
+    Rule(
+        ("dataset.groups", *FRACTIONS, "dataset.labels"),
+        lambda groups, val, test, labels: groups is None or val > 0 or test > 0 or bool(labels),
+        "must be null unless dataset.val_fraction, dataset.test_fraction or dataset.labels "
+        "make a split",
+    ),
+    Rule(
+        ("dataset.groups", "dataset.labels"),
+        lambda groups, labels: groups != "table" or labels is not None,
+        "must be folder or null unless dataset.labels names a table with a column `group`",
+    ),
+)

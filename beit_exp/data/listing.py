@@ -1,0 +1,110 @@
+"""Images in folders and tars, listed in a fixed order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from beit_exp.data import archives
+from beit_exp.data.archives import ENDING
+from beit_exp.errors import UserError
+
+STAT_THREADS, STAT_CHUNK = 8, 1000
+T = TypeVar("T")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """Files in sorted order with their class numbers; `classes` are the sorted folder names."""
+
+    paths: list[str]
+    labels: np.ndarray  # (len(paths),) int32
+    classes: list[str]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def list_classes(folder: Path) -> ImageList:
+    """Every image below `folder/<class>/`, sorted by class and path.
+
+    The folder may be a tar. `UserError` names a class without images.
+    """
+    classes = class_folders(folder)
+    paths: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        found = list_images(folder / name)
+        if not found:
+            raise UserError(
+                f"the class folder {folder / name} holds no image ({', '.join(EXTENSIONS)})"
+            )
+        paths += found
+        labels += [label] * len(found)
+    return ImageList(paths, np.array(labels, dtype=np.int32), classes)
+
+
+def list_images(folder: Path) -> list[str]:
+    """Every image below a folder or in a tar, in sorted path order."""
+    archive = next(
+        (
+            place
+            for place in (folder, *folder.parents)
+            if place.suffix == ENDING and place.is_file()
+        ),
+        None,
+    )
+    if archive is not None:
+        beginning = f"{folder.relative_to(archive)}/".removeprefix("./")
+        return [
+            f"{archive}/{name}"
+            for name in archives.names_below(archive, beginning)
+            if is_image(Path(name).name)
+        ]
+    found = []
+    for root, _, names in os.walk(folder, followlinks=True):
+        found += [os.path.join(root, name) for name in names if is_image(name)]
+    check_names(found)
+    return sorted(found)
+
+
+def check_names(paths: list[str]) -> None:
+    """Names stand in logs, reports and digests, which are text."""
+    for path in paths:
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"the name {os.fsencode(path)!r} is not UTF-8: rename it") from None
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name is that of an image, and not hidden."""
+    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+
+
+def class_folders(folder: Path) -> list[str]:
+    """The names of the folders in one, or at the top of a tar, in sorted order."""
+    if folder.is_file():
+        return archives.folders_in(folder)
+    with os.scandir(folder) as entries:
+        found = [
+            entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
+        ]
+    check_names(found)
+    return sorted(found)
+
+
+def ask_of_each(paths: list[str], ask: Callable[[list[str]], list[T]]) -> list[T]:
+    """What `ask` finds of many paths, a thousand at once in each of several threads: a file system
+    on a network answers many.
+    """
+    chunks = [paths[begin : begin + STAT_CHUNK] for begin in range(0, len(paths), STAT_CHUNK)]
+    with ThreadPoolExecutor(STAT_THREADS) as pool:
+        return [found for answers in pool.map(ask, chunks) for found in answers]

@@ -1,0 +1,124 @@
+"""Where the splits of a data set lie, as folders or tars, and whether all hold its classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from typing_extensions import assert_never
+
+from beit_exp.config.command_line import launch_command
+from beit_exp.config.schema import DatasetConfig
+from beit_exp.data.archives import ENDING
+from beit_exp.data.listing import class_folders
+from beit_exp.data.splits import SPLITS
+from beit_exp.errors import UserError
+from beit_exp.storage.remote import is_remote
+
+WAY_OUT = {
+    "train": "Class folders directly in data_url are split by dataset.val_fraction=0.2. ",
+    "val": "To validate on a part of train/, say dataset.val_fraction=0.2. ",
+    "test": "",
+}
+
+
+def check_folders(cfg: DatasetConfig) -> None:
+    """Raise `UserError` for a data folder that cannot be right, without listing it all."""
+    if cfg.labels is not None and not is_remote(cfg.labels) and not Path(cfg.labels).is_file():
+        raise UserError(f"dataset.labels = {cfg.labels!r}: there is no such file")
+    if is_remote(cfg.data_url) or cfg.labels is not None:
+        return
+    match cfg.name:
+        case "digits":
+            pass  # the run writes them
+        case "imagenet" | "image_folder":
+            root = Path(cfg.data_url)
+            # A tar is read by the run itself
+            if not any(place.is_file() for place in _places(cfg, root).values()):
+                check_classes(cfg, root)
+        case _:
+            assert_never(cfg.name)
+
+
+def is_there(root: Path, split: str) -> bool:
+    """Whether a data set brings a split itself."""
+    return (root / split).is_dir() or (root / f"{split}{ENDING}").is_file()
+
+
+def brings_test(cfg: DatasetConfig, root: Path) -> bool:
+    """Whether there is a test set of the data set's own.
+
+    A `test` without class folders, as ImageNet has, is none: nobody knows its classes.
+    """
+    has_place = cfg.test_fraction == 0 and is_there(root, "test")
+    return has_place and bool(class_folders(place_of(cfg, root, "test")))
+
+
+def place_of(cfg: DatasetConfig, root: Path, split: str) -> Path:
+    """The folder of a split, or its tar; `UserError` unless there is one of the two."""
+    folder, archive = root / split, root / f"{split}{ENDING}"
+    if folder.is_dir() and archive.is_file():
+        raise UserError(
+            f"dataset.data_url = {cfg.data_url!r}: "
+            f"both {folder} and {archive} are there; remove one"
+        )
+    if not folder.is_dir() and not archive.is_file():
+        raise UserError(
+            f"dataset.data_url = {cfg.data_url!r}: the folder {folder} is missing. "
+            "It must hold train/<class>/* and val/<class>/* with one folder per class, "
+            f"or the same as tars. {WAY_OUT[split]}To try the project without it, run the "
+            f"quickstart: {launch_command()}"
+        )
+    return folder if folder.is_dir() else archive
+
+
+def pool_place(cfg: DatasetConfig, root: Path) -> Path:
+    """Where the images lie that the settings split: `train`, or the data set's folder itself."""
+    is_flat = root.is_dir() and not any(is_there(root, split) for split in SPLITS)
+    return root if is_flat else place_of(cfg, root, "train")
+
+
+def check_classes(cfg: DatasetConfig, root: Path) -> None:
+    """Raise `UserError` unless all splits hold the classes that the settings count."""
+    places = _places(cfg, root)
+    if cfg.val_labels is not None:
+        places.pop("val")
+    names = {split: class_folders(place) for split, place in places.items()}
+    for split, found in names.items():
+        if len(found) != cfg.num_classes:
+            raise UserError(
+                f"dataset.num_classes = {cfg.num_classes}: "
+                f"{places[split]} holds {len(found)} class folders"
+            )
+        if unlike := set(names["train"]) ^ set(found):
+            raise UserError(
+                f"dataset.data_url = {cfg.data_url!r}: train/ and {split}/ must hold the same "
+                f"classes; only one of them has {', '.join(sorted(unlike)[:5])}"
+            )
+
+
+def class_names(cfg: DatasetConfig, root: Path) -> list[str]:
+    """The class folders of `train`; none where there is no such split."""
+    return class_folders(place_of(cfg, root, "train")) if is_there(root, "train") else []
+
+
+def _places(cfg: DatasetConfig, root: Path) -> dict[str, Path]:
+    """The place of each split that the data set must bring, or brings; `UserError` if one lacks,
+    or is to be made and there.
+    """
+    fractions = {"val": cfg.val_fraction, "test": cfg.test_fraction}
+    made = [split for split, fraction in fractions.items() if fraction > 0]
+    for split in made:
+        if is_there(root, split):
+            raise UserError(
+                f"dataset.{split}_fraction = {fractions[split]:g}: {place_of(cfg, root, split)} is "
+                f"there, too. Say dataset.{split}_fraction=0 to use it, or remove it"
+            )
+    has_test = brings_test(cfg, root)
+    places = {}
+    if cfg.val_labels is None or has_test:
+        places["train"] = pool_place(cfg, root) if made else place_of(cfg, root, "train")
+    if "val" not in made:
+        places["val"] = place_of(cfg, root, "val")
+    if has_test:
+        places["test"] = place_of(cfg, root, "test")
+    return places

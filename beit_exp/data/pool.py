@@ -1,0 +1,124 @@
+"""Images that are split by the settings or by a table, not by the folders that they lie in."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from typing_extensions import assert_never
+
+from beit_exp.config.schema import Config, DatasetConfig
+from beit_exp.data.label_table import LabelTable, read_label_table
+from beit_exp.data.listing import ImageList, list_classes
+from beit_exp.data.splits import SPLITS, split_images
+from beit_exp.errors import UserError
+from beit_exp.storage.remote import local_copy
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Images in the order of a listing, with the split of each and, where there are such, groups.
+
+    `root` is the folder from which the data set names its images.
+    """
+
+    root: Path
+    images: ImageList
+    splits: np.ndarray  # (len(images),) of SPLITS
+    groups: list[str] | None
+
+    def names(self) -> list[str]:
+        """The path of each image in the data set; the whole one if it lies elsewhere."""
+        return [path.removeprefix(f"{self.root}/") for path in self.images.paths]
+
+    def open_split(self, split: str) -> ImageList:
+        """The images of one split."""
+        numbers = np.flatnonzero(self.splits == split)
+        paths = [self.images.paths[number] for number in numbers]
+        return ImageList(paths, self.images.labels[numbers], self.images.classes)
+
+
+def is_pooled(cfg: DatasetConfig) -> bool:
+    """Whether the settings or a table split the images, of whatever split."""
+    return cfg.labels is not None or cfg.val_fraction > 0 or cfg.test_fraction > 0
+
+
+def pool_classes(cfg: Config, root: Path, place: Path) -> Pool:
+    """The images of the class folders in `place`, split by the fractions that the settings say."""
+    images = list_classes(place)
+    groups = _folders(images.paths, place, of_classes=True)
+    return _split(cfg, root, images, groups if cfg.dataset.groups == "folder" else None)
+
+
+def pool_table(cfg: Config, root: Path) -> Pool:
+    """The images of the table `dataset.labels`, split as it says or else by the fractions."""
+    place, data = Path(local_copy(str(cfg.dataset.labels))), cfg.dataset
+    root = Path(os.path.abspath(root))
+    needs_groups = data.groups == "table"
+    table = read_label_table(place, root, num_classes=data.num_classes, needs_groups=needs_groups)
+    groups = _groups(data, table, root)
+    if table.splits is None:
+        if data.val_fraction == 0:
+            raise UserError(
+                f"dataset.labels: {place} tells no split: give it a column `split` "
+                "(train, val, test), or say dataset.val_fraction=0.2"
+            )
+        return _split(cfg, root, table.images, groups)
+    for key, fraction in (("val", data.val_fraction), ("test", data.test_fraction)):
+        if fraction > 0:
+            raise UserError(
+                f"dataset.{key}_fraction = {fraction:g}: must be 0, for {place} has a column "
+                "`split`"
+            )
+    if groups is not None:
+        _check_groups(place, groups, table.splits)
+    return Pool(root, table.images, np.array(table.splits), groups)
+
+
+def _split(cfg: Config, root: Path, images: ImageList, groups: list[str] | None) -> Pool:
+    splits = split_images(
+        images.labels,
+        groups,
+        fractions=(cfg.dataset.val_fraction, cfg.dataset.test_fraction),
+        classes=images.classes,
+        seed=cfg.seed,
+    )
+    return Pool(root, images, splits, groups)
+
+
+def _groups(cfg: DatasetConfig, table: LabelTable, root: Path) -> list[str] | None:
+    match cfg.groups:
+        case None:
+            return None
+        case "folder":
+            return _folders(table.images.paths, root, of_classes=False)
+        case "table":
+            return table.groups
+        case _:
+            assert_never(cfg.groups)
+
+
+def _folders(paths: list[str], place: Path, *, of_classes: bool) -> list[str]:
+    """The folder that holds each image, or the image itself where that is `place` or, of class
+    folders, one of these.
+    """
+    found = []
+    for path in paths:
+        inside = path.removeprefix(f"{place}/")
+        is_alone = inside.count("/") <= of_classes
+        found.append(inside if is_alone else os.path.dirname(inside))
+    return found
+
+
+def _check_groups(table: Path, groups: list[str], splits: list[str]) -> None:
+    split_of: dict[str, str] = {}
+    for group, split in zip(groups, splits, strict=True):
+        other = split_of.setdefault(group, split)
+        if other != split:
+            first, second = sorted((other, split), key=SPLITS.index)
+            raise UserError(
+                f"dataset.labels: {table} has images of the group {group!r} in {first} and in "
+                f"{second}"
+            )

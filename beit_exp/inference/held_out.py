@@ -1,0 +1,59 @@
+"""Images that were held out of a training: its validation set afterwards, and its test set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from beit_exp.config.mapping import load_config
+from beit_exp.config.schema import Config
+from beit_exp.data.build import eval_batches
+from beit_exp.data.listing import ImageList
+from beit_exp.data.pool import is_pooled
+from beit_exp.data.sources import open_split, open_splits
+from beit_exp.inference.evaluate import evaluate
+from beit_exp.model.beit import BEiT
+from beit_exp.train.progress import Metrics
+from beit_exp.train.session import Session
+from beit_exp.train.split_file import SPLIT_FILE, check_split
+from beit_exp.train.stop import listening
+from beit_exp.weights.load import load_trained
+
+
+def open_val_images(cfg: Config) -> ImageList:
+    """The validation images, which are those of the run that `checkpoint` names.
+
+    `UserError` if the data set has changed since, for some of them may have been trained on.
+    """
+    run_dir = Path(str(cfg.checkpoint))
+    if not is_pooled(cfg.dataset) or not (run_dir / SPLIT_FILE).is_file():
+        return open_split(cfg, "val")
+    splits, trained = open_splits(cfg), load_config(run_dir / "config.yaml")
+    if splits.pool is not None and (trained.dataset, trained.seed) == (cfg.dataset, cfg.seed):
+        check_split(splits.pool, run_dir / SPLIT_FILE)
+    return splits.val
+
+
+def measure_test_set(session: Session, network: BEiT, metrics: Metrics) -> Metrics:
+    """`test/...` of a run's best weights, logged at its last step; nothing without a test set.
+
+    Nothing is chosen by these, so they are measured once, when all else is done: `metrics` are the
+    final ones. The network holds the best weights afterwards.
+    """
+    images, cfg, runtime = session.test_images, session.cfg, session.runtime
+    if images is None:
+        return {}
+    runtime.gather(np.zeros(1))  # the leader has written its last checkpoint
+    load_trained(network, str(session.run_dir), kind="best")
+    with listening() as stop:
+        found, _ = evaluate(
+            network,
+            eval_batches(images, cfg, session.stream.shard),
+            batch_size=min(cfg.train.batch_size, len(images)),
+            gather=runtime.gather,
+            check_stop=stop.check if runtime.size == 1 else lambda: None,
+        )
+    measured = {f"test/{name}": value for name, value in found.items()}
+    session.tracker.log(measured, step=int(metrics["step"]), epoch=metrics["epoch"])
+    return measured

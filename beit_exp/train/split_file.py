@@ -1,0 +1,54 @@
+"""The split that a run was begun with, in its directory: other images on resuming are refused."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from pathlib import Path
+
+from beit_exp.data.description import DIGEST_LENGTH
+from beit_exp.data.pool import Pool
+from beit_exp.errors import UserError
+from beit_exp.report.result_files import write_table
+from beit_exp.storage.foreign import reading
+
+SPLIT_FILE = "split.csv"  # in a run directory
+COLUMNS = ("path", "label", "split", "group")
+Row = tuple[str, ...]
+
+
+def keep_split(pool: Pool, run_dir: Path, *, is_begun: bool) -> str:
+    """Write the split or, of a run that has begun, compare it; returns its digest."""
+    path = run_dir / SPLIT_FILE
+    if is_begun and path.exists():
+        check_split(pool, path)
+    else:
+        write_table(path, [COLUMNS, *split_rows(pool)])
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:DIGEST_LENGTH]
+
+
+def split_rows(pool: Pool) -> list[Row]:
+    """A row for each image: its path in the data set, label, split and, where it has one, group."""
+    classes, count = pool.images.classes, len(pool.images)
+    labels = [classes[label] for label in pool.images.labels.tolist()]
+    groups = pool.groups or [""] * count
+    return list(zip(pool.names(), labels, pool.splits.tolist(), groups, strict=True))
+
+
+def check_split(pool: Pool, path: Path) -> None:
+    """Raise `UserError` unless a split is the one that a file tells."""
+    with reading(path, "is damaged"), path.open(newline="", encoding="utf-8") as file:
+        columns, *rows = csv.reader(file, strict=True)
+        if tuple(columns) != COLUMNS:
+            raise ValueError(f"its columns are not {','.join(COLUMNS)}")
+        before = {name: tuple(told) for name, *told in rows}
+    now = {name: tuple(told) for name, *told in split_rows(pool)}
+    if before == now:
+        return
+    came, went = len(now.keys() - before.keys()), len(before.keys() - now.keys())
+    unlike = sum(before[name] != now[name] for name in before.keys() & now.keys())
+    raise UserError(
+        f"the data set has changed, and {path} tells another split than it gives now: {came} "
+        f"images came, {went} went, {unlike} others have another label, split or group. Bring "
+        "back the images and labels as they were, or begin another run in another hydra.run.dir"
+    )

@@ -1,0 +1,119 @@
+"""Laws of a split, whatever the classes, the groups and the seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beit_exp.data.splits import SPLITS, split_images
+from beit_exp.errors import UserError
+
+SEEDS = st.integers(0, 2**32)
+SIZES = st.lists(st.integers(3, 60), min_size=2, max_size=6)  # of classes
+SHARES = st.tuples(st.sampled_from([0.0, 0.05, 0.2, 0.4]), st.sampled_from([0.1, 0.25, 0.5]))
+FEW = settings(max_examples=50, deadline=None, database=None)
+
+
+def split(labels, groups=None, *, fractions=(0.2, 0.1), seed=0) -> np.ndarray:
+    classes = [f"class {label}" for label in range(max(labels) + 1)]
+    return split_images(np.asarray(labels), groups, fractions=fractions, classes=classes, seed=seed)
+
+
+def grouped(sizes: list[list[int]]) -> tuple[np.ndarray, list[str]]:
+    """Labels and groups of images of classes whose groups have these sizes."""
+    labels = [
+        label for label, of_class in enumerate(sizes) for size in of_class for _ in range(size)
+    ]
+    groups = [
+        f"{label}/{number}"
+        for label, of_class in enumerate(sizes)
+        for number, size in enumerate(of_class)
+        for _ in range(size)
+    ]
+    return np.array(labels), groups
+
+
+@FEW
+@given(SIZES, SHARES, SEEDS)
+def test_of_each_class_the_rounded_share_is_held_out(sizes, fractions, seed) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    sides = split(labels, fractions=fractions, seed=seed)
+    assert len(sides) == len(labels) and set(sides) <= set(SPLITS)
+    for label, size in enumerate(sizes):
+        own = sides[labels == label].tolist()
+        counts = [own.count(side) for side in SPLITS]
+        asked = [max(1, round(share * size)) if share else 0 for share in fractions]
+        assert counts[0] >= 1 and sum(counts) == size
+        assert counts[1:] == asked or (counts[0] == 1 and sum(asked) >= size)
+        assert all(count >= 1 for count, share in zip(counts[1:], fractions, strict=True) if share)
+
+
+@FEW
+@given(
+    st.lists(st.lists(st.integers(1, 9), min_size=3, max_size=12), min_size=2, max_size=5), SEEDS
+)
+def test_held_out_shares_of_whole_groups_are_within_one_group(sizes, seed) -> None:
+    labels, groups = grouped(sizes)
+    sides = split(labels, groups, seed=seed)
+    for label, of_class in enumerate(sizes):
+        for side, share in (("val", 0.2), ("test", 0.1)):
+            count = np.count_nonzero(sides[labels == label] == side)
+            assert count >= 1 and abs(count - share * sum(of_class)) <= max(of_class)
+
+
+@FEW
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 14)), min_size=40, max_size=120), SEEDS)
+def test_no_group_is_on_two_sides_whatever_classes_it_holds(images, seed) -> None:
+    labels = np.array([label for label, _ in images] + [0, 1, 2] * 3)
+    groups = [f"patient {group}" for _, group in images]
+    groups += [f"new {number}" for number in range(9)]
+    sides = split(labels, groups, seed=seed)
+    assert len({(group, side) for group, side in zip(groups, sides, strict=True)}) == len(
+        set(groups)
+    )
+    for label in range(3):
+        assert set(sides[labels == label]) == set(SPLITS)
+
+
+@FEW
+@given(SEEDS, st.booleans())
+def test_a_split_is_that_of_its_seed(seed, is_grouped) -> None:
+    labels, groups = grouped([[3] * 20, [2] * 30])
+    first, again, other = (
+        split(labels, groups if is_grouped else None, seed=each).tolist()
+        for each in (seed, seed, seed + 1)
+    )
+    assert first == again != other
+
+
+@FEW
+@given(SEEDS)
+def test_groups_are_told_by_their_names_not_by_their_order(seed) -> None:
+    labels, groups = grouped([[5, 4, 3, 2, 1] * 2, [3, 3, 3]])
+    order = np.random.default_rng(seed).permutation(len(labels))
+    sides = split(labels, groups, seed=seed)
+    shuffled = split(labels[order], [groups[number] for number in order], seed=seed)
+    assert shuffled.tolist() == sides[order].tolist()
+
+
+@pytest.mark.parametrize(
+    ("labels", "groups", "said"),
+    [
+        (
+            [0, 0, 0, 1, 1],
+            None,
+            "dataset.val_fraction = 0.2, dataset.test_fraction = 0.1: the class class 1 holds 2 "
+            "images, too few for at least one image in each of train, val, test",
+        ),
+        (
+            [0] * 6 + [1] * 3,
+            [*"aabbcc", *"abb"],
+            r"class 1 holds 3 images in 2 groups \(none is left for (train|val|test)\)",
+        ),
+    ],
+)
+def test_a_class_with_too_few_images_is_named(labels, groups, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        split(labels, groups)
