@@ -29,7 +29,7 @@ from beit_exp.tracking.records import read_records
 from beit_exp.train.checkpoint import CheckpointFolder
 
 # At random moments, as often before as after the first checkpoint that a process writes
-KILLS, AFTERWARDS_S = 200, 1.0
+KILLS, AFTERWARDS_S = 200, 0.3
 # When a run is killed: a file whose appearance, or a number of records after which, and a delay in
 # s
 MOMENTS = {
