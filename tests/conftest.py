@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import sys
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,8 @@ def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
     client.create_bucket(Bucket="bucket")
     yield server, client
+    # What it holds is the process's, and would be there for the next test
+    urllib.request.urlopen(f"http://{host}:{port}/moto-api/reset", data=b"").close()
     server.stop()
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ STEPS = [1, 2, 3]
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+    # Of handlers that other tests have left, whose streams are closed
+    monkeypatch.setattr(logging, "raiseExceptions", False)
     monkeypatch.setattr(mlflow_sink, "RETRY_S", (0.05, 0.05))
     monkeypatch.setattr(mlflow_sink, "SEND_EVERY_S", 0.01)
     with FaultyServer(tmp_path / "artifacts") as server:
