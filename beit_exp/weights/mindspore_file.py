@@ -60,6 +60,8 @@ def arrays_of(message: Checkpoint) -> dict[str, np.ndarray]:
     for value in message.value:
         if not value.HasField("tensor"):
             raise ValueError(f"{value.tag} is no tensor")
+        if not isinstance(value.tag, str):  # protobuf gives bytes where they are not UTF-8
+            raise ValueError(f"the name {value.tag!r} is not UTF-8")
         tensor = value.tensor
         if tensor.tensor_type == TEXT:
             continue

@@ -12,6 +12,7 @@ from attack.parsers import PARSERS, Parser
 PARSER = next(each for each in PARSERS if each.name == "policy")
 
 
+@pytest.mark.slow
 def test_a_row_of_mutants_and_one_by_hand_are_measured(tmp_path: Path) -> None:
     assert str(of_mutants(PARSER, 30, tmp_path)) == "| mutants: policy | 30 | 30 |"
     row = by_hand("config.yaml by hand", tmp_path)

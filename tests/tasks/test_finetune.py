@@ -120,6 +120,7 @@ def measured(run_dir: Path) -> list[dict[str, Any]]:
     return [record for record in without_times(run_dir) if "test/top1" in record]
 
 
+@pytest.mark.slow
 def test_the_test_set_is_measured_once_by_the_best_weights(
     work: Callable[..., Path], few_digits: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
