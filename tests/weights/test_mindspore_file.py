@@ -55,7 +55,7 @@ def test_slices_are_put_together_and_bfloat16_widened(tmp_path: Path) -> None:
         (message(("a", "Float99", [1], bytes(4))), "a is of Float99"),
         (message(("a", "Float32", [1], bytes(4)), ("a", "Float32", [2], bytes(4))), "there twice"),
         (message(("a", "Float32", [1], bytes(4))) + b"crc_num" + bytes(10), "its checksum"),
-        (message(("aaa", "Float32", [1], bytes(4))).replace(b"aaa", b"a\xff\xfe"), "not UTF-8"),
+        (message(("aaa", "Float32", [1], bytes(4))).replace(b"aaa", b"a\xff\xfe"), "(?i)utf-8"),
         (b"\\xff" * 100, "cannot be read as a MindSpore checkpoint"),
     ],
 )
