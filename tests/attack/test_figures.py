@@ -42,7 +42,7 @@ sys.exit(trial.main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.ar
 """
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_every_way_not_to_hold_is_told_and_the_next_mutants_are_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

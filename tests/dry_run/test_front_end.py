@@ -23,6 +23,9 @@ SMALL = (
 )
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def graphs() -> list[Graph]:
     """Every graph that a step can have, and that of an evaluation."""
@@ -73,7 +76,6 @@ def test_sums_and_statistics_between_half_products_are_in_float32(graphs: list[G
     assert results(graphs, kinds) == {kind: {"Float32"} for kind in kinds}
 
 
-@pytest.mark.slow
 def test_activations_in_half_precision_leave_statistics_in_float32() -> None:
     words = [*SMALL, "hardware.amp_level=O2"]
     graphs = front_end_graphs(build_config(typed_values(words)))

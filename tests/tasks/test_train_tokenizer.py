@@ -16,7 +16,8 @@ from beit_exp.train.build import build_trainer
 from beit_exp.train.losses import Autoencoding
 
 
-@pytest.mark.parametrize("straight_through", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("straight_through", [True, False])
 def test_a_tokenizer_learns_encoder_and_decoder(
     few_digits: Path, straight_through: bool, compiled: None
 ) -> None:

@@ -224,6 +224,7 @@ def test_a_clearing_leaves_zeros_and_returns_one(weight: Parameter) -> None:
     assert not weight.asnumpy().any()
 
 
+@pytest.mark.slow
 def test_gradients_in_buckets_train_as_gradients_by_weight(monkeypatch) -> None:
     images, targets = batch(8)
     ends = []

@@ -196,7 +196,7 @@ def gradients(network: Any, keep: np.ndarray | None, *, masked: bool) -> list[np
         pytest.param((), None, False, id="layer scale", marks=pytest.mark.slow),
         pytest.param((NO_SCALE,), KEEP, False, id="drop path"),
         pytest.param(CLASS_TOKEN, None, False, id="neither", marks=pytest.mark.slow),
-        pytest.param((), KEEP, True, id="pre-training"),
+        pytest.param((), KEEP, True, id="pre-training", marks=pytest.mark.slow),
     ],
 )
 def test_another_device_gets_operators_that_give_the_numbers_of_a_cpus(
@@ -219,6 +219,7 @@ def test_another_device_gets_operators_that_give_the_numbers_of_a_cpus(
         np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=atol)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled")
 def test_both_kinds_of_kernels_train_alike_and_rounding_stays_near(monkeypatch) -> None:
     wider = (*SMALL, "model.embed_dim=64")
