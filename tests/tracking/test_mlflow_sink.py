@@ -92,7 +92,7 @@ def test_a_store_that_does_not_answer_keeps_nobody_waiting_and_holds_no_records_
     with open_tracker(cfg, run_dir) as tracker:
         for step in range(5000):
             tracker.log({"train/loss": 1.0}, step=step, epoch=0)
-        assert len(tracker.sink.uploads) == 1  # the environment's tags
+        assert len(tracker.sink.uploads) == 2  # config.yaml and the environment's tags
     assert "did not answer in time; metrics.jsonl has it all" in caplog.text
     answers.set()
     tracker.sink.thread.join(60)
