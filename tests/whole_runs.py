@@ -127,7 +127,8 @@ def same_weights(first: Path, second: Path) -> bool:
 def best_of(run_dir: Path) -> dict[str, float]:
     """The validation metrics of a run's best weights, which other tasks take."""
     metrics = metrics_of(run_dir)
-    return {name: metrics[f"best/{name}"] for name in ("val/loss", "val/top1", "val/top5")}
+    names = ("loss", "top1", "top5", "balanced_accuracy", "macro_f1")
+    return {f"val/{name}": metrics[f"best/val/{name}"] for name in names}
 
 
 def metrics_of(run_dir: Path) -> dict[str, float]:
