@@ -9,10 +9,8 @@ import pytest
 from attack.fault_matrix import main, matching
 
 SOME = [
-    ("started twice", "start"),
     ("run directory moved", "step"),
     ("Ctrl-C", "evaluation"),
-    ("no file descriptor", "checkpoint"),
 ]
 
 

@@ -33,11 +33,9 @@ KILLS, AFTERWARDS_S = 200, 0.3
 # When a run is killed: a file whose appearance, or a number of records after which, and a delay in
 # s
 MOMENTS = {
-    "while compiling": ("plots/batch.png", 1.5),
     "in the middle of a step": (7, 0.013),
     "in a checkpoint": ("checkpoints/step_00000005.safetensors", 0.0),
     "between checkpoint and best": ("checkpoints/step_00000010.safetensors", 0.004),
-    "near the end": (63, 0.02),
 }
 
 

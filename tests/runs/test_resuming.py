@@ -101,8 +101,15 @@ def test_settings_that_break_the_law_of_a_resumed_run_must_be_named(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", ["importing MindSpore", "compiling the network", "compiled in"])
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGHUP, "importing MindSpore"),
+        (signal.SIGINT, "importing MindSpore"),
+        (signal.SIGINT, "compiling the network"),
+        (signal.SIGINT, "compiled in"),
+    ],
+)
 def test_a_terminal_that_closes_or_sends_ctrl_c_ends_a_run_in_order(
     number: signal.Signals, words: str, launch: Command, few_digits: Path, tmp_path: Path
 ) -> None:
