@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 Answer = Literal["500", "401", "403", "later", "html", "empty", "shape", "other"]
-Fault = Literal["none", "slow", "deaf", "lost", "cut", Answer]
+Fault = Literal["none", "deaf", "lost", "cut", Answer]
 PAGE = b"<html><body>Log in\n</body></html>"
 SHAPE = b'{"run": 5, "experiment": "x", "runs": 7}'
 OTHER = b'{"run": {"info": {"run_id": "../x"}}, "experiment": {"experiment_id": "9"}}'
@@ -84,7 +83,6 @@ class FaultyServer:
     def __init__(self, folder: Path) -> None:
         self.store = Runs(folder)
         self.requests: list[str] = []
-        self.sleep_s = 0.3
         self.fault: Callable[[int, str], Fault] = lambda number, request: "none"
         outer = self
 
@@ -114,8 +112,6 @@ class FaultyServer:
         request = address.path.partition("/mlflow/")[2]
         fault = self.fault(len(self.requests), request)
         self.requests.append(request)
-        if fault == "slow":
-            time.sleep(self.sleep_s)
         asked = json.loads(body or "{}") | {
             name: values[0] for name, values in parse_qs(address.query).items()
         }

@@ -5,23 +5,16 @@ A new one is named by mypy here, and must say all of it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from typing_extensions import assert_never
 
-from beit_exp.config.schema import DatasetName, TaskName
+from beit_exp.config.schema import DatasetName, Objective, TaskName
 
 OF_ALL = ("task", "seed", "hardware", "dataset")
 OF_TRAINING = (*OF_ALL, "objective", "augment", "optimizer", "scheduler", "train")
 OF_FINETUNING = (*OF_TRAINING, "model", "checkpoint_kind")
-OF_CLASSES = (
-    "val/top1",
-    "val/top5",
-    "val/loss",
-    "val/balanced_accuracy",
-    "val/macro_f1",
-    "best/val/top1",
-)
+OF_CLASSES = tuple(name for name in get_args(Objective) if name != "val/masked_accuracy")
 OF_CHECKPOINT = (*OF_ALL, "checkpoint", "checkpoint_kind", "model")
 
 

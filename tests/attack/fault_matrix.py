@@ -33,7 +33,7 @@ from whole_runs import (
     without_times,
 )
 
-from attack.faults import ACTS, AGAIN, DATA, FAULT, PLACES, RUN, STORE, STRUCK
+from attack.faults import AGAIN, DATA, FAULT, FAULTS, PLACES, RUN, STORE, STRUCK
 from beit_exp.data.digits import write_digits
 from beit_exp.hardware.process import STOPS
 from beit_exp.tracking.mlflow_store import open_store
@@ -44,28 +44,6 @@ AT_ONCE = 2
 TIMEOUT_S = 300
 DAMAGE, CUT = "newest checkpoint damaged", "last record cut"
 ALL_DAMAGED = "none of the 1 checkpoints"  # no run is begun anew where a checkpoint was
-STATUSES = {  # of the struck command; what goes on in spite of a fault ends with 0
-    "SIGKILL of the worker": (137,),
-    "SIGKILL of both": (-9,),
-    "SIGKILL of the launcher": (-9,),
-    "SIGSEGV": (139,),
-    "SIGTERM": (143,),
-    "Ctrl-C": (130,),
-    "SIGHUP": (129,),
-    "suspended for 2 s": (0,),
-    "disk full": (2,),
-    "no memory": (0, 2),  # what was taken before may be enough
-    "no file descriptor": (0, 2),  # the same
-    "clock back by a day": (0,),
-    "newest checkpoint damaged": (-9,),
-    "last record cut": (-9,),
-    "run directory moved": (2,),
-    "run directory deleted": (2,),
-    "store locked": (0,),
-    "store lost": (0,),
-    "images moved": (0, 2),  # none is needed at the end
-    "started twice": (0,),
-}
 
 
 def settings(run_dir: Path = RUN) -> tuple[str, ...]:
@@ -88,7 +66,7 @@ def strike(phase: str, fault: str, folder: Path, whole: Path) -> str:
     struck = Command(folder, environment)(*settings(), timeout_s=TIMEOUT_S)
     said = struck.stdout + struck.stderr
     assert (folder / STRUCK).exists(), f"the run did not come by: {said}"
-    assert struck.returncode in STATUSES[fault], f"ended with {struck.returncode}: {said}"
+    assert struck.returncode in FAULTS[fault].statuses, f"ended with {struck.returncode}: {said}"
     assert "Traceback" not in said, said
     run_dir = mend(folder)
     done = Command(folder)(*settings(run_dir), timeout_s=TIMEOUT_S)
@@ -189,7 +167,7 @@ def matching(patterns: Sequence[str]) -> list[tuple[str, str]]:
     """The (fault, phase) that some pattern of `phase/fault` fits, all without a pattern."""
     return [
         (fault, phase)
-        for fault, phase in product(ACTS, PLACES)
+        for fault, phase in product(FAULTS, PLACES)
         if any(fnmatch(f"{phase}/{fault}", pattern) for pattern in patterns or ["*"])
     ]
 

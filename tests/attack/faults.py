@@ -42,6 +42,14 @@ class Place:
     is_after: bool = False
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What is done to a run, and how its command may end then: by 0 where it goes on."""
+
+    act: Callable[[], None]
+    statuses: tuple[int, ...]
+
+
 PLACES = {
     "start": Place("beit_exp.hardware.device", "start_device", 1),
     "compile": Place("beit_exp.train.step", "Trainer.__call__", 1, delay_s=1.0),
@@ -169,27 +177,27 @@ def launch_again() -> None:
     Path("second.txt").write_text(f"{done.returncode}\n{done.stdout}{done.stderr}")
 
 
-ACTS: dict[str, Callable[[], None]] = {
-    "SIGKILL of the worker": kill_worker,
-    "SIGKILL of both": kill_both,
-    "SIGKILL of the launcher": kill_launcher,
-    "SIGSEGV": crash,
-    "SIGTERM": terminate,
-    "Ctrl-C": interrupt,
-    "SIGHUP": hang_up,
-    "suspended for 2 s": suspend,
-    "disk full": fill_disk,
-    "no memory": refuse_memory,
-    "no file descriptor": refuse_files,
-    "clock back by a day": set_clock_back,
-    "newest checkpoint damaged": damage_newest_checkpoint,
-    "last record cut": cut_last_record,
-    "run directory moved": move_run,
-    "run directory deleted": delete_run,
-    "store locked": lock_store,
-    "store lost": lose_store,
-    "images moved": lose_data,
-    "started twice": launch_again,
+FAULTS = {
+    "SIGKILL of the worker": Fault(kill_worker, (137,)),
+    "SIGKILL of both": Fault(kill_both, (-9,)),
+    "SIGKILL of the launcher": Fault(kill_launcher, (-9,)),
+    "SIGSEGV": Fault(crash, (139,)),
+    "SIGTERM": Fault(terminate, (143,)),
+    "Ctrl-C": Fault(interrupt, (130,)),
+    "SIGHUP": Fault(hang_up, (129,)),
+    "suspended for 2 s": Fault(suspend, (0,)),
+    "disk full": Fault(fill_disk, (2,)),
+    "no memory": Fault(refuse_memory, (0, 2)),  # what was taken before may be enough
+    "no file descriptor": Fault(refuse_files, (0, 2)),  # the same
+    "clock back by a day": Fault(set_clock_back, (0,)),
+    "newest checkpoint damaged": Fault(damage_newest_checkpoint, (-9,)),
+    "last record cut": Fault(cut_last_record, (-9,)),
+    "run directory moved": Fault(move_run, (2,)),
+    "run directory deleted": Fault(delete_run, (2,)),
+    "store locked": Fault(lock_store, (0,)),
+    "store lost": Fault(lose_store, (0,)),
+    "images moved": Fault(lose_data, (0, 2)),  # none is needed at the end
+    "started twice": Fault(launch_again, (0,)),
 }
 _kept: list[Any] = []
 
@@ -199,7 +207,7 @@ def strike_at_its_place() -> None:
     if FAULT not in os.environ or "beit_exp.worker" not in sys.orig_argv:
         return
     phase, _, fault = os.environ[FAULT].partition("/")
-    sys.meta_path.insert(0, _Patching(PLACES[phase], ACTS[fault]))
+    sys.meta_path.insert(0, _Patching(PLACES[phase], FAULTS[fault].act))
 
 
 class _Patching(MetaPathFinder, Loader):
