@@ -210,11 +210,11 @@ def compare(sweep_dir: Path) -> list[Run]:
     file of theirs that is damaged.
     """
     from beit_exp.report.page import as_text, table, write_report
-    from beit_exp.report.runs import is_run_directory, read_place
+    from beit_exp.report.runs import is_run_directory, judged_alike, read_place
 
     if not any(map(is_run_directory, sweep_dir.iterdir())):
         return []
-    runs = read_place(sweep_dir)
+    runs = judged_alike(read_place(sweep_dir))
     print(as_text(*table(runs)))
     print(f"report    {write_report(runs, sweep_dir / 'report', title=sweep_dir.name)}", flush=True)
     return runs

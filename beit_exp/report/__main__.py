@@ -16,7 +16,7 @@ from beit_exp.config.schema import Config
 from beit_exp.errors import UserError
 from beit_exp.hardware.terminal import take_any_text
 from beit_exp.report.page import as_text, table, write_report
-from beit_exp.report.runs import read_place, read_store
+from beit_exp.report.runs import judged_alike, read_place, read_store
 from beit_exp.storage.mirror import copy_files
 from beit_exp.storage.temporary import temporary_folder
 from beit_exp.tracking.mlflow_sink import sync
@@ -54,11 +54,13 @@ def compare(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     places, uri = options.places, options.store
-    runs = [
-        run
-        for place in places
-        for run in (read_store(uri, place) if uri else read_place(Path(place)))
-    ]
+    runs = judged_alike(
+        [
+            run
+            for place in places
+            for run in (read_store(uri, place) if uri else read_place(Path(place)))
+        ]
+    )
     is_one_directory = len(places) == 1 and not options.store
     output = options.output or (Path(places[0]) / "report" if is_one_directory else Path("report"))
     names = places if uri else [Path(place).resolve().name for place in places]

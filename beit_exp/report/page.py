@@ -36,8 +36,9 @@ SHOWN_CURVES = 20
 def table(runs: list[Run]) -> tuple[list[str], list[list[Any]]]:
     """Headings, and a row a run, the best first.
 
-    What differs in their settings, the best result and its epoch, speed, time, status; and where
-    runs differ in nothing but their seed, mean and standard deviation of their best results.
+    What differs in their settings, the best result and its epoch, that of a test set, speed, time,
+    status; and where runs differ in nothing but their seed, mean and standard deviation of their
+    best results.
     """
     keys, varied = table_keys(runs), varied_keys(runs)
     choices = by_choice(runs, varied)
@@ -50,16 +51,24 @@ def table(runs: list[Run]) -> tuple[list[str], list[list[Any]]]:
         for run in choice.runs
     }
     objective = f"best {runs[0].objective}"
-    header = ["run", *keys, objective, "epoch", "images/s", "time", "status"]
-    if repeated:
-        header.insert(len(keys) + 2, "mean ± std of seeds")
+    tested = any(run.tested is not None for run in runs)
+    header = [
+        *("run", *keys, objective),
+        *(["mean ± std of seeds"] if repeated else []),
+        "epoch",
+        *([runs[0].objective.replace("val/", "test/")] if tested else []),
+        *("images/s", "time", "status"),
+    ]
     rows = []
     for run in ranked(runs):
         best, epoch = run.best or (None, None)
-        values = [value_of(run, key) for key in keys]
-        row = [run.name, *values, best, epoch, speed(run), duration(run.elapsed_s), run.status]
-        if repeated:
-            row.insert(len(keys) + 2, means.get(id(run)))
+        row = [
+            *(run.name, *(value_of(run, key) for key in keys), best),
+            *([means.get(id(run))] if repeated else []),
+            epoch,
+            *([run.tested] if tested else []),
+            *(speed(run), duration(run.elapsed_s), run.status),
+        ]
         rows.append(row)
     return header, rows
 

@@ -8,7 +8,7 @@ import math
 import re
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,12 @@ class Run:
     facts: dict[str, Any] = field(default_factory=dict)  # of its facts.json
     choices: dict[str, Any] = field(default_factory=dict)  # by swept key, if a job of a sweep
     folder: Path | None = None
+    judged_by: str | None = None  # a metric; None: its own objective
 
     @property
     def objective(self) -> str:
-        """The validation metric that the run was to make good."""
-        return metric_of(str(self.settings.get("objective", "val/top1")))
+        """The validation metric that the run was to make good, or that it is compared by."""
+        return self.judged_by or metric_of(str(self.settings.get("objective", "val/top1")))
 
     @property
     def best_record(self) -> dict[str, Any] | None:
@@ -61,6 +62,13 @@ class Run:
         """Best value of the objective and its epoch; None if nothing was evaluated."""
         best = self.best_record
         return None if best is None else (best[self.objective], best["epoch"])
+
+    @property
+    def tested(self) -> float | None:
+        """The objective as measured on the test set, by the best weights; None without such."""
+        name = self.objective.replace("val/", "test/")
+        found = [record[name] for record in self.records if name in record]
+        return found[-1] if found else None
 
     @property
     def images_per_s(self) -> float | None:
@@ -83,6 +91,19 @@ def training_s(records: list[dict[str, Any]]) -> float:
     """Seconds from the first to the last record, without those in which no process trained."""
     pauses = sum(record.get("time/pause_s", 0.0) for record in records)
     return float(records[-1]["time"] - records[0]["time"] - pauses)
+
+
+def judged_alike(runs: list[Run]) -> list[Run]:
+    """The runs, all of them judged by one objective: that of the first, if they have several.
+
+    It is the first of their objectives that every run has a result of, for unlike metrics cannot be
+    ranked.
+    """
+    objectives = list(dict.fromkeys(run.objective for run in runs))
+    if len(objectives) < 2:
+        return runs
+    alike = [[replace(run, judged_by=name) for run in runs] for name in objectives]
+    return next((found for found in alike if all(run.best for run in found)), alike[0])
 
 
 def ranked(runs: Iterable[Run]) -> list[Run]:

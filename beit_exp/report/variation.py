@@ -16,8 +16,6 @@ OBSERVING = (
     "train.save_every_epochs",
     "train.keep_checkpoints",
     "train.checkpoint_url",
-    "dataset.data_url",
-    "dataset.val_labels",
     "tracking.",
     "benchmark.",
     "export.",
