@@ -32,6 +32,7 @@ from beit_exp.tracking.records import (
     keep_records,
     merge,
     read_facts,
+    read_records,
 )
 from beit_exp.tracking.run_name import typed_tag
 
@@ -66,7 +67,10 @@ class Tracker(Protocol):
         """
 
     def rewind(self, records: int) -> None:
-        """Keep the first `records` alone: the run logs the others again, the same."""
+        """Keep the first `records` alone: the run logs the others again, the same.
+
+        The next one tells how long nothing was logged, which was no training: `time/pause_s`.
+        """
 
 
 class RunTracker:
@@ -78,9 +82,14 @@ class RunTracker:
         self.sink = sink
         self.records = count_records(self.path)
         self.file = self.path.open("a")
+        self.paused_at: float | None = None  # when the last record was made that a rewind kept
 
     def log(self, metrics: dict[str, float], *, step: int, epoch: float) -> None:
-        record = {"step": step, "epoch": epoch, "time": round(time.time(), 3), **metrics}
+        record = {"step": step, "epoch": epoch, "time": round(time.time(), 3)}
+        if self.paused_at is not None:  # a clock may be set back
+            record["time/pause_s"] = round(max(0.0, time.time() - self.paused_at), 3)
+            self.paused_at = None
+        record |= metrics
         self.file.write(json.dumps(record) + "\n")
         self.file.flush()
         self.records += 1
@@ -121,6 +130,8 @@ class RunTracker:
         damaged: list[int] = []
         self.sink.pause(lambda: damaged.extend(keep_records(self.path, records)))
         tell_damaged(self.path, damaged)
+        kept = read_records(self.path)
+        self.paused_at = kept[-1]["time"] if kept else None
         self.records = records
         self.file = self.path.open("a")
 

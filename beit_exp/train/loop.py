@@ -18,7 +18,6 @@ from beit_exp.config.objective import metric_of
 from beit_exp.errors import DivergedError, Interrupted
 from beit_exp.hardware.device import Runtime
 from beit_exp.storage.mirror import Mirror, mirroring
-from beit_exp.tracking.records import read_records
 from beit_exp.train.checkpoint import CheckpointFolder, restore
 from beit_exp.train.meter import SystemMeter
 from beit_exp.train.progress import Metrics, Progress, due
@@ -108,7 +107,6 @@ class Loop:
         )
         self.progress = Progress()
         self.first_step = self.saved_step = 0  # where this process began, and what is on disk
-        self.opening: Metrics = {}  # what this process's first record tells besides
         self.measure_system = SystemMeter(session.run_dir)
 
     @property
@@ -135,10 +133,6 @@ class Loop:
             )
         check_same_weights(self.trainer, self.runtime)
         self.tracker.rewind(self.progress.records)
-        records = read_records(self.run_dir / "metrics.jsonl") if self.runtime.is_leader else []
-        if records:  # the hours between two processes are no training
-            pause_s = max(0.0, time.time() - records[-1]["time"])  # a clock may be set back
-            self.opening = {"time/pause_s": round(pause_s, 3)}
         self.saved_step = self.first_step = self.trainer.step
 
     def is_over(self) -> bool:
@@ -235,9 +229,7 @@ class Loop:
 
     def log(self, metrics: Metrics) -> None:
         """A record of the step reached."""
-        record = {**self.opening, **metrics}
-        self.tracker.log(record, step=self.trainer.step, epoch=self.epoch)
-        self.opening = {}
+        self.tracker.log(metrics, step=self.trainer.step, epoch=self.epoch)
 
     def check_divergence(self, result: StepResult) -> None:
         """Stop where gradients are not finite though nothing scales them, or too often in a row."""
