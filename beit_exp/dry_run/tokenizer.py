@@ -25,7 +25,7 @@ def make_tokenizer(cfg: Config, path: Path) -> None:
     """Write an encoder of the settings' shape, with random weights."""
     from beit_exp.model.visual_tokenizer import build_tokenizer
     from beit_exp.train.checkpoint import save_checkpoint
-    from beit_exp.weights.load import PREFIX
+    from beit_exp.weights.read import PREFIX
 
     network = build_tokenizer(cfg.tokenizer, has_decoder=False, seed=cfg.seed)
     tensors = {PREFIX + parameter.name: parameter for parameter in network.get_parameters()}

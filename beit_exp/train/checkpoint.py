@@ -12,10 +12,9 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from mindspore import Parameter, Tensor
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -23,6 +22,9 @@ from beit_exp.config.command_line import module_command
 from beit_exp.errors import UserError
 from beit_exp.storage.files import replacing
 from beit_exp.storage.foreign import reading
+
+if TYPE_CHECKING:
+    from mindspore import Parameter
 
 logger = logging.getLogger(__name__)
 
@@ -171,6 +173,8 @@ def restore(checkpoint: Checkpoint, tensors: dict[str, Parameter]) -> None:
             "tensors differ, "
             f"such as {unlike[0]} (saved {saved.get(unlike[0])}, needed {shapes.get(unlike[0])})"
         )
+    from mindspore import Tensor  # seconds, which those who read a checkpoint's settings need not
+
     for name, parameter in tensors.items():
         parameter.set_data(Tensor(checkpoint.tensors[name]))
 

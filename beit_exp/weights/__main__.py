@@ -17,7 +17,7 @@ def convert(place: str, target: Path, *, kind: CheckpointKind, to: str) -> None:
     """Write the weights of any readable file as .safetensors; `to` says under whose names."""
     # MindSpore cannot even be imported where temporary files have no place
     temporary_folder()
-    from beit_exp.weights.load import read_weights, save_weights
+    from beit_exp.weights.read import read_weights, save_weights
     from beit_exp.weights.source import find_source
 
     source = find_source(place, kind)

@@ -1,31 +1,18 @@
-"""Weights files of any origin, read under our names, and set into a network.
-
-Official .pth, timm's or Hugging Face's .safetensors, MindSpore's .ckpt, and checkpoints of ours.
-Arrays are brought to our parameter names first, then fitted to the network (`fit.py`).
-"""
+"""Weights set into a network: read under our names (`read.py`), then fitted to it (`fit.py`)."""
 
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
-import numpy as np
 from mindspore import Tensor, nn
-from safetensors.numpy import load_file, save_file
 
 from beit_exp.config.schema import CheckpointKind
-from beit_exp.errors import UserError
-from beit_exp.storage.files import replacing
-from beit_exp.storage.foreign import reading
-from beit_exp.train.checkpoint import load_checkpoint, read_state
+from beit_exp.train.checkpoint import read_state
 from beit_exp.weights.fit import Outcome, fit_to
-from beit_exp.weights.mindspore_file import read_mindspore_file
-from beit_exp.weights.names import Arrays, from_mindspore_name, to_ours
+from beit_exp.weights.read import read_weights
 from beit_exp.weights.source import Source, find_source
-from beit_exp.weights.torch_file import read_torch_file
 
 logger = logging.getLogger(__name__)
-PREFIX, AVERAGED = "model/", "ema/"  # of the network's tensors in a checkpoint, and their averages
 
 
 def load_pretrained(network: nn.Cell, place: str, *, kind: CheckpointKind = "best") -> Outcome:
@@ -33,12 +20,18 @@ def load_pretrained(network: nn.Cell, place: str, *, kind: CheckpointKind = "bes
 
     `UserError` if anything else of the network is not in the file, or does not fit.
     """
-    return _load(network, find_source(place, kind), may_be_new=("head.", "fc_norm."))
+    source = find_source(place, kind)
+    outcome = _load(network, source, may_be_new=("head.", "fc_norm."))
+    logger.info("weights of %s\n%s", source, outcome.table())
+    return outcome
 
 
 def load_trained(network: nn.Cell, place: str, *, kind: CheckpointKind = "best") -> Outcome:
     """Set the whole network, head included, from `checkpoint`; `UserError` if one does not fit."""
-    return _load(network, find_source(place, kind), may_be_new=())
+    source = find_source(place, kind)
+    outcome = _load(network, source, may_be_new=())
+    logger.info("weights of %s", source)
+    return outcome
 
 
 def saved_classes(place: str, *, kind: CheckpointKind = "best") -> list[str]:
@@ -55,70 +48,4 @@ def _load(network: nn.Cell, source: Source, *, may_be_new: tuple[str, ...]) -> O
     arrays, outcome = fit_to(shapes, found, path=source.path, may_be_new=may_be_new)
     for name, array in arrays.items():
         parameters[name].set_data(Tensor(array))
-    logger.info("weights of %s\n%s", source, outcome.table())
     return outcome
-
-
-def read_weights(path: Path, *, is_averaged: bool = False) -> Arrays:
-    """The float32 arrays of a weights file under our parameter names.
-
-    `UserError` if the file cannot be read, or holds no block of a BEiT.
-    """
-    if path.suffix in (".pth", ".pt", ".bin"):
-        arrays = read_torch_file(path)
-    elif path.suffix == ".ckpt":
-        arrays = {
-            from_mindspore_name(name): array for name, array in read_mindspore_file(path).items()
-        }
-    elif path.suffix == ".safetensors":
-        arrays = _read_safetensors(path, is_averaged=is_averaged)
-    else:
-        raise UserError(
-            f"{path}: weights are read from .pth, .pt, .bin, .safetensors and .ckpt files alone"
-        )
-    with reading(path):
-        ours = to_ours(arrays)
-    if not any(name.startswith("blocks.") for name in ours):
-        raise UserError(
-            f"{path} holds no weights of a BEiT: none of its {len(arrays)} tensors belongs to a "
-            "block"
-        )
-    found = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in ours.items()}
-    _check_finite(found, path)
-    return found
-
-
-def read_checkpoint(path: Path, *, is_averaged: bool = False) -> Arrays:
-    """The network's arrays in a checkpoint of ours, or their averages where there are such.
-
-    `UserError` if it is damaged or none. What was frozen has no average.
-    """
-    tensors = load_checkpoint(path).tensors
-    return {
-        name.removeprefix(prefix): array
-        for prefix in ((PREFIX, AVERAGED) if is_averaged else (PREFIX,))
-        for name, array in tensors.items()
-        if name.startswith(prefix)
-    }
-
-
-def _read_safetensors(path: Path, *, is_averaged: bool) -> Arrays:
-    if read_state(path) is not None:
-        return read_checkpoint(path, is_averaged=is_averaged)
-    with reading(path):
-        return dict(load_file(path))
-
-
-def _check_finite(arrays: Arrays, path: Path) -> None:
-    unlike = [name for name, array in arrays.items() if not np.isfinite(array).all()]
-    if unlike:
-        raise UserError(
-            f"{path} is refused: {len(unlike)} of its {len(arrays)} tensors hold NaN or infinity, "
-            f"such as {unlike[0]}"
-        )
-
-
-def save_weights(arrays: Arrays, path: Path) -> None:
-    """A .safetensors file that torch's readers take too."""
-    with replacing(path) as temporary:
-        save_file(arrays, temporary, metadata={"format": "pt"})

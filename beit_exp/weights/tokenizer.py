@@ -11,7 +11,7 @@ from mindspore import Tensor
 from beit_exp.config.schema import CheckpointKind, TokenizerConfig
 from beit_exp.errors import UserError
 from beit_exp.model.visual_tokenizer import VisualTokenizer, build_tokenizer, our_name
-from beit_exp.weights.load import read_checkpoint
+from beit_exp.weights.read import read_checkpoint
 from beit_exp.weights.source import find_source
 from beit_exp.weights.torch_file import read_torch_file
 

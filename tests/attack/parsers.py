@@ -31,7 +31,7 @@ from beit_exp.data import archives, label_list, transforms
 from beit_exp.errors import UserError
 from beit_exp.launch.overrides import typed_values
 from beit_exp.train.checkpoint import load_checkpoint, save_checkpoint
-from beit_exp.weights.load import read_weights
+from beit_exp.weights.read import read_weights
 
 NAMES = ("blocks.0.attn.proj.weight", "blocks.0.attn.qkv.weight", "blocks.0.norm1.bias")
 STATE = {"trainer": {"step": 15}, "classes": ["cat", "dog"]}

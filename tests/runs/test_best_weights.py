@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from whole_runs import Command, metrics_of, small
 
-from beit_exp.weights.load import read_weights
+from beit_exp.weights.read import read_weights
 
 # The learning rate grows to one that ruins the network: the first epoch is the best.
 RUINED = ("scheduler=constant", "optimizer.base_lr=1.0", "scheduler.warmup_length=2")

@@ -10,8 +10,8 @@ import pytest
 
 from beit_exp.config.schema import DatasetConfig, ModelConfig
 from beit_exp.weights.hugging_face import write_folder
-from beit_exp.weights.load import read_weights
 from beit_exp.weights.names import to_hugging_face, to_ours
+from beit_exp.weights.read import read_weights
 
 MODEL = ModelConfig.model_construct(
     image_size=28,

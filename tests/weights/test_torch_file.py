@@ -11,7 +11,7 @@ import pytest
 from settings import OFFICIAL
 
 from beit_exp.errors import UserError
-from beit_exp.weights.load import read_weights
+from beit_exp.weights.read import read_weights
 
 
 def test_official_file_is_read_without_torch(official: dict[str, np.ndarray]) -> None:
