@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from beit_exp.config.complaints import nearest
 from beit_exp.data import archives
 from beit_exp.data.listing import ImageList, ask_of_each, is_image
 from beit_exp.data.splits import SPLITS
@@ -35,10 +36,11 @@ class Row(NamedTuple):
 
 
 def read_label_table(
-    table: Path, root: Path, *, num_classes: int, needs_groups: bool
+    table: Path, root: Path, *, num_classes: int | None, needs_groups: bool
 ) -> LabelTable:
     """The images that a table names, from `root` on where their paths are relative.
 
+    Their classes are `num_classes`; None: as many as there are.
     `UserError` says in which line what is wrong.
     """
     needed = (*NEEDED, "group") if needs_groups else NEEDED
@@ -48,7 +50,7 @@ def read_label_table(
     paths = sorted(rows_of)
     found = [rows_of[path] for path in paths]
     classes = sorted({row.fields["label"] for row in rows})
-    if len(classes) != num_classes:
+    if num_classes not in (None, len(classes)):
         raise UserError(
             f"dataset.num_classes = {num_classes}: {table} names {len(classes)} classes "
             f"({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''})"
@@ -103,10 +105,13 @@ def _parse(table: Path, text: str, needed: tuple[str, ...]) -> tuple[list[str], 
 
 
 def _check_columns(table: Path, columns: list[str], needed: tuple[str, ...]) -> None:
-    known = ", ".join([*NEEDED, *OPTIONAL])
+    known = [*NEEDED, *OPTIONAL]
+    if len(columns) == 1 and columns[0] not in known and any(map(columns[0].count, ";\t")):
+        raise wrong_line(table, 1, "must separate the columns by commas: path,label")
     for name in columns:
-        if name not in NEEDED + OPTIONAL:
-            raise wrong_line(table, 1, f"has the unknown column {name!r}; columns are {known}")
+        if name not in known:
+            what = f"has the unknown column {name!r}; columns are {', '.join(known)}."
+            raise wrong_line(table, 1, what + nearest(name, known))
         if columns.count(name) > 1:
             raise wrong_line(table, 1, f"has the column {name!r} twice")
     for name in needed:

@@ -24,7 +24,8 @@ WAY_OUT = {
 def check_folders(cfg: DatasetConfig) -> None:
     """Raise `UserError` for a data folder that cannot be right, without listing it all."""
     if cfg.labels is not None and not is_remote(cfg.labels) and not Path(cfg.labels).is_file():
-        raise UserError(f"dataset.labels = {cfg.labels!r}: there is no such file")
+        what = "that is a folder" if Path(cfg.labels).is_dir() else "there is no such file"
+        raise UserError(f"dataset.labels = {cfg.labels!r}: {what}")
     if is_remote(cfg.data_url) or cfg.labels is not None:
         return
     match cfg.name:

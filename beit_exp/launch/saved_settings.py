@@ -8,6 +8,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from beit_exp.config.mapping import load_config
+from beit_exp.launch.found_settings import find_settings
 from beit_exp.tracking.mlflow_write import PARENT_TAG
 
 
@@ -18,9 +19,15 @@ def lay_over_run(
 
     Over the latter comes what was typed. So `task=evaluate checkpoint=RUN` needs no repetition of
     the model and the data that the run was trained with, nor `hydra.run.dir=RUN train.epochs=80`
-    of anything else. An experiment says it all, so nothing is laid under it. `UserError` if
-    settings cannot be read.
+    of anything else. An experiment says it all, so nothing is laid under it. What is `auto` is
+    found then. `UserError` if settings cannot be read.
     """
+    return find_settings(_laid_over(values, overrides, run_dir=run_dir))
+
+
+def _laid_over(
+    values: dict[str, Any], overrides: list[str], *, run_dir: Path | None
+) -> dict[str, Any]:
     parsed = OverridesParser.create().parse_overrides(overrides)
     named = [override.key_or_group for override in parsed]
     if "experiment" in named:

@@ -18,10 +18,11 @@ from beit_exp.model.beit import BEiT
 from beit_exp.randomness import Stream, generator
 from beit_exp.storage.files import write_atomically
 from beit_exp.tracking.tracker import Tracker
-from beit_exp.weights.hugging_face import WEIGHTS_FILE, write_folder
-from beit_exp.weights.load import save_weights
+from beit_exp.weights.hugging_face import write_folder
 from beit_exp.weights.mindspore_graph import read_mindir, write_graph
 from beit_exp.weights.names import to_official
+from beit_exp.weights.read import save_weights
+from beit_exp.weights.source import HUGGING_FACE_FILE
 
 logger = logging.getLogger(__name__)
 TOLERANCE = 1e-5
@@ -54,7 +55,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
             case "huggingface":
                 classes = class_names(cfg)
                 write_folder(path, arrays, model=cfg.model, dataset=cfg.dataset, classes=classes)
-                reloaded = load_export(path / WEIGHTS_FILE, cfg, runtime)
+                reloaded = load_export(path / HUGGING_FACE_FILE, cfg, runtime)
             case "air":
                 write_air(network, path, cfg, runtime)
                 continue

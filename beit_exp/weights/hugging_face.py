@@ -15,10 +15,9 @@ from PIL import Image
 from beit_exp.config.schema import DatasetConfig, ModelConfig
 from beit_exp.model.operations.gradients import LAYER_NORM_EPS
 from beit_exp.storage.files import write_atomically
-from beit_exp.weights.load import save_weights
 from beit_exp.weights.names import Arrays, to_hugging_face
-
-WEIGHTS_FILE = "model.safetensors"
+from beit_exp.weights.read import save_weights
+from beit_exp.weights.source import HUGGING_FACE_FILE
 
 
 def write_folder(
@@ -39,7 +38,7 @@ def write_folder(
     }
     for name, content in described.items():
         write_atomically(folder / name, json.dumps(content, indent=1).encode())
-    save_weights(to_hugging_face(arrays), folder / WEIGHTS_FILE)
+    save_weights(to_hugging_face(arrays), folder / HUGGING_FACE_FILE)
 
 
 def model_config(model: ModelConfig, classes: Sequence[str]) -> dict[str, Any]:

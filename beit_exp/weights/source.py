@@ -13,6 +13,8 @@ from beit_exp.errors import UserError
 from beit_exp.storage.remote import local_copy
 from beit_exp.train.checkpoint import BEST, CheckpointFolder, read_state
 
+HUGGING_FACE_FILE = "model.safetensors"
+
 
 class Source(NamedTuple):
     """Weights to be read."""
@@ -31,7 +33,9 @@ def find_source(place: str, kind: CheckpointKind) -> Source:
     `UserError` if there are none such.
     """
     path = Path(local_copy(place))
-    if path.is_dir():
+    if (path / HUGGING_FACE_FILE).is_file():  # a folder that transformers, or task=export, wrote
+        path /= HUGGING_FACE_FILE
+    elif path.is_dir():
         path = _chosen(CheckpointFolder(path / "checkpoints", keep=1), kind, place)
     elif not path.is_file():
         raise UserError(f"{place} is missing: neither a run directory nor a weights file")
