@@ -47,7 +47,7 @@ WRONG_SETTINGS = {
     ),
     "null where a value is needed": (
         ("model.depth=null",),
-        "model.depth = None: must be a whole number > 0",
+        "model.depth = null: must be a whole number > 0",
     ),
     "impossible pair": (
         ("model.image_size=30",),
@@ -115,7 +115,7 @@ WRONG_SETTINGS = {
     ),
     "nodes without a port": (
         ("hardware.node_num=2",),
-        "hardware.master_port = None: must be given, the same on every node",
+        "hardware.master_port = null: must be given, the same on every node",
     ),
     "privileged port": (
         ("hardware.master_port=80",),
@@ -123,7 +123,7 @@ WRONG_SETTINGS = {
     ),
     "nothing gained": (
         ("train.recompute=true",),
-        "train.recompute = True: must be false but for hardware.device_target",
+        "train.recompute = true: must be false but for hardware.device_target",
     ),
     "copies to a web page": (("train.checkpoint_url=http://x",), "must begin with s3:// or obs://"),
     "change of no setting": (
@@ -166,7 +166,7 @@ WRONG_SETTINGS = {
     ),
     "balanced in a fixed order": (
         ("train.sampling=balanced", "train.shuffle=false"),
-        "train.shuffle = False: must be true where train.sampling is balanced",
+        "train.shuffle = false: must be true where train.sampling is balanced",
     ),
     "accuracy without labels": (
         ("experiment=pretrain_digits", "objective=val/top1"),
@@ -178,7 +178,7 @@ WRONG_SETTINGS = {
     ),
     "no tokenizer": (
         ("experiment=pretrain_base",),
-        "tokenizer.weights = None: must name the weights of a tokenizer",
+        "tokenizer.weights = null: must name the weights of a tokenizer",
     ),
     "missing tokenizer": (
         ("experiment=pretrain_base", "tokenizer.weights=no.pth"),
@@ -263,7 +263,7 @@ WRONG_SETTINGS = {
     ),
     "mirror images in training": (
         ("evaluation.flip=true",),
-        "evaluation.flip = True: must be false but for",
+        "evaluation.flip = true: must be false but for",
     ),
     "unknown hardware": (
         ("hardware=tpu",),

@@ -6,6 +6,7 @@ Its value, what is allowed, and the spelling that may have been meant.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,7 +63,11 @@ def unknown_key(key: str, known: list[str]) -> str:
 
 def wrong_value(key: str, value: Any, law: str) -> str:
     """The complaint about a value: `law` says in words what it must be."""
-    return f"{key} = {value!r}: {law}"
+    return f"{key} = {_as_typed(value)}: {law}"
+
+
+def _as_typed(value: Any) -> str:
+    return json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
 
 
 def kept_password(key: str, text: str) -> str:
@@ -87,7 +92,8 @@ def wrong_option(group: str, value: str, options: list[str]) -> str:
 
 def broken_rule(keys: Sequence[str], values: Sequence[Any], law: str) -> str:
     """The complaint about values that do not go together, at the first of their keys."""
-    others = [f"{key} = {value!r}" for key, value in zip(keys[1:], values[1:], strict=True)]
+    pairs = zip(keys[1:], values[1:], strict=True)
+    others = [f"{key} = {_as_typed(value)}" for key, value in pairs]
     here = f" (here {', '.join(others)})" if others else ""
     return wrong_value(keys[0], values[0], f"{law}{here}")
 

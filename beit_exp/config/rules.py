@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import get_args
 
 from beit_exp.config.data_rules import DATA_RULES
@@ -244,6 +245,16 @@ RULES = (
         ("train.checkpoint_url",),
         lambda url: url is None or url.startswith(("s3://", "obs://")),
         "must begin with s3:// or obs://",
+    ),
+    Rule(
+        ("train.patience", "train.epochs", "train.eval_every_epochs"),
+        lambda patience, epochs, every: patience is None or patience < math.ceil(epochs / every),
+        "must be less than the number of evaluations: no training could end by it",
+    ),
+    Rule(
+        ("evaluation.split", "task"),
+        lambda split, task: split == "val" or task == "evaluate",
+        "must be val but for task=evaluate",
     ),
     Rule(
         ("evaluation.flip", "task"),

@@ -231,6 +231,7 @@ class BenchmarkConfig(Section):
 
 
 class EvaluationConfig(Section):
+    split: Literal["val", "test"]
     flip: bool
 
 

@@ -48,8 +48,16 @@ def is_pooled(cfg: DatasetConfig) -> bool:
 def pool_classes(cfg: Config, root: Path, place: Path) -> Pool:
     """The images of the class folders in `place`, split by the fractions that the settings say."""
     images = list_classes(place)
+    if cfg.dataset.groups is None:
+        return _split(cfg, root, images, None)
     groups = _folders(images.paths, place, of_classes=True)
-    return _split(cfg, root, images, groups if cfg.dataset.groups == "folder" else None)
+    if len(set(groups)) == len(groups):
+        raise UserError(
+            f"dataset.groups = 'folder': in {place} every image lies directly in its class's "
+            "folder. What is to stay on one side must lie in a folder of its own there: "
+            "<class>/<group>/*"
+        )
+    return _split(cfg, root, images, groups)
 
 
 def pool_table(cfg: Config, root: Path) -> Pool:

@@ -10,8 +10,8 @@ from beit_exp.config.mapping import load_config
 from beit_exp.config.schema import Config
 from beit_exp.data.build import eval_batches
 from beit_exp.data.listing import ImageList
-from beit_exp.data.pool import is_pooled
-from beit_exp.data.sources import open_split, open_splits
+from beit_exp.data.sources import open_splits
+from beit_exp.errors import UserError
 from beit_exp.inference.evaluate import evaluate
 from beit_exp.model.beit import BEiT
 from beit_exp.train.progress import Metrics
@@ -21,25 +21,32 @@ from beit_exp.train.stop import listening
 from beit_exp.weights.load import load_trained
 
 
-def open_val_images(cfg: Config) -> ImageList:
-    """The validation images, which are those of the run that `checkpoint` names.
+def open_held_out(cfg: Config, split: str) -> ImageList:
+    """The images of `val` or `test`, which are those of the run that `checkpoint` names.
 
-    `UserError` if the data set has changed since, for some of them may have been trained on.
+    `UserError` if the data set has changed since, for some of them may have been trained on, or if
+    there is no such split.
     """
     run_dir = Path(str(cfg.checkpoint))
-    if not is_pooled(cfg.dataset) or not (run_dir / SPLIT_FILE).is_file():
-        return open_split(cfg, "val")
-    splits, trained = open_splits(cfg), load_config(run_dir / "config.yaml")
-    if splits.pool is not None and (trained.dataset, trained.seed) == (cfg.dataset, cfg.seed):
-        check_split(splits.pool, run_dir / SPLIT_FILE)
-    return splits.val
+    splits = open_splits(cfg)
+    if splits.pool is not None and (run_dir / SPLIT_FILE).is_file():
+        trained = load_config(run_dir / "config.yaml")
+        if (trained.dataset, trained.seed) == (cfg.dataset, cfg.seed):
+            check_split(splits.pool, run_dir / SPLIT_FILE)
+    found = splits.lists().get(split)
+    if found is None:
+        raise UserError(
+            f"evaluation.split = {split!r}: {cfg.dataset.data_url} has no test set; class folders "
+            "in test/ are one, dataset.test_fraction or a table's column `split` makes one"
+        )
+    return found
 
 
 def measure_test_set(session: Session, network: BEiT, metrics: Metrics) -> Metrics:
     """`test/...` of a run's best weights, logged at its last step; nothing without a test set.
 
-    Nothing is chosen by these, so they are measured once, when all else is done: `metrics` are the
-    final ones. The network holds the best weights afterwards.
+    Nothing is chosen by these, so they are measured when all else is done: `metrics` are the final
+    ones. The network holds the best weights afterwards.
     """
     images, cfg, runtime = session.test_images, session.cfg, session.runtime
     if images is None:

@@ -14,7 +14,7 @@ import numpy as np
 from beit_exp.config.schema import Config
 from beit_exp.data.listing import ImageList, is_image, list_images
 from beit_exp.errors import UserError
-from beit_exp.inference.held_out import open_val_images
+from beit_exp.inference.held_out import open_held_out
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def find_images(cfg: Config, folder: Path) -> ImageList:
     `cfg.images` is a folder, an image, a tar of images or, if None, the validation set.
     """
     if cfg.images is None:
-        paths = open_val_images(cfg).paths
+        paths = open_held_out(cfg, "val").paths
     else:
         place = Path(cfg.images)
         if place.is_file() and tarfile.is_tarfile(place):

@@ -20,9 +20,3 @@ def class_scores(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     recall = hits[images > 0] / images[images > 0]
     f1 = 2 * hits[named > 0] / named[named > 0]
     return {"balanced_accuracy": 100 * float(recall.mean()), "macro_f1": 100 * float(f1.mean())}
-
-
-def never_found(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> list[str]:
-    """The names of classes that have images of which not one was found."""
-    found = np.unique(labels[labels == predicted])
-    return [classes[label] for label in np.setdiff1d(labels, found)]

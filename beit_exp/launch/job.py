@@ -19,6 +19,7 @@ from beit_exp.hardware.process import STOPPED
 from beit_exp.launch.run_directory import (
     check_alone,
     check_files,
+    check_split_images,
     last_error,
     mark_failed,
     prepare,
@@ -74,6 +75,7 @@ def do_job(
 def make_ready(cfg: Config, run_dir: Path, *, typed: Sequence[str] | None) -> bool:
     """Refuse what cannot work, then write the run directory; returns whether its run is done."""
     check_files(cfg)
+    check_split_images(cfg)
     check_alone(run_dir)
     if trains_tokenizer_first(cfg):
         tokenizer_run(cfg, run_dir)  # refuses wrong settings

@@ -17,6 +17,8 @@ from beit_exp.config.mapping import differences, load_config, save_config
 from beit_exp.config.schema import Config
 from beit_exp.config.traits import task_traits
 from beit_exp.data.places import check_folders
+from beit_exp.data.pool import is_pooled
+from beit_exp.data.sources import open_splits
 from beit_exp.errors import MissingExtraError, UserError
 from beit_exp.launch.tokenizer_first import FOLDER
 from beit_exp.optim.schedule import build_schedule
@@ -38,7 +40,7 @@ FREE_ON_RESUME = (  # what changes neither the weights that a run arrives at nor
 )
 
 
-ANOTHER_RUN = (  # what makes other tensors of a run's checkpoints, or another work of its directory
+ANOTHER_RUN = (  # what makes other tensors of a run's checkpoints, another split or another work
     "task",
     "checkpoint",
     "model.image_size",
@@ -58,6 +60,9 @@ ANOTHER_RUN = (  # what makes other tensors of a run's checkpoints, or another w
     "tokenizer.blocks_per_group",
     "optimizer.name",
     "dataset.num_classes",
+    "dataset.val_fraction",
+    "dataset.test_fraction",
+    "dataset.groups",
     "train.freeze",
     "train.ema_decay",
 )
@@ -84,6 +89,14 @@ def check_files(cfg: Config) -> None:
         raise UserError(f"images = {cfg.images!r}: there is no such folder or file")
     if traits.reads_class_folders:
         check_folders(cfg.dataset)
+
+
+def check_split_images(cfg: Config) -> None:
+    """Raise `UserError` for images of this machine that cannot be split as the settings say."""
+    data = cfg.dataset
+    is_here = not is_remote(data.data_url) and not (data.labels and is_remote(data.labels))
+    if task_traits(cfg.task).reads_class_folders and is_pooled(data) and is_here:
+        open_splits(cfg)
 
 
 def prepare(cfg: Config, run_dir: Path, *, typed: Sequence[str] | None = None) -> bool:

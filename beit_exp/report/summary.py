@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from beit_exp.config.command_line import module_command
 from beit_exp.report.page import duration
 from beit_exp.report.runs import images_per_s, training_s
 from beit_exp.storage.passwords import HIDDEN
 
-NAMED = 5  # of classes that were never found
+NAMED = 5  # classes
 
 
 def summary(
@@ -20,13 +19,14 @@ def summary(
     records: list[dict[str, Any]],
     *,
     run_dir: Path,
+    page: Path,
     uri: str,
     following: tuple[str, ...],
-    missed: Sequence[str] = (),
+    classes: Sequence[Sequence[Any]] = (),
 ) -> str:
     """The last result beside the best, where it is, and the `following` lines: what to do next.
 
-    A test set's result is of the best weights. `missed` are classes of which no image was found.
+    A test set's result is of the best weights. `classes` are rows of `outcomes.class_table`.
     """
     names = [name for name in metrics if name.startswith("val/")]
     tested = [name for name in metrics if name.startswith("test/")]
@@ -41,18 +41,30 @@ def summary(
     if (speed := images_per_s(records)) is not None:
         elapsed = duration(training_s(records))
         lines.append(f"{'time':{width}}{elapsed:>10}{f'{speed:.0f} images/s':>20}")
-    if missed:
-        others = f" and {len(missed) - NAMED} more" if len(missed) > NAMED else ""
-        named = ", ".join(missed[:NAMED])
-        lines.append(f"missed    at the last evaluation, no image of {named}{others} was found")
+    lines += class_lines(classes)
     lines += [
         "",
         f"files     {run_dir}",
-        f"report    {module_command('report', run_dir)}",
+        f"report    {page}",
         f"compare   {page_command(uri)}",
         *following,
     ]
     return "\n".join(lines)
+
+
+def class_lines(classes: Sequence[Sequence[Any]]) -> list[str]:
+    """The classes with the lowest accuracy, and those that the network does not know at all."""
+    measured = sorted((row for row in classes if row[1]), key=lambda row: row[2])
+    if not measured or measured[0][2] == 100:
+        return []
+    worst = (f"{name} {accuracy:.1f} of {count}" for name, count, accuracy, *_ in measured[:NAMED])
+    lines = [f"classes   lowest val/top1 at the last evaluation: {', '.join(worst)}"]
+    unknown = [name for name, _, accuracy, *_ in measured if accuracy == 0]
+    if unknown:
+        others = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+        named = ", ".join(unknown[:NAMED])
+        lines.append(f"warning   not one image of {named}{others} was classified correctly")
+    return lines
 
 
 def page_command(uri: str) -> str:

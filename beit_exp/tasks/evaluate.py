@@ -1,4 +1,4 @@
-"""Evaluation of a checkpoint on the whole validation set."""
+"""Evaluation of a checkpoint on the whole validation or test set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from beit_exp.data.build import Shard, eval_batches
 from beit_exp.data.description import describe
 from beit_exp.hardware.device import Runtime
 from beit_exp.inference.evaluate import evaluate
-from beit_exp.inference.held_out import open_val_images
+from beit_exp.inference.held_out import open_held_out
 from beit_exp.inference.network import load_network
 from beit_exp.report.mistakes import plot_outcomes
 from beit_exp.report.outcomes import OUTCOMES_FILE, class_table, confusion, confusion_table
@@ -25,9 +25,12 @@ logger = logging.getLogger(__name__)
 def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[str, float]:
     """-> `val/top1`, `val/top5` (percent) and `val/loss` of the network in `cfg.checkpoint`.
 
+    Or `test/...`, for `evaluation.split=test`.
+
     The leader writes the accuracy of each class and the confusion matrix, as tables and pictures.
     """
-    images = open_val_images(cfg)
+    split = cfg.evaluation.split
+    images = open_held_out(cfg, split)
     network = load_network(cfg, runtime)
     started = time.perf_counter()
     with listening() as stop:
@@ -41,7 +44,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
             flip=cfg.evaluation.flip,
         )
     elapsed_s = time.perf_counter() - started
-    metrics = {f"val/{name}": value for name, value in found.items()}
+    metrics = {f"{split}/{name}": value for name, value in found.items()}
     if not runtime.is_leader:
         return metrics
 
@@ -59,9 +62,10 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     for path in sorted((run_dir / "plots").glob("*.png")):
         tracker.log_file(path, folder="plots")
 
-    logger.info("%d images of %s", len(images), cfg.dataset.data_url)
+    logger.info("%d images, %s of %s", len(images), split, cfg.dataset.data_url)
+    width = max(map(len, metrics))
     for name, value in metrics.items():
-        logger.info("%-9s %s", name, value)
+        logger.info("%-*s %9.4f", width, name, value)
     logger.info("speed     %.0f images/s, compiling included", len(images) / elapsed_s)
     logger.info("files     %s (per_class.csv, confusion.csv, plots/)", run_dir)
     return metrics

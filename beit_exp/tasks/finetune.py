@@ -10,11 +10,10 @@ from beit_exp.data.build import eval_batches, train_batches
 from beit_exp.hardware.device import Runtime
 from beit_exp.inference.evaluate import evaluate
 from beit_exp.inference.held_out import measure_test_set
-from beit_exp.inference.scores import never_found
 from beit_exp.model.build import build_model
 from beit_exp.model.precision import build_precision
 from beit_exp.report.mistakes import plot_outcomes
-from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes
+from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes, class_table, confusion
 from beit_exp.report.sheets import draw_batch, target_titles
 from beit_exp.tracking.mlflow_model import log_model
 from beit_exp.tracking.tracker import Tracker
@@ -68,8 +67,8 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         plot_outcomes(outcomes, val_images, session.plots)
         if cfg.tracking.log_model is not None:
             tracker.upload(lambda client, run_id: log_model(client, run_id, cfg, run_dir))
-        missed = never_found(outcomes.labels, outcomes.predicted, val_images.classes)
-        session.finish(metrics, following=next_commands(session), missed=missed)
+        rows = class_table(confusion(outcomes, classes), val_images.classes)[1:]
+        session.finish(metrics, following=next_commands(session), classes=rows)
     return metrics
 
 

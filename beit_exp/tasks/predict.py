@@ -49,6 +49,8 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
 
     for name, ranking in zip(names[:SHOWN], rankings, strict=False):
         logger.info("%-40s %s  %.4f", name, ranking.classes[0], ranking.probabilities[0])
+    if len(names) > SHOWN:
+        logger.info("... and %d more", len(names) - SHOWN)
     logger.info(
         "%d images predicted, %.0f images/s, compiling included: %s and logits.npy",
         len(images),

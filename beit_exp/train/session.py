@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream
@@ -15,9 +15,10 @@ from beit_exp.data.listing import ImageList
 from beit_exp.data.pool import Pool
 from beit_exp.data.sources import few_of_each, open_splits
 from beit_exp.hardware.device import Runtime, device_name
+from beit_exp.report.page import write_report
 from beit_exp.report.plots import plot_curves, plot_schedule
+from beit_exp.report.runs import read_directory
 from beit_exp.report.summary import summary
-from beit_exp.tracking.records import read_records
 from beit_exp.tracking.tracker import Tracker
 from beit_exp.train.opening import opening
 from beit_exp.train.progress import Metrics
@@ -109,21 +110,32 @@ class Session:
         return validate
 
     def finish(
-        self, metrics: Metrics, *, following: tuple[str, ...], missed: Sequence[str] = ()
+        self,
+        metrics: Metrics,
+        *,
+        following: tuple[str, ...],
+        classes: Sequence[Sequence[Any]] = (),
     ) -> None:
-        """Draw the curves, send the pictures, say the result, the classes that it `missed`, and the
-        commands `following` it.
+        """Draw the curves and the page, send the pictures, and say the result, also of `classes`,
+        and the commands `following` it.
         """
-        records = read_records(self.run_dir / "metrics.jsonl")
-        plot_curves({self.run_dir.name: records}, self.plots / "curves.png")
+        done = replace(read_directory(self.run_dir), status="finished")
+        plot_curves({self.run_dir.name: done.records}, self.plots / "curves.png")
+        page = write_report([done], self.run_dir / "report", title=self.run_dir.name)
+        self.tracker.log_file(page)
         for path in sorted(self.plots.glob("*.png")):
             self.tracker.log_file(path, folder="plots")
         if self.cfg.tracking.log_checkpoint:
             best = self.run_dir / "checkpoints" / "best.safetensors"
             self.tracker.log_file(best, folder="checkpoints")
-        uri = str(self.cfg.tracking.uri)
         text = summary(
-            metrics, records, run_dir=self.run_dir, uri=uri, following=following, missed=missed
+            metrics,
+            done.records,
+            run_dir=self.run_dir,
+            page=page,
+            uri=str(self.cfg.tracking.uri),
+            following=following,
+            classes=classes,
         )
         logger.info("%s", text)
 

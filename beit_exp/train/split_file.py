@@ -48,7 +48,8 @@ def check_split(pool: Pool, path: Path) -> None:
     came, went = len(now.keys() - before.keys()), len(before.keys() - now.keys())
     unlike = sum(before[name] != now[name] for name in before.keys() & now.keys())
     raise UserError(
-        f"the data set has changed, and {path} tells another split than it gives now: {came} "
-        f"images came, {went} went, {unlike} others have another label, split or group. Bring "
-        "back the images and labels as they were, or begin another run in another hydra.run.dir"
+        f"the data set has changed, or the seed: {path} tells another split than they give now. "
+        f"{came} images came, {went} went, {unlike} others have another label, split or group. "
+        "Bring back the images, labels and seed as they were, or begin another run in another "
+        "hydra.run.dir"
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from beit_exp.inference.scores import class_scores, never_found
+from beit_exp.inference.scores import class_scores
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -26,4 +26,3 @@ def test_scores_of_classes_are_scikit_learns(classes: int) -> None:
 def test_a_class_of_which_nothing_is_found_weighs_as_much_as_the_others() -> None:
     labels = np.array([0] * 9 + [1])
     assert class_scores(labels, np.zeros(10, int))["balanced_accuracy"] == 50
-    assert never_found(labels, np.zeros(10, int), ["cat", "dog", "owl"]) == ["dog"]
