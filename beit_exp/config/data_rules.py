@@ -27,6 +27,7 @@ DATA_RULES = (
         for key, off in (
             ("dataset.val_fraction", "0"),
             ("dataset.test_fraction", "0"),
+            ("dataset.folds", "null"),
             ("dataset.groups", "null"),
             ("dataset.labels", "null"),
         )
@@ -45,14 +46,25 @@ DATA_RULES = (
         for key, off in (
             ("dataset.val_fraction", "0"),
             ("dataset.test_fraction", "0"),
+            ("dataset.folds", "null"),
             ("dataset.labels", "null"),
         )
     ),
     Rule(
-        ("dataset.groups", *FRACTIONS, "dataset.labels"),
-        lambda groups, val, test, labels: groups is None or val > 0 or test > 0 or bool(labels),
-        "must be null unless dataset.val_fraction, dataset.test_fraction or dataset.labels "
-        "make a split",
+        ("dataset.val_fraction", "dataset.folds"),
+        lambda val, folds: val == 0 or folds is None,
+        "must be 0 where dataset.folds says what is validated on",
+    ),
+    Rule(
+        ("dataset.fold", "dataset.folds"),
+        lambda fold, folds: fold < (folds or 1),
+        "must be less than dataset.folds: they are counted from 0",
+    ),
+    Rule(
+        ("dataset.groups", *FRACTIONS, "dataset.folds", "dataset.labels"),
+        lambda groups, val, test, folds, labels: groups is None or any((val, test, folds, labels)),
+        "must be null unless dataset.val_fraction, dataset.test_fraction, dataset.folds or "
+        "dataset.labels make a split",
     ),
     Rule(
         ("dataset.groups", "dataset.labels"),

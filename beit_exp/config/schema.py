@@ -100,6 +100,8 @@ class DatasetConfig(Section):
     labels: Text | None
     val_fraction: BelowOne
     test_fraction: BelowOne
+    folds: Annotated[int, Field(ge=2)] | None
+    fold: NonNegativeInt
     groups: Literal["folder", "table"] | None
     crop_pct: ShareAboveZero
     interpolation: Filter

@@ -106,13 +106,19 @@ def _places(cfg: DatasetConfig, root: Path) -> dict[str, Path]:
     """The place of each split that the data set must bring, or brings; `UserError` if one lacks,
     or is to be made and there.
     """
-    fractions = {"val": cfg.val_fraction, "test": cfg.test_fraction}
-    made = [split for split, fraction in fractions.items() if fraction > 0]
+    asked = {
+        "val": ("val_fraction", cfg.val_fraction, "0"),
+        "test": ("test_fraction", cfg.test_fraction, "0"),
+    }
+    if cfg.folds is not None:
+        asked["val"] = ("folds", cfg.folds, "null")
+    made = [split for split, (_, value, _) in asked.items() if value]
     for split in made:
+        name, value, off = asked[split]
         if is_there(root, split):
             raise UserError(
-                f"dataset.{split}_fraction = {fractions[split]:g}: {place_of(cfg, root, split)} is "
-                f"there, too. Say dataset.{split}_fraction=0 to use it, or remove it"
+                f"dataset.{name} = {value:g}: {place_of(cfg, root, split)} is there, too. "
+                f"Say dataset.{name}={off} to use it, or remove it"
             )
     has_test = brings_test(cfg, root)
     places = {}

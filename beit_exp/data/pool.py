@@ -12,7 +12,7 @@ from typing_extensions import assert_never
 from beit_exp.config.schema import Config, DatasetConfig
 from beit_exp.data.label_table import LabelTable, read_label_table
 from beit_exp.data.listing import ImageList, list_classes
-from beit_exp.data.splits import SPLITS, split_images
+from beit_exp.data.splits import SPLITS, split_folds, split_images
 from beit_exp.errors import UserError
 from beit_exp.storage.remote import local_copy
 
@@ -42,7 +42,8 @@ class Pool:
 
 def is_pooled(cfg: DatasetConfig) -> bool:
     """Whether the settings or a table split the images, of whatever split."""
-    return cfg.labels is not None or cfg.val_fraction > 0 or cfg.test_fraction > 0
+    shares = (cfg.val_fraction, cfg.test_fraction)
+    return cfg.labels is not None or cfg.folds is not None or any(shares)
 
 
 def pool_classes(cfg: Config, root: Path, place: Path) -> Pool:
@@ -68,12 +69,16 @@ def pool_table(cfg: Config, root: Path) -> Pool:
     table = read_label_table(place, root, num_classes=data.num_classes, needs_groups=needs_groups)
     groups = _groups(data, table, root)
     if table.splits is None:
-        if data.val_fraction == 0:
+        if data.val_fraction == 0 and data.folds is None:
             raise UserError(
                 f"dataset.labels: {place} tells no split: give it a column `split` "
                 "(train, val, test), or say dataset.val_fraction=0.2"
             )
         return _split(cfg, root, table.images, groups)
+    if data.folds is not None:
+        raise UserError(
+            f"dataset.folds = {data.folds}: must be null, for {place} has a column `split`"
+        )
     for key, fraction in (("val", data.val_fraction), ("test", data.test_fraction)):
         if fraction > 0:
             raise UserError(
@@ -86,13 +91,20 @@ def pool_table(cfg: Config, root: Path) -> Pool:
 
 
 def _split(cfg: Config, root: Path, images: ImageList, groups: list[str] | None) -> Pool:
-    splits = split_images(
-        images.labels,
-        groups,
-        fractions=(cfg.dataset.val_fraction, cfg.dataset.test_fraction),
-        classes=images.classes,
-        seed=cfg.seed,
-    )
+    data, labels, classes = cfg.dataset, images.labels, images.classes
+    if data.folds is None:
+        fractions = (data.val_fraction, data.test_fraction)
+        splits = split_images(labels, groups, fractions=fractions, classes=classes, seed=cfg.seed)
+    else:
+        splits = split_folds(
+            labels,
+            groups,
+            folds=data.folds,
+            fold=data.fold,
+            test_fraction=data.test_fraction,
+            classes=classes,
+            seed=cfg.seed,
+        )
     return Pool(root, images, splits, groups)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,6 +11,14 @@ from beit_exp.errors import UserError
 from beit_exp.randomness import Stream, generator
 
 SPLITS = ("train", "val", "test")
+
+
+class Sides(NamedTuple):
+    """Where an image may go, and the share of all that is wanted there."""
+
+    names: tuple[str, ...]
+    shares: np.ndarray  # of each of them; 0 for one that is not asked for
+    asked_by: str  # the settings, for a complaint
 
 
 def split_images(
@@ -26,36 +35,79 @@ def split_images(
     all images of one name are on one side. `UserError` names a class with too few images, or too
     few groups, for an image on each side.
     """
-    wanted = np.array([1 - sum(fractions), *fractions])
+    asked = zip(SPLITS[1:], fractions, strict=True)
+    asked_by = ", ".join(f"dataset.{name}_fraction = {share:g}" for name, share in asked if share)
+    sides = Sides(SPLITS, np.array([1 - sum(fractions), *fractions]), asked_by)
     if groups is None:
-        sides = _split_classes(labels, wanted, classes=classes, seed=seed)
+        found = _split_classes(labels, sides, classes=classes, seed=seed)
     else:
-        sides = _split_groups(labels, np.asarray(groups), wanted, classes=classes, seed=seed)
-    return np.array(SPLITS)[sides]
+        found = _split_groups(labels, np.asarray(groups), sides, classes=classes, seed=seed)
+    return np.array(SPLITS)[found]
+
+
+def split_folds(
+    labels: np.ndarray,
+    groups: Sequence[str] | None,
+    *,
+    folds: int,
+    fold: int,
+    test_fraction: float,
+    classes: Sequence[str],
+    seed: int,
+) -> np.ndarray:
+    """The same where number `fold` of `folds` equal parts is val: each image but those of test is
+    in one of these alone, whichever `fold` is asked for.
+    """
+    names = (*(f"fold {number}" for number in range(folds)), "test")
+    shares = np.array([(1 - test_fraction) / folds] * folds + [test_fraction])
+    share = f", dataset.test_fraction = {test_fraction:g}" if test_fraction else ""
+    sides = Sides(names, shares, f"dataset.folds = {folds}{share}")
+    if groups is None:
+        found = _fold_classes(labels, sides, classes=classes, seed=seed)
+    else:
+        found = _split_groups(labels, np.asarray(groups), sides, classes=classes, seed=seed)
+    return np.select([found == folds, found == fold], ["test", "val"], "train")
 
 
 def _split_classes(
-    labels: np.ndarray, wanted: np.ndarray, *, classes: Sequence[str], seed: int
+    labels: np.ndarray, sides: Sides, *, classes: Sequence[str], seed: int
 ) -> np.ndarray:
     """(N,) number of a side: of each class the rounded share, and one at the least."""
-    sides = np.zeros(len(labels), np.int64)
+    found = np.zeros(len(labels), np.int64)
     for label, name in enumerate(classes):
         own = np.flatnonzero(labels == label)
-        if len(own) < np.count_nonzero(wanted):
-            raise UserError(_too_few(name, f"{len(own)} images", wanted))
-        counts = [max(1, round(share * len(own))) if share else 0 for share in wanted[1:]]
+        _check_enough(own, name, sides)
+        counts = [max(1, round(share * len(own))) if share else 0 for share in sides.shares[1:]]
         while sum(counts) >= len(own):  # one is left to train on
             counts[int(np.argmax(counts))] -= 1
         drawn = generator(seed, Stream.split, label).permutation(own)
-        sides[drawn[: counts[0]]] = SPLITS.index("val")
-        sides[drawn[counts[0] : sum(counts)]] = SPLITS.index("test")
-    return sides
+        found[drawn[: counts[0]]] = SPLITS.index("val")
+        found[drawn[counts[0] : sum(counts)]] = SPLITS.index("test")
+    return found
+
+
+def _fold_classes(
+    labels: np.ndarray, sides: Sides, *, classes: Sequence[str], seed: int
+) -> np.ndarray:
+    """(N,) number of a side: of each class the rounded share of the last one, for the test set, and
+    of the rest to each side in turn, beginning at another one for each class.
+    """
+    folds, share = len(sides.names) - 1, sides.shares[-1]
+    found = np.zeros(len(labels), np.int64)
+    for label, name in enumerate(classes):
+        own = np.flatnonzero(labels == label)
+        _check_enough(own, name, sides)
+        tested = min(max(1, round(share * len(own))), len(own) - folds) if share else 0
+        drawn = generator(seed, Stream.split, label).permutation(own)
+        found[drawn[:tested]] = folds
+        found[drawn[tested:]] = (np.arange(len(own) - tested) + label) % folds
+    return found
 
 
 def _split_groups(
     labels: np.ndarray,
     groups: np.ndarray,
-    wanted: np.ndarray,
+    sides: Sides,
     *,
     classes: Sequence[str],
     seed: int,
@@ -65,6 +117,7 @@ def _split_groups(
 
     The last groups of a class go where there is none of it yet.
     """
+    wanted = sides.shares
     names, group_of = np.unique(groups, return_inverse=True)
     sizes, of_class = np.bincount(group_of), np.bincount(labels, minlength=len(classes))
     # A pair is a group and a class that it holds
@@ -94,19 +147,19 @@ def _split_groups(
     if is_empty.any():
         side, label = np.argwhere(is_empty)[0]
         what = f"{of_class[label]} images in {num_groups[label]} groups"
-        missing = f"{what} (none is left for {SPLITS[side]})"
-        raise UserError(_too_few(classes[label], missing, wanted))
+        missing = f"{what} (none is left for {sides.names[side]})"
+        raise UserError(_too_few(classes[label], missing, sides))
     return side_of[group_of]
 
 
-def _too_few(name: str, held: str, wanted: np.ndarray) -> str:
-    asked = [split for split, share in zip(SPLITS, wanted, strict=True) if share > 0]
-    shares = [
-        f"dataset.{split}_fraction = {share:g}"
-        for split, share in zip(SPLITS[1:], wanted[1:], strict=True)
-        if share > 0
-    ]
+def _check_enough(own: np.ndarray, name: str, sides: Sides) -> None:
+    if len(own) < np.count_nonzero(sides.shares):
+        raise UserError(_too_few(name, f"{len(own)} images", sides))
+
+
+def _too_few(name: str, held: str, sides: Sides) -> str:
+    asked = [side for side, share in zip(sides.names, sides.shares, strict=True) if share > 0]
     return (
-        f"{', '.join(shares)}: the class {name} holds {held}, too few for at least one image in "
+        f"{sides.asked_by}: the class {name} holds {held}, too few for at least one image in "
         f"each of {', '.join(asked)}"
     )

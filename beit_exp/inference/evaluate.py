@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from mindspore import Tensor, nn
 
-from beit_exp.inference.scores import class_scores
 from beit_exp.inference.softmax import cross_entropy, softmax
+from beit_exp.report.class_scores import class_scores
 from beit_exp.report.outcomes import Outcomes
 
 

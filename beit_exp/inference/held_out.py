@@ -14,9 +14,10 @@ from beit_exp.data.sources import open_splits
 from beit_exp.errors import UserError
 from beit_exp.inference.evaluate import evaluate
 from beit_exp.model.beit import BEiT
+from beit_exp.tracking.records import SPLIT_FILE
 from beit_exp.train.progress import Metrics
 from beit_exp.train.session import Session
-from beit_exp.train.split_file import SPLIT_FILE, check_split
+from beit_exp.train.split_file import check_split
 from beit_exp.train.stop import listening
 from beit_exp.weights.load import load_trained
 

@@ -109,8 +109,8 @@ def _in_folders(cfg: DatasetConfig) -> dict[str, Any]:
     has_test = has_val or is_there(root, "test")
     return {
         "num_classes": len(class_folders(pool_place(cfg, root))),
-        "val_fraction": 0.0 if has_val else SHARES["val_fraction"],
-        "test_fraction": 0.0 if has_test else SHARES["test_fraction"],
+        "val_fraction": 0.0 if has_val or cfg.folds else SHARES["val_fraction"],
+        "test_fraction": 0.0 if has_test or cfg.folds else SHARES["test_fraction"],
     }
 
 
@@ -119,7 +119,8 @@ def _in_table(cfg: DatasetConfig) -> dict[str, Any]:
     if not table.is_file():
         raise UserError(f"dataset.labels = {cfg.labels!r}: there is no such file")
     classes, is_split = _read_table(table, Path(cfg.data_url), table.stat().st_mtime_ns)
-    return {"num_classes": classes} | (dict.fromkeys(SHARES, 0.0) if is_split else SHARES)
+    is_held_out = is_split or cfg.folds is not None
+    return {"num_classes": classes} | (dict.fromkeys(SHARES, 0.0) if is_held_out else SHARES)
 
 
 @lru_cache(maxsize=2)  # the jobs of a sweep share their table

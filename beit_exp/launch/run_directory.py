@@ -26,8 +26,7 @@ from beit_exp.report.runs import FAILED_FILE
 from beit_exp.storage.files import write_atomically
 from beit_exp.storage.lock import locking
 from beit_exp.storage.remote import is_remote
-from beit_exp.tracking.records import read_records
-from beit_exp.train.split_file import SPLIT_FILE
+from beit_exp.tracking.records import SPLIT_FILE, read_records
 
 FREE_ON_RESUME = (  # what changes neither the weights that a run arrives at nor its metrics
     "tracking.",
@@ -62,6 +61,8 @@ ANOTHER_RUN = (  # what makes other tensors of a run's checkpoints, another spli
     "dataset.num_classes",
     "dataset.val_fraction",
     "dataset.test_fraction",
+    "dataset.folds",
+    "dataset.fold",
     "dataset.groups",
     "train.freeze",
     "train.ema_decay",

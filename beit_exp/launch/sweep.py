@@ -209,13 +209,13 @@ def compare(sweep_dir: Path) -> list[Run]:
     """The jobs of a sweep, of which a table is printed and a report is left; `UserError` names a
     file of theirs that is damaged.
     """
-    from beit_exp.report.page import as_text, table, write_report
+    from beit_exp.report.page import as_told, write_report
     from beit_exp.report.runs import is_run_directory, judged_alike, read_place
 
     if not any(map(is_run_directory, sweep_dir.iterdir())):
         return []
     runs = judged_alike(read_place(sweep_dir))
-    print(as_text(*table(runs)))
+    print(as_told(runs))
     print(f"report    {write_report(runs, sweep_dir / 'report', title=sweep_dir.name)}", flush=True)
     return runs
 

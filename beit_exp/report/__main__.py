@@ -15,7 +15,7 @@ from beit_exp.config.mapping import load_config
 from beit_exp.config.schema import Config
 from beit_exp.errors import UserError
 from beit_exp.hardware.terminal import take_any_text
-from beit_exp.report.page import as_text, table, write_report
+from beit_exp.report.page import as_told, write_report
 from beit_exp.report.runs import judged_alike, read_place, read_store
 from beit_exp.storage.mirror import copy_files
 from beit_exp.storage.temporary import temporary_folder
@@ -65,7 +65,7 @@ def compare(arguments: list[str]) -> int:
     output = options.output or (Path(places[0]) / "report" if is_one_directory else Path("report"))
     names = places if uri else [Path(place).resolve().name for place in places]
     title = " ".join(names)
-    print(as_text(*table(runs)))
+    print(as_told(runs))
     print(f"report    {write_report(runs, output, title=title)}")
     return 0
 

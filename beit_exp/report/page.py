@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from beit_exp.config.objective import is_lower_better
 from beit_exp.report import markup
+from beit_exp.report.folds import pool_folds, write_pooled
 from beit_exp.report.markup import Section, cell
 from beit_exp.report.plots import plot_mean_curves
 from beit_exp.report.responses import plot_response
 from beit_exp.report.result_files import write_table
-from beit_exp.report.runs import PICTURES, Run, ranked
+from beit_exp.report.runs import PICTURES, Run, differing_keys, ranked
 from beit_exp.report.sections import (
     choice_table,
     class_rows,
@@ -20,9 +22,10 @@ from beit_exp.report.sections import (
     summary_lines,
 )
 from beit_exp.report.variation import (
-    SEED,
+    REPEATS,
     are_repeated,
     by_choice,
+    repeated_by,
     swept_keys,
     table_keys,
     value_of,
@@ -37,8 +40,8 @@ def table(runs: list[Run]) -> tuple[list[str], list[list[Any]]]:
     """Headings, and a row a run, the best first.
 
     What differs in their settings, the best result and its epoch, that of a test set, speed, time,
-    status; and where runs differ in nothing but their seed, mean and standard deviation of their
-    best results.
+    status; and where runs differ in nothing but their seed or fold, mean and standard deviation of
+    their best results.
     """
     keys, varied = table_keys(runs), varied_keys(runs)
     choices = by_choice(runs, varied)
@@ -54,7 +57,7 @@ def table(runs: list[Run]) -> tuple[list[str], list[list[Any]]]:
     tested = any(run.tested is not None for run in runs)
     header = [
         *("run", *keys, objective),
-        *(["mean ± std of seeds"] if repeated else []),
+        *([f"mean ± std of {repeated_by(runs)}"] if repeated else []),
         "epoch",
         *([runs[0].objective.replace("val/", "test/")] if tested else []),
         *("images/s", "time", "status"),
@@ -71,6 +74,21 @@ def table(runs: list[Run]) -> tuple[list[str], list[list[Any]]]:
         ]
         rows.append(row)
     return header, rows
+
+
+def as_told(runs: list[Run]) -> str:
+    """The table for a terminal and, of all folds of the best choice, their predictions pooled."""
+    pooled = pool_folds(best_choice(runs))
+    return as_text(*table(runs)) + (f"\npooled    {pooled}" if pooled else "")
+
+
+def best_choice(runs: list[Run]) -> list[Run]:
+    """The runs that made the choice with the best mean, or all where nothing is repeated."""
+    choices = by_choice(ranked(runs), varied_keys(runs))
+    if not are_repeated(choices):
+        return runs
+    sign = -1 if is_lower_better(runs[0].objective) else 1
+    return max(choices, key=lambda choice: sign * choice.mean).runs
 
 
 def speed(run: Run) -> float | None:
@@ -116,7 +134,8 @@ def write_report(runs: list[Run], folder: Path, *, title: str) -> Path:
     else:
         (folder / "classes.csv").unlink(missing_ok=True)
     path = folder / "report.html"
-    content = as_html(runs, pictures, classes, title=title)
+    folds = write_pooled(pool_folds(best_choice(runs)), folder)
+    content = as_html(runs, pictures, classes, folds, title=title)
     write_atomically(path, content.encode())
     return path
 
@@ -127,7 +146,7 @@ def draw_pictures(runs: list[Run], folder: Path) -> dict[str, bytes]:
         (folder / f"{name}.png").unlink(missing_ok=True)
     ranking, keys = ranked(runs), varied_keys(runs)
     drawn = []
-    swept = keys or [SEED]
+    swept = keys or [key for key in REPEATS if key in differing_keys(runs)]
     answers = by_choice(ranking, swept)
     if len(answers) > 1:
         score = f"best {runs[0].objective}"
@@ -144,7 +163,7 @@ def draw_pictures(runs: list[Run], folder: Path) -> dict[str, bytes]:
 
 
 def curve_groups(ranking: list[Run], keys: list[str]) -> dict[str, list[list[dict[str, Any]]]]:
-    """Name -> records of the runs that share a colour: those that differ in their seeds alone."""
+    """Name -> records of the runs that share a colour: those that differ in seed or fold alone."""
     choices = by_choice(ranking, keys)
     if not are_repeated(choices):
         with_records = [run for run in ranking if run.records][:SHOWN_CURVES]
@@ -160,7 +179,12 @@ def curve_groups(ranking: list[Run], keys: list[str]) -> dict[str, list[list[dic
 
 
 def as_html(
-    runs: list[Run], pictures: dict[str, bytes], classes: list[list[Any]], *, title: str
+    runs: list[Run],
+    pictures: dict[str, bytes],
+    classes: list[list[Any]],
+    folds: Section | None = None,
+    *,
+    title: str,
 ) -> str:
     """One self-contained page."""
     ranking, keys = ranked(runs), varied_keys(runs)
@@ -179,7 +203,9 @@ def as_html(
     ]
     choices = by_choice(ranking, keys)
     if are_repeated(choices):
-        sections.append(choice_table(keys, choices, objective=runs[0].objective))
+        by = repeated_by(runs)
+        sections.append(choice_table(keys, choices, objective=runs[0].objective, repeated_by=by))
+    sections += [folds] if folds is not None else []
     drawn = picture_sections(
         pictures, varied=len(keys), repeated=are_repeated(choices), single=len(runs) == 1
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from beit_exp.config.objective import is_lower_better
 from beit_exp.report.plots import new_figure, save_figure, text_color
-from beit_exp.report.variation import SEED, Choice
+from beit_exp.report.variation import REPEATS, Choice
 
 MAP_SIDE = 12  # rows or columns; a map of more cells is drawn as points
 SHOWN_KEYS = 6
@@ -46,9 +46,11 @@ def _plot_each(keys: list[str], choices: list[Choice], *, score: str, path: Path
             marker="o",
             capsize=4,
             # A line says that what lies between was passed through
-            linestyle="solid" if len(keys) == 1 and names is None and key != SEED else "none",
+            linestyle="solid"
+            if len(keys) == 1 and names is None and key not in REPEATS
+            else "none",
         )
-        if key == SEED:
+        if key in REPEATS:
             spread = means.std(ddof=1)
             part.axhline(means.mean(), color="0.4", linestyle="dotted")
             part.axhspan(means.mean() - spread, means.mean() + spread, color="0.5", alpha=0.15)

@@ -62,7 +62,7 @@ CAPTIONS = {  # name of a picture -> heading, caption
 IN_A_MAP = " Brighter is better; a cell without a colour has no result."
 REPEATED = (
     " Bars, bands and what follows ± are one standard deviation over runs that differ in their "
-    "seed alone."
+    "seed or fold alone."
 )
 
 
@@ -111,7 +111,9 @@ def _clock(time_s: float) -> str:
     return datetime.fromtimestamp(time_s).strftime("%Y-%m-%d %H:%M")
 
 
-def choice_table(keys: list[str], choices: list[Choice], *, objective: str) -> Section:
+def choice_table(
+    keys: list[str], choices: list[Choice], *, objective: str, repeated_by: str
+) -> Section:
     """Mean and deviation of each choice, in the order given."""
     header = [*keys, f"mean best {objective}", "std", "n"]
     rows = [
@@ -122,9 +124,9 @@ def choice_table(keys: list[str], choices: list[Choice], *, objective: str) -> S
         rows.reverse()
     return Section(
         "seeds",
-        "Means over seeds",
-        "Mean and standard deviation of the best results of n runs that differ in their seed "
-        "alone. A difference smaller than the deviations may be chance.",
+        f"Means over {repeated_by}",
+        f"Mean and standard deviation of the best results of n runs that differ in their "
+        f"{repeated_by} alone. A difference smaller than the deviations may be chance.",
         markup.table(header, rows, has_best=len(rows) > 1),
     )
 

@@ -1,4 +1,4 @@
-"""What was varied between runs, and what repetitions with other seeds say of each choice."""
+"""What was varied between runs, and what repetitions of a choice say of it: seeds and folds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from beit_exp.report.runs import Run, differing_keys
 
-SEED = "seed"
+REPEATS = {"seed": "seeds", "dataset.fold": "folds"}  # what repeats a run with other chances
 # Where to read and write, and how often to look: shown in the table, nothing to plot against
 OBSERVING = (
     "train.log_every_steps",
@@ -60,11 +60,17 @@ def table_keys(runs: list[Run]) -> list[str]:
 
 
 def varied_keys(runs: list[Run]) -> list[str]:
-    """Of those, what a result can be plotted against: neither seeds, nor paths and intervals."""
+    """Of those, what a result can be plotted against: no repetitions, and no intervals."""
     keys = swept_keys(runs) or [
         key for key in differing_keys(runs) if not key.startswith(OBSERVING)
     ]
-    return [key for key in keys if key != SEED]
+    return [key for key in keys if key not in REPEATS]
+
+
+def repeated_by(runs: list[Run]) -> str:
+    """What repetitions of the runs differ in, as a word: seeds, folds, or both."""
+    differing = differing_keys(runs)
+    return " and ".join(word for key, word in REPEATS.items() if key in differing) or "runs"
 
 
 def swept_keys(runs: list[Run]) -> list[str]:

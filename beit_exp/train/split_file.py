@@ -11,8 +11,8 @@ from beit_exp.data.pool import Pool
 from beit_exp.errors import UserError
 from beit_exp.report.result_files import write_table
 from beit_exp.storage.foreign import reading
+from beit_exp.tracking.records import SPLIT_FILE
 
-SPLIT_FILE = "split.csv"  # in a run directory
 COLUMNS = ("path", "label", "split", "group")
 Row = tuple[str, ...]
 

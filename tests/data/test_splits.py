@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beit_exp.data.splits import SPLITS, split_images
+from beit_exp.data.splits import SPLITS, split_folds, split_images
 from beit_exp.errors import UserError
 
 SEEDS = st.integers(0, 2**32)
@@ -117,3 +117,64 @@ def test_groups_are_told_by_their_names_not_by_their_order(seed) -> None:
 def test_a_class_with_too_few_images_is_named(labels, groups, said: str) -> None:
     with pytest.raises(UserError, match=said):
         split(labels, groups)
+
+
+def folds_of(labels, groups=None, *, folds=5, test_fraction=0.0, seed=0) -> list[np.ndarray]:
+    labels = np.asarray(labels)
+    classes = [f"class {label}" for label in range(labels.max() + 1)]
+    return [
+        split_folds(
+            labels,
+            groups,
+            folds=folds,
+            fold=fold,
+            test_fraction=test_fraction,
+            classes=classes,
+            seed=seed,
+        )
+        for fold in range(folds)
+    ]
+
+
+@FEW
+@given(
+    st.lists(st.integers(8, 60), min_size=2, max_size=6),
+    st.integers(2, 7),
+    st.sampled_from([0.0, 0.1, 0.3]),
+    SEEDS,
+)
+def test_each_image_is_validated_on_by_one_fold_and_the_test_set_is_that_of_all(
+    sizes, folds, test_fraction, seed
+) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    found = folds_of(labels, folds=folds, test_fraction=test_fraction, seed=seed)
+    is_test = found[0] == "test"
+    assert all(((sides == "test") == is_test).all() for sides in found)
+    held = np.array([sides == "val" for sides in found])
+    assert (held.sum(axis=0) == ~is_test).all()
+    for label, size in enumerate(sizes):
+        counts = held[:, labels == label].sum(axis=1)
+        assert counts.min() >= 1 and counts.max() - counts.min() <= 1
+        tested = np.count_nonzero(is_test & (labels == label))
+        asked = max(1, round(test_fraction * size)) if test_fraction else 0
+        assert tested == min(asked, size - folds)
+
+
+@FEW
+@given(
+    st.lists(st.lists(st.integers(1, 9), min_size=6, max_size=14), min_size=2, max_size=4), SEEDS
+)
+def test_near_duplicates_of_one_group_are_on_one_side_of_every_fold(sizes, seed) -> None:
+    labels, groups = grouped(sizes)
+    found = folds_of(labels, groups, test_fraction=0.1, seed=seed)
+    for sides in found:
+        pairs = {(group, side) for group, side in zip(groups, sides, strict=True)}
+        assert len(pairs) == len(set(groups))
+    held = np.array([sides == "val" for sides in found])
+    assert (held.sum(axis=0) == (found[0] != "test")).all()
+
+
+def test_a_class_too_small_for_the_folds_is_named() -> None:
+    said = "dataset.folds = 5, dataset.test_fraction = 0.1: the class class 1 holds 4 images, too f"
+    with pytest.raises(UserError, match=said):
+        folds_of([0] * 9 + [1] * 4, test_fraction=0.1)

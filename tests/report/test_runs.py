@@ -14,6 +14,7 @@ from beit_exp.report.runs import (
     Run,
     differing_keys,
     essence,
+    judged_alike,
     ranked,
     read_directory,
     read_place,
@@ -44,6 +45,39 @@ def test_settings_that_change_no_result_are_not_compared() -> None:
         for n in (1, 2)
     ]
     assert differing_keys(runs) == ["seed"]
+
+
+def test_runs_of_several_objectives_are_judged_by_one_that_all_have() -> None:
+    found = {"step": 1, "epoch": 1.0, "val/loss": 0.5, "val/top1": 80.0}
+    better = {**found, "val/loss": 0.7, "val/top1": 90.0, "val/macro_f1": 10.0}
+    runs = [
+        Run(objective, "finished", {"objective": objective}, [record], {}, None)
+        for objective, record in (("val/macro_f1", better), ("val/loss", found))
+    ]
+    alike = judged_alike(runs)
+    assert [run.best for run in alike] == [(0.7, 1.0), (0.5, 1.0)]
+    assert [run.name for run in ranked(alike)] == ["val/loss", "val/macro_f1"]
+    assert judged_alike(runs[:1]) == runs[:1]
+
+
+def test_runs_on_other_data_are_no_repetitions() -> None:
+    found = {"step": 1, "epoch": 1.0, "val/top1": 80.0}
+    runs = [
+        Run(url, "finished", {"dataset.data_url": url}, [found], {}, None) for url in ("a", "b")
+    ]
+    assert "mean" not in " ".join(table(runs)[0])
+
+
+def test_the_table_shows_what_was_measured_on_a_test_set() -> None:
+    found = {"step": 1, "epoch": 1.0, "time": 0.0, "val/top1": 80.0}
+    tested = [found, {"step": 1, "epoch": 1.0, "time": 1.0, "test/top1": 75.0}]
+    runs = [
+        Run(str(n), "finished", {}, records, {}, None)
+        for n, records in enumerate([tested, [found]])
+    ]
+    header, rows = table(runs)
+    assert header[1:4] == ["best val/top1", "epoch", "test/top1"]
+    assert [row[3] for row in rows] == [75.0, None]
 
 
 @pytest.mark.slow

@@ -22,8 +22,7 @@ from whole_runs import (
     without_times,
 )
 
-from beit_exp.tracking.records import read_records
-from beit_exp.train.split_file import SPLIT_FILE
+from beit_exp.tracking.records import SPLIT_FILE, read_records
 
 EACH = 12  # images of a class, in pairs that belong together
 TESTED = {"test/loss", "test/top1", "test/top5", "test/balanced_accuracy", "test/macro_f1"}

@@ -8,7 +8,8 @@ import pytest
 from beit_exp.data.listing import ImageList
 from beit_exp.data.pool import Pool
 from beit_exp.errors import UserError
-from beit_exp.train.split_file import SPLIT_FILE, keep_split
+from beit_exp.tracking.records import SPLIT_FILE
+from beit_exp.train.split_file import keep_split
 
 NAMES = ["cat/1.png", "cat/2.png", "dog, big/1.png", "dog, big/狗.png"]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from beit_exp.inference.scores import class_scores
+from beit_exp.report.class_scores import class_scores
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

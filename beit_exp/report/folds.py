@@ -1,0 +1,117 @@
+"""Cross-validation: what all folds predicted, each image by the run that held it out."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from beit_exp.report import markup
+from beit_exp.report.class_scores import class_scores
+from beit_exp.report.markup import Section
+from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes, class_table, confusion
+from beit_exp.report.plots import plot_confusion
+from beit_exp.report.result_files import write_table
+from beit_exp.report.runs import Run, read_classes
+from beit_exp.storage.foreign import reading
+from beit_exp.tracking.records import SPLIT_FILE
+
+FOLD, FOLDS = "dataset.fold", "dataset.folds"
+PICTURE, TABLE = "out_of_fold.png", "out_of_fold.csv"
+
+
+class Pooled(NamedTuple):
+    """The predictions of every fold, of the last evaluation of its run."""
+
+    outcomes: Outcomes
+    classes: list[str]
+    folds: int
+    rows: list[list[Any]]  # an image each: path, fold, label, predicted, probability
+
+    @property
+    def matrix(self) -> np.ndarray:
+        return confusion(self.outcomes, len(self.classes))
+
+    def metrics(self) -> dict[str, float]:
+        """Of all images at once, in percent."""
+        labels, predicted = self.outcomes.labels, self.outcomes.predicted
+        return {"top1": 100 * float((labels == predicted).mean())} | class_scores(labels, predicted)
+
+    def __str__(self) -> str:
+        found = "  ".join(f"{name} {value:.4f}" for name, value in self.metrics().items())
+        return f"{found}  ({len(self.rows)} images, each in the fold that held it out)"
+
+
+def pool_folds(runs: list[Run]) -> Pooled | None:
+    """The folds of one choice of settings; None unless each of them is there, once for each seed.
+
+    Images of several seeds are counted once for each.
+    """
+    counts: set[int | None] = {run.settings.get(FOLDS) for run in runs}
+    folds = counts.pop() if len(counts) == 1 else None
+    if folds is None:
+        return None
+    parts = [(run.settings["seed"], run.settings[FOLD]) for run in runs]
+    wanted = [(seed, fold) for seed in {seed for seed, _ in parts} for fold in range(folds)]
+    if sorted(parts) != sorted(wanted) or any(map(_lacks_outcomes, runs)):
+        return None
+    ordered = [run for _, run in sorted(zip(parts, runs, strict=True), key=lambda pair: pair[0])]
+    folders = [run.folder for run in ordered if run.folder is not None]
+    found = [Outcomes.load(folder / OUTCOMES_FILE) for folder in folders]
+    outcomes = Outcomes(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
+    classes = read_classes(folders[0], int(runs[0].settings["dataset.num_classes"]))
+    places = [
+        (path, run.settings[FOLD])
+        for run, folder in zip(ordered, folders, strict=True)
+        for path in _val_paths(folder / SPLIT_FILE)
+    ]
+    if len(places) != len(outcomes.labels):
+        return None
+    rows = [
+        [path, fold, classes[label], classes[predicted], round(float(probability), 6)]
+        for (path, fold), label, predicted, probability in zip(
+            places, outcomes.labels, outcomes.predicted, outcomes.probability, strict=True
+        )
+    ]
+    return Pooled(outcomes, classes, folds, rows)
+
+
+def _lacks_outcomes(run: Run) -> bool:
+    return run.folder is None or not all(
+        (run.folder / name).is_file() for name in (OUTCOMES_FILE, SPLIT_FILE)
+    )
+
+
+def _val_paths(path: Path) -> list[str]:
+    with reading(path, "is damaged"), path.open(newline="", encoding="utf-8") as file:
+        return [row["path"] for row in csv.DictReader(file, strict=True) if row["split"] == "val"]
+
+
+def write_pooled(pooled: Pooled | None, folder: Path) -> Section | None:
+    """A table of all predictions and a picture as files, and the part of a page; without such, what
+    an earlier report left goes away.
+    """
+    if pooled is None:
+        for name in (PICTURE, TABLE):
+            (folder / name).unlink(missing_ok=True)
+        return None
+    write_table(
+        folder / TABLE, [["path", "fold", "label", "predicted", "probability"], *pooled.rows]
+    )
+    plot_confusion(pooled.matrix, pooled.classes, folder / PICTURE)
+    header, *rows = class_table(pooled.matrix, pooled.classes)
+    rows.sort(key=lambda row: (row[2] == "", row[2]))
+    measured = [[name, value] for name, value in pooled.metrics().items()]
+    title = "Out-of-fold predictions"
+    return Section(
+        "folds",
+        title,
+        f"All {len(pooled.rows)} images, each as predicted by the run of the {pooled.folds} folds "
+        "that was not trained on it, at the last evaluation. Nothing was chosen by these numbers. "
+        f"Every prediction is in {TABLE}.",
+        markup.table(["of all images, %", "value"], measured)
+        + markup.table([*header[:2], "accuracy, %", header[3]], rows, bars=2)
+        + markup.picture(title, (folder / PICTURE).read_bytes()),
+    )
