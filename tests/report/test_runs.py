@@ -61,7 +61,7 @@ def test_runs_of_several_objectives_are_judged_by_one_that_all_have() -> None:
 
 
 def test_runs_on_other_data_are_no_repetitions() -> None:
-    found = {"step": 1, "epoch": 1.0, "val/top1": 80.0}
+    found = {"step": 1, "epoch": 1.0, "time": 0.0, "val/top1": 80.0}
     runs = [
         Run(url, "finished", {"dataset.data_url": url}, [found], {}, None) for url in ("a", "b")
     ]
@@ -72,12 +72,12 @@ def test_the_table_shows_what_was_measured_on_a_test_set() -> None:
     found = {"step": 1, "epoch": 1.0, "time": 0.0, "val/top1": 80.0}
     tested = [found, {"step": 1, "epoch": 1.0, "time": 1.0, "test/top1": 75.0}]
     runs = [
-        Run(str(n), "finished", {}, records, {}, None)
+        Run(str(n), "finished", {"optimizer.base_lr": n}, records, {}, None)
         for n, records in enumerate([tested, [found]])
     ]
     header, rows = table(runs)
-    assert header[1:4] == ["best val/top1", "epoch", "test/top1"]
-    assert [row[3] for row in rows] == [75.0, None]
+    assert header[1:5] == ["optimizer.base_lr", "best val/top1", "epoch", "test/top1"]
+    assert [row[4] for row in rows] == [75.0, None]
 
 
 @pytest.mark.slow
