@@ -15,10 +15,12 @@ from settings import GOLDEN, ROOT, TINY, compose
 from whole_runs import Command, metrics_of
 
 from beit_exp.config.mapping import build_config
+from beit_exp.launch.found_settings import find_settings
 
 DOCUMENTS = ("README.md", "README_CN.md")
 OPTIONS_OF_HYDRA = ("--help", "--cfg", "job", "-m")
 OTHER = ("hydra/launcher=", "experiment=NAME")  # a plugin's settings; a name to choose
+WEIGHTS = str(GOLDEN / "model" / "rel_pos" / "official.pth")
 NEEDED = {"RUN_OR_FILE", "RUN", "PLACE", "PATH", "N", "WEIGHTS"}
 
 
@@ -65,12 +67,13 @@ def test_the_documents_hold_commands() -> None:
 
 
 @pytest.mark.parametrize(("document", "command"), COMPOSED)
-def test_a_documented_command_is_a_valid_run(document: str, command: str) -> None:
+def test_a_documented_command_is_a_valid_run(document: str, command: str, few_digits: Path) -> None:
     places = dict.fromkeys(NEEDED, "somewhere") | {"N": "10"}
+    places |= {"PATH": str(few_digits), "WEIGHTS": WEIGHTS}
     overrides = overrides_of(command, places)
     # Of a sweep, its first job
     single = [re.sub(r"^([\w.]+)=([^\[,]+),.*", r"\1=\2", word) for word in overrides]
-    assert build_config(compose(*single)).seed >= 0
+    assert build_config(find_settings(compose(*single))).seed >= 0
 
 
 def test_both_documents_show_the_same_runs() -> None:
@@ -102,7 +105,6 @@ def trained(
     done = command(*TINY, "train.epochs=2", f"dataset.data_url={few_digits}", "hydra.run.dir=run")
     assert done.returncode == 0, done.stdout + done.stderr
     run_dir = str(command.folder / "run")
-    weights = str(GOLDEN / "model" / "rel_pos" / "official.pth")
     places = {
         "RUN_OR_FILE": run_dir,
         "RUN": run_dir,
@@ -111,7 +113,7 @@ def trained(
     }
     return command, places | {
         "N": "10",
-        "WEIGHTS": weights,
+        "WEIGHTS": WEIGHTS,
         "IN": run_dir,
         "OUT.safetensors": "out.safetensors",
     }

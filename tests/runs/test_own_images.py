@@ -94,3 +94,73 @@ def test_a_run_on_a_flat_folder_holds_out_what_it_never_trains_on(
     assert done.returncode == 0, done.stdout + done.stderr
     found = metrics_of(launch.folder / "evaluated")
     assert {name: found[name] for name in best_of(whole)} == best_of(whole)
+
+
+@pytest.fixture(scope="module")
+def uneven(digits: Path, shared: Path) -> Path:
+    """Two hundred images in five uneven classes, in folders of folders, and no `val`."""
+
+    def make(folder: Path) -> None:
+        for label, count in enumerate((80, 60, 35, 15, 10)):
+            for number, path in enumerate(
+                sorted((digits / "train" / str(label)).iterdir())[:count]
+            ):
+                place = folder / "train" / f"digit {label}" / f"day {number % 3}"
+                place.mkdir(parents=True, exist_ok=True)
+                (place / f"{number}.png").write_bytes(path.read_bytes())
+
+    return made_once(shared / "uneven", make)
+
+
+@pytest.mark.slow
+def test_a_folder_becomes_a_number_that_one_can_believe_by_one_command(
+    launch: Command, uneven: Path
+) -> None:
+    words = ("experiment=own_images", f"dataset.data_url={uneven}", "train.epochs=10")
+    done = launch(*words, "train.patience=null", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    run_dir = launch.folder / "run"
+    assert "140 training, 40 validation and 20 test images of 5 classes" in done.stdout
+    metrics = metrics_of(run_dir)
+    assert metrics.keys() >= {"best/val/balanced_accuracy", "val/macro_f1", *TESTED}
+    assert "classes   lowest val/top1 at the last evaluation: digit" in done.stdout
+    assert f"report    {run_dir}/report/report.html" in done.stdout
+    page = (run_dir / "report" / "report.html").read_text()
+    assert "Accuracy per class" in page and "digit 4" in page
+
+    done = launch("task=evaluate", "evaluation.split=test", "checkpoint=run", "hydra.run.dir=again")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = metrics_of(launch.folder / "again")
+    assert {name: metrics[name] for name in TESTED} == found
+
+    images = uneven / "train" / "digit 0"
+    done = launch("task=predict", "checkpoint=run", f"images={images}", "hydra.run.dir=predicted")
+    assert done.returncode == 0, done.stdout + done.stderr
+    with (launch.folder / "predicted" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 80 and all(row["class1"].startswith("digit ") for row in rows)
+
+
+@pytest.mark.slow
+def test_a_sweep_of_folds_that_is_killed_twice_ends_with_all_images_pooled(
+    launch: Command, flat: Path
+) -> None:
+    words = [word for word in settings(flat) if "_fraction=" not in word]
+    sweep = (*words, "sweep=folds", "dataset.folds=3", "hydra.sweep.dir=sweep")
+    for fold in (0, 2):
+        process = launch.start(*sweep)
+        wait_for(
+            lambda fold=fold: records(launch.folder / f"sweep/dataset.fold={fold}") >= 10, process
+        )
+        for pid in [process.pid, *children(process.pid)]:
+            os.kill(pid, signal.SIGKILL)
+        process.communicate()
+    done = launch(*sweep)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("dataset.fold=0 is done") == 1
+    assert "mean ± std of folds" in done.stdout and "(120 images, each in the" in done.stdout
+    with (launch.folder / "sweep" / "report" / "out_of_fold.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["path"] for row in rows}) == 120
+    groups = {(row["path"].split("_")[0], int(row["path"][2:-4]) // 2, row["fold"]) for row in rows}
+    assert len(groups) == 60  # both images of a group lie in one fold
