@@ -27,7 +27,11 @@ from beit_exp.weights.load import load_trained
 from beit_exp.weights.names import to_official
 
 VARIANTS = ["rel_pos", "shared_rel_pos", "abs_pos", "cls_token"]
-KERNELS = ["native", "mindspore"] if onednn_kernels.is_available() else ["mindspore"]
+KERNELS = (
+    ["native", pytest.param("mindspore", marks=pytest.mark.slow)]
+    if onednn_kernels.is_available()
+    else ["mindspore"]
+)
 MODES = [  # runs are compiled; the same operators one by one
     pytest.param(ms.PYNATIVE_MODE, id="eager", marks=pytest.mark.slow),
     pytest.param(ms.GRAPH_MODE, id="compiled"),

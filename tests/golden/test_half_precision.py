@@ -21,10 +21,8 @@ def in_float32() -> Trajectory:
     return train(skip=OVERFLOW)
 
 
-@pytest.mark.parametrize(
-    "level",
-    ["O1", pytest.param("O2", marks=pytest.mark.slow), pytest.param("O3", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["O1", "O2", "O3"])
 def test_training_in_float16_skips_an_overflow_and_stays_near_float32(
     level: str, in_float32: Trajectory, monkeypatch
 ) -> None:

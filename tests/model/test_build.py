@@ -18,7 +18,10 @@ def arrays_of(network) -> dict[str, np.ndarray]:
     return {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
 
 
-@pytest.mark.parametrize("arch", PUBLISHED)
+@pytest.mark.parametrize(
+    "arch",
+    [pytest.param(arch, marks=pytest.mark.slow) if "large" in arch else arch for arch in PUBLISHED],
+)
 def test_parameter_count_is_the_published_one(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Seconds for 300 M numbers
     monkeypatch.setattr("beit_exp.model.build.initialise", lambda *_, **__: None)

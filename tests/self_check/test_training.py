@@ -31,6 +31,7 @@ def check_ranks(runtime: Runtime = ALONE) -> Outcome:
     return training.check_ranks(load_reference(), CFG, runtime, FLOAT32, operands="float32")
 
 
+@pytest.mark.slow
 def test_an_overflow_passes() -> None:
     outcome = check_overflow()
     assert outcome.passed and "3.0e+38" in outcome.seen, outcome.seen

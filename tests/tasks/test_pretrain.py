@@ -16,6 +16,7 @@ from beit_exp.tasks.pretrain import masked_batch
 from beit_exp.train.losses import MaskedPrediction
 
 
+@pytest.mark.slow
 def test_what_fills_up_changes_nothing(few_digits) -> None:
     cfg = pretraining(few_digits)
     stream = TrainStream(training_images(cfg), cfg, Shard(0, 1))

@@ -167,6 +167,7 @@ def test_averaged_weights_follow_their_formula_and_leave_the_network_as_it_was(
     assert (trainer.objective.network(images).asnumpy() == raw_logits).all()
 
 
+@pytest.mark.slow
 def test_clipping_bounds_the_update_and_the_logged_norm_is_the_one_before() -> None:
     trainer = make_trainer(
         "optimizer=momentum", "optimizer.momentum=0.0", "optimizer.weight_decay=0.0"
@@ -184,6 +185,7 @@ def test_clipping_bounds_the_update_and_the_logged_norm_is_the_one_before() -> N
     assert moved[1] == pytest.approx(1e-3 * 0.01, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_drop_path_enters_the_step(plain: Trainer) -> None:
     images, targets = batch()
     dropped = np.zeros((1, 2, 8), np.float32)
@@ -247,6 +249,7 @@ class OfTwoAlike(nn.Cell):
         return x + x
 
 
+@pytest.mark.slow
 def test_two_ranks_that_see_the_same_train_as_one(monkeypatch) -> None:
     images, targets = batch(8)
     monkeypatch.setattr(ops, "AllReduce", OfTwoAlike)

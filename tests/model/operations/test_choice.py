@@ -194,7 +194,7 @@ def gradients(network: Any, keep: np.ndarray | None, *, masked: bool) -> list[np
     [
         pytest.param((), KEEP, False, id="layer scale and drop path"),
         pytest.param((), None, False, id="layer scale", marks=pytest.mark.slow),
-        pytest.param((NO_SCALE,), KEEP, False, id="drop path"),
+        pytest.param((NO_SCALE,), KEEP, False, id="drop path", marks=pytest.mark.slow),
         pytest.param(CLASS_TOKEN, None, False, id="neither", marks=pytest.mark.slow),
         pytest.param((), KEEP, True, id="pre-training", marks=pytest.mark.slow),
     ],
