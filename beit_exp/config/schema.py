@@ -188,6 +188,7 @@ class TrainConfig(Section):
     log_every_steps: PositiveInt
     eval_every_epochs: PositiveInt
     patience: PositiveInt | None
+    prune_after: PositiveInt | None
     save_every_epochs: PositiveInt
     keep_checkpoints: PositiveInt
     checkpoint_url: Text | None

@@ -26,6 +26,7 @@ from beit_exp.launch.run_directory import (
 )
 from beit_exp.launch.tokenizer_first import tokenizer_run, trains_tokenizer_first
 from beit_exp.report.runs import FAILED_FILE
+from beit_exp.train.pruning import check_pruning
 
 Settings = Callable[[], dict[str, Any]]  # composes them; what it raises is for the user
 Work = Callable[[Config, Path], int]  # settings, run directory -> exit status of the worker
@@ -76,6 +77,7 @@ def make_ready(cfg: Config, run_dir: Path, *, typed: Sequence[str] | None) -> bo
     """Refuse what cannot work, then write the run directory; returns whether its run is done."""
     check_files(cfg)
     check_split_images(cfg)
+    check_pruning(cfg, run_dir)
     check_alone(run_dir)
     if trains_tokenizer_first(cfg):
         tokenizer_run(cfg, run_dir)  # refuses wrong settings

@@ -22,6 +22,7 @@ from beit_exp.train.checkpoint import CheckpointFolder, restore
 from beit_exp.train.meter import SystemMeter
 from beit_exp.train.progress import Metrics, Progress, due
 from beit_exp.train.progress_line import ProgressLine
+from beit_exp.train.pruning import is_hopeless
 from beit_exp.train.session import CheckStop, Session
 from beit_exp.train.step import MicroBatch, StepResult, Trainer
 from beit_exp.train.stop import listening
@@ -75,11 +76,9 @@ def fit(
                     loop.save(is_best=False)
                 raise
     if trainer.step < loop.total_steps:
-        logger.info(
-            "%d evaluations without a better %s: the training ends (train.patience)",
-            loop.progress.fruitless,
-            metric_of(cfg.objective),
-        )
+        logger.info("%s", loop.why_early())
+        tags = {"beit_exp.pruned": "true"} if loop.progress.is_pruned else {}
+        session.tracker.log_facts(tags=tags)
     bad_images = len(session.stream.bad_images)
     place = {"step": trainer.step, "epoch": loop.epoch, "data/bad_images": bad_images}
     return loop.progress.final_metrics() | place
@@ -136,10 +135,25 @@ class Loop:
         self.saved_step = self.first_step = self.trainer.step
 
     def is_over(self) -> bool:
-        """Whether all steps are taken, or `train.patience` evaluations have bettered nothing."""
+        """Whether all steps are taken, `train.patience` evaluations have bettered nothing, or
+        `train.prune_after` has found the run hopeless.
+        """
         patience = self.cfg.train.patience
         has_waited = patience is not None and self.progress.fruitless >= patience
-        return has_waited or self.trainer.step >= self.total_steps
+        return has_waited or self.progress.is_pruned or self.trainer.step >= self.total_steps
+
+    def why_early(self) -> str:
+        """What ended the training before its last epoch."""
+        metric = metric_of(self.cfg.objective)
+        if self.progress.is_pruned:
+            return (
+                f"{metric} is worse than the median of the finished jobs at epoch {self.epoch:g}: "
+                "the training ends (train.prune_after)"
+            )
+        fruitless = self.progress.fruitless
+        return (
+            f"{fruitless} evaluations without a better {metric}: the training ends (train.patience)"
+        )
 
     def is_evaluation_due(self) -> bool:
         """Whether this is the end of an epoch to be evaluated, and nobody has done it."""
@@ -165,8 +179,19 @@ class Loop:
         is_best = self.progress.add_evaluation(metrics, found, objective=self.cfg.objective)
         best = {f"best/{name}": value for name, value in metrics.items()} if is_best else {}
         self.log(metrics | best)
+        self.progress.is_pruned = self.is_hopeless()
         line.show_evaluation(epoch=self.epoch, metrics=metrics, is_best=is_best)
         return is_best
+
+    def is_hopeless(self) -> bool:
+        """Whether the leader finds the run hopeless among the jobs of its sweep."""
+        after = self.cfg.train.prune_after
+        if after is None:
+            return False
+        found = self.runtime.is_leader and is_hopeless(
+            self.run_dir, objective=self.cfg.objective, after=after
+        )
+        return bool(self.runtime.gather(np.array([float(found)]))[0, 0])
 
     def save(self, *, is_best: bool) -> None:
         """Write a checkpoint of this step, once all ranks hold the same weights."""

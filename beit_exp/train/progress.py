@@ -17,6 +17,7 @@ class Progress:
     last: Metrics = field(default_factory=dict)  # of the last evaluation
     best: Metrics = field(default_factory=dict)  # of the best one, with its `step` and `epoch`
     fruitless: int = 0  # evaluations in a row that did not better the objective
+    is_pruned: bool = False  # a job of a sweep that has no hope
     skipped_in_a_row: int = 0
     records: int = 0  # lines of metrics.jsonl
 
