@@ -131,13 +131,16 @@ TRAINED = sorted(
         and "--" not in command
     }
 )
-MODULES = sorted(
-    {line for line in commands("README.md") if re.match(r"python -m beit_exp\.\w+ .", line)}
-)
+LONG = pytest.mark.long
+MODULES = [
+    pytest.param(line, marks=LONG) if "--self-check" in line else line
+    for line in commands("README.md")
+    if re.match(r"python -m beit_exp\.\w+ .", line)
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", [*DONE, *TRAINED])
+@pytest.mark.parametrize("line", [*DONE, *(pytest.param(each, marks=LONG) for each in TRAINED)])
 def test_a_documented_command_works(
     line: str, trained: tuple[Command, dict[str, str]], few_digits: Path
 ) -> None:

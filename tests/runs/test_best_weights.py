@@ -31,6 +31,7 @@ def ruined(few_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Comman
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_task_takes_the_best_weights_of_a_run_and_says_which(ruined: Command) -> None:
     metrics = metrics_of(ruined.folder / "run")
     said = f"step {metrics['best/step']:g}, the best by val/top1"

@@ -19,7 +19,9 @@ NEW_PIP = ("pip==26.0", "pip install --dry-run --ignore-installed")
 UV = ("uv", "uv pip install --dry-run --system --reinstall")
 
 
-@pytest.mark.parametrize(("installer", "command"), [OLD_PIP, NEW_PIP, UV])
+@pytest.mark.parametrize(
+    ("installer", "command"), [pytest.param(*OLD_PIP, marks=pytest.mark.long), NEW_PIP, UV]
+)
 def test_an_installer_finds_all_for_development(
     installer: str, command: str, tmp_path: Path
 ) -> None:

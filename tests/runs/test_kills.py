@@ -48,7 +48,14 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, few_digits: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "in the middle of a step",
+        "in a checkpoint",
+        pytest.param("between checkpoint and best", marks=pytest.mark.long),
+    ],
+)
 def test_a_run_killed_at_any_moment_resumes_to_the_same_end(
     moment: str, launch: Command, few_digits: Path, uninterrupted: Path
 ) -> None:
@@ -123,6 +130,7 @@ def test_jobs_at_once_end_and_save_when_their_launcher_is_killed(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(
     launch: Command, few_digits: Path, uninterrupted: Path
 ) -> None:

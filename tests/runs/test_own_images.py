@@ -164,3 +164,30 @@ def test_a_sweep_of_folds_that_is_killed_twice_ends_with_all_images_pooled(
     assert len({row["path"] for row in rows}) == 120
     groups = {(row["path"].split("_")[0], int(row["path"][2:-4]) // 2, row["fold"]) for row in rows}
     assert len(groups) == 60  # both images of a group lie in one fold
+
+
+@pytest.mark.slow
+def test_splits_sampling_and_patience_depend_on_neither_threads_nor_processes(
+    launch: Command, flat: Path
+) -> None:
+    common = [word for word in settings(flat) if not word.startswith("train.epochs=")]
+    common += ["train.epochs=30", "train.patience=2", "train.sampling=balanced"]
+    words = {
+        "one": ("hardware.num_parallel_workers=1",),
+        "four": ("hardware.num_parallel_workers=4",),
+        "two": ("hardware.device_num=2", "train.batch_size=8"),
+    }
+    for name, more in words.items():
+        done = launch(*common, *more, f"hydra.run.dir={name}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "the training ends (train.patience)" in done.stdout
+    one, four, two = (launch.folder / name for name in words)
+    assert without_times(four) == without_times(one) and same_weights(four, one)
+    assert (one / SPLIT_FILE).read_bytes() == (two / SPLIT_FILE).read_bytes()
+    assert (one / SPLIT_FILE).read_bytes() == (four / SPLIT_FILE).read_bytes()
+    expected, found = without_times(one), without_times(two)
+    assert [record["step"] for record in found] == [record["step"] for record in expected]
+    for record, other in zip(expected, found, strict=True):
+        if "train/loss" in record:
+            assert other["train/loss"] == pytest.approx(record["train/loss"], abs=1e-4)
+    assert metrics_of(two)["test/top1"] == metrics_of(one)["test/top1"]

@@ -117,7 +117,13 @@ def test_fine_tuning_takes_over_every_block_and_the_shared_table(
     assert new["model/head.bias"].any()
 
 
-@pytest.mark.parametrize("moment", ["while the tokenizer trains", "while the encoder trains"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("while the tokenizer trains", marks=pytest.mark.long),
+        "while the encoder trains",
+    ],
+)
 def test_a_killed_pretraining_resumes_to_the_same_end(
     moment: str, launch: Command, few_digits: Path, finished: tuple[Command, Path]
 ) -> None:

@@ -23,7 +23,9 @@ from beit_exp.tracking.records import read_records
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)]
+)
 def test_a_run_stopped_after_two_epochs_and_resumed_equals_one_never_stopped(
     number: signal.Signals, launch: Command, few_digits: Path, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from whole_runs import Command, metrics_of, small, wait_for
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long
 def test_a_search_killed_halfway_goes_on_with_the_trials_it_has(
     launch: Command, few_digits: Path
 ) -> None:

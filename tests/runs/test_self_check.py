@@ -17,6 +17,7 @@ from beit_exp.dry_run.simulation import rank_environment, simulation_environment
 from beit_exp.self_check import run
 
 pytestmark = pytest.mark.slow
+LONG = pytest.mark.long
 
 MEMBER = """
 import os
@@ -94,9 +95,11 @@ def write_member(folder: Path, fault: str) -> list[str]:
     ("fault", "failed"),
     [
         # The network is made of that layer
-        pytest.param(EPS, ["layer norm and its gradient", "logits and gradients at O0"], id="eps"),
+        pytest.param(
+            EPS, ["layer norm and its gradient", "logits and gradients at O0"], id="eps", marks=LONG
+        ),
         pytest.param(UNSEEN, ["an overflow"], id="overflow"),
-        pytest.param(DRIFT, ["ranks"], id="rank"),
+        pytest.param(DRIFT, ["ranks"], id="rank", marks=LONG),
     ],
 )
 def test_a_fault_fails_in_its_line(
@@ -110,7 +113,7 @@ def test_a_fault_fails_in_its_line(
 
 
 @needs_simulation
-@pytest.mark.parametrize("card", ["910A", "910B"])
+@pytest.mark.parametrize("card", [pytest.param("910A", marks=LONG), "910B"])
 def test_all_of_it_compiles_for_a_card(card: str, tmp_path: Path, monkeypatch) -> None:
     """The simulated device answers zeros, so that every check must fail, and none may raise."""
     monkeypatch.setenv("BEIT_EXP_CACHE", str(tmp_path / "cache"))

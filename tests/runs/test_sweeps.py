@@ -175,7 +175,7 @@ def test_a_stopped_sweep_starts_no_further_job_and_goes_on_when_started_again(
     assert {run.info.status for run in [parent, *children]} == {"FINISHED"} and len(children) == 2
 
 
-@pytest.mark.parametrize("turn", range(2))
+@pytest.mark.parametrize("turn", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_jobs_at_once_on_a_fresh_store_are_all_complete(
     turn: int, launch: Command, few_digits: Path
 ) -> None:

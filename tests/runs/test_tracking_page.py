@@ -96,6 +96,7 @@ def test_the_tracking_page_shows_a_sweeps_jobs_under_it_and_compares_them(
             assert f"{child.data.metrics['val/top1']:g}" in compared
 
 
+@pytest.mark.long
 def test_the_tracking_page_shows_the_model_and_the_evaluation_of_a_training(
     browser, shown: Shown, launch: Command, few_digits: Path
 ) -> None:

@@ -31,6 +31,7 @@ def test_losses_through_launch_are_those_of_torch_and_timm(launch: Command, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_runs_from_one_seed_are_equal(
     launch: Command, few_digits: Path, tmp_path: Path
 ) -> None:
