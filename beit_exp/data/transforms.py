@@ -7,6 +7,8 @@ on which the published results rest.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -51,10 +53,17 @@ def load_image(file: str | Path | BinaryIO) -> Image.Image:
 
 def decode(file: str | Path | BinaryIO, *, most_pixels: int | None) -> Image.Image:
     """An image of a kind in FORMATS as RGB; `ValueError` if its header tells of more pixels."""
+    with open_image(file, most_pixels=most_pixels) as image:
+        return to_rgb(image)
+
+
+@contextmanager
+def open_image(file: str | Path | BinaryIO, *, most_pixels: int | None) -> Iterator[Image.Image]:
+    """The same before it is decoded, in its own size and colour mode."""
     with Image.open(file, formats=FORMATS) as image:
         if most_pixels is not None and image.width * image.height > most_pixels:
             raise ValueError(f"{image.width} x {image.height} pixels are more than {most_pixels:,}")
-        return to_rgb(image)
+        yield image
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
