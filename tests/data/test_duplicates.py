@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from settings import GOLDEN
 
 from beit_exp.data import duplicates
 from beit_exp.data.duplicates import band_masks, find_duplicates, near_hashes
-from beit_exp.data.fingerprints import FINGERPRINT
+from beit_exp.data.fingerprints import FINGERPRINT, take_fingerprints
 
 # A few hashes and what some flipped bits make of them, so that there are near ones
 FLIPS = st.lists(st.integers(0, 63), max_size=6)
@@ -67,6 +70,22 @@ def test_equal_files_are_told_once_each_with_the_first() -> None:
 def test_near_pictures_are_told_with_the_bits_between_them() -> None:
     found = told(images(("a", 0, 50), ("b", 0b1111, 60), ("c", 0b11111, 50)))
     assert found == [(0, 1, 4, False), (1, 2, 1, False)]
+
+
+def test_photos_encoded_anew_or_resized_are_near_and_other_photos_are_not(tmp_path: Path) -> None:
+    photos = sorted((GOLDEN / "eval").glob("*.jpg"))
+    paths = [str(path) for path in photos]
+    for change in ("encoded", "resized"):
+        for photo in photos:
+            with Image.open(photo) as image:
+                size = (image.width // 2, image.height // 2) if change == "resized" else image.size
+                path = tmp_path / f"{change}_{photo.stem}.jpg"
+                image.resize(size).save(path, quality=30)
+                paths.append(str(path))
+    found = told(take_fingerprints(paths, workers=2)[0])
+    assert {second % len(photos) - first % len(photos) for first, second, _, _ in found} == {0}
+    assert {first for first, *_ in found} >= set(range(len(photos)))
+    assert {second for _, second, *_ in found} == set(range(len(photos), len(paths)))
 
 
 def test_equal_hashes_of_other_colors_are_other_pictures() -> None:
