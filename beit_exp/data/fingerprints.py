@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from beit_exp.data import archives
-from beit_exp.data.transforms import open_image, to_rgb
+from beit_exp.data.decoding import open_image, to_rgb
 from beit_exp.errors import UserError
 from beit_exp.storage.foreign import reading
 

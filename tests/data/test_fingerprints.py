@@ -64,6 +64,14 @@ def test_a_file_that_cannot_be_read_is_named_by_its_number(tmp_path: Path) -> No
     assert (found["width"] > 0).tolist() == [True] * (CHUNK + 3) + [False]
 
 
+def test_what_is_no_image_is_named_by_its_path_alone(tmp_path: Path) -> None:
+    (tmp_path / "page.png").write_bytes(b"<html>not found</html>")
+    _, complaints = take_fingerprints([str(tmp_path / "page.png")], workers=1)
+    kinds = "BMP, JPEG, PNG, PPM, TIFF, WEBP"
+    verdict = f"cannot be read as an image: it is no image of the kinds {kinds}"
+    assert complaints == {0: f"{tmp_path}/page.png {verdict}"}
+
+
 def test_a_member_of_a_tar_has_the_fingerprint_of_its_file(tmp_path: Path) -> None:
     draw(0).save(tmp_path / "a.png")
     with tarfile.open(tmp_path / "train.tar", "w") as tar:
