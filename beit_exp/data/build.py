@@ -17,9 +17,10 @@ from PIL import Image
 from typing_extensions import assert_never
 
 from beit_exp.config.schema import BadImages, Config
+from beit_exp.data.decoding import load_image
 from beit_exp.data.listing import ImageList
 from beit_exp.data.mixup import mix_batch
-from beit_exp.data.transforms import load_image, make_eval_transform, make_train_transform
+from beit_exp.data.transforms import make_eval_transform, make_train_transform
 from beit_exp.errors import UserError
 from beit_exp.hardware.cores import own_cores
 from beit_exp.randomness import Stream, generator

@@ -75,6 +75,25 @@ def list_images(folder: Path) -> list[str]:
     return sorted(found)
 
 
+def list_other_files(folder: Path) -> list[str]:
+    """Every file below `folder/<class>/` that is no image by its name, but for hidden ones."""
+    found: list[str] = []
+    if folder.is_file():
+        found = [f"{folder}/{name}" for name in archives.names_below(folder, "") if "/" in name]
+    else:
+        for place in class_folders(folder):
+            for root, _, names in os.walk(folder / place, followlinks=True):
+                # They are told alone, so what is no text in a name need not be kept
+                texts = [os.fsencode(name).decode(errors="replace") for name in names]
+                found += [os.path.join(root, text) for text in texts]
+    names = [os.path.basename(path) for path in found]
+    return sorted(
+        path
+        for path, name in zip(found, names, strict=True)
+        if not is_image(name) and not name.startswith(".")
+    )
+
+
 def check_names(paths: list[str]) -> None:
     """Names stand in logs, reports and digests, which are text."""
     for path in paths:

@@ -78,6 +78,19 @@ def pool_place(cfg: DatasetConfig, root: Path) -> Path:
     return root if is_flat else place_of(cfg, root, "train")
 
 
+def places_read(cfg: DatasetConfig, root: Path) -> list[Path]:
+    """The folders or tars whose images make the splits; none for a table, which names its own."""
+    if cfg.labels is not None:
+        return []
+    is_split = cfg.val_fraction > 0 or cfg.test_fraction > 0
+    found = [pool_place(cfg, root) if is_split else place_of(cfg, root, "train")]
+    if cfg.val_fraction == 0:
+        found.append(place_of(cfg, root, "val"))
+    if brings_test(cfg, root):
+        found.append(place_of(cfg, root, "test"))
+    return found
+
+
 def check_classes(cfg: DatasetConfig, root: Path) -> None:
     """Raise `UserError` unless all splits hold the classes that the settings count."""
     places = _places(cfg, root)

@@ -1,4 +1,4 @@
-"""From an image file to a normalised array: the training and the evaluation transform.
+"""From an image to a normalised array: the training and the evaluation transform.
 
 They work on Pillow images. The evaluation transform and the random resized crop follow torchvision,
 on which the published results rest.
@@ -6,9 +6,7 @@ on which the published results rest.
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageEnhance
@@ -22,50 +20,13 @@ from beit_exp.config.schema import (
     Filter,
     TokenizerFilter,
 )
-from beit_exp.data import archives
 from beit_exp.data.compiled import compiled
 from beit_exp.data.erasing import random_erasing
 from beit_exp.data.randaugment import rand_augment
 from beit_exp.data.resample import resize
-from beit_exp.storage.foreign import reading
 
 UNIT = ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])  # mean and std that leave pixels in [0, 1]
 CROP_TRIES = 10
-# Of the files that count as images. Pillow knows more: to open PostScript it starts a program
-FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-
-
-def load_image(file: str | Path | BinaryIO) -> Image.Image:
-    """Decode a file, or a member of a tar, of any colour mode to RGB.
-
-    `UserError` names what is no image, of no kind that FORMATS names, or of too many pixels.
-    """
-    with reading(str(file), "cannot be read as an image"):
-        content = (
-            io.BytesIO(archives.read(file))
-            if isinstance(file, str) and archives.is_member(file)
-            else file
-        )
-        return decode(content, most_pixels=Image.MAX_IMAGE_PIXELS)  # as many as Pillow warns of
-
-
-def decode(file: str | Path | BinaryIO, *, most_pixels: int | None) -> Image.Image:
-    """An image of a kind in FORMATS as RGB; `ValueError` if its header tells of more pixels."""
-    with Image.open(file, formats=FORMATS) as image:
-        if most_pixels is not None and image.width * image.height > most_pixels:
-            raise ValueError(f"{image.width} x {image.height} pixels are more than {most_pixels:,}")
-        return to_rgb(image)
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Decode an opened image of any colour mode to RGB."""
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip instead of scaling
-        grey = np.asarray(image).astype(np.float32) / 257
-        return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    image.load()
-    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 class EvalTransform(Protocol):

@@ -9,9 +9,10 @@ import numpy as np
 
 from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream, make_ahead
+from beit_exp.data.decoding import load_image
 from beit_exp.data.listing import ImageList
 from beit_exp.data.masking import block_mask
-from beit_exp.data.transforms import ViewsTransform, load_image, make_views_transform
+from beit_exp.data.transforms import ViewsTransform, make_views_transform
 from beit_exp.randomness import Stream, generator
 
 TOKEN_SIDE = 8  # pixels of the tokenizer's view under one visual token

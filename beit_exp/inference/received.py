@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from beit_exp.data.transforms import FORMATS, decode
+from beit_exp.data.decoding import FORMATS, decode
 from beit_exp.errors import UserError
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from beit_exp.data.decoding import load_image
 from beit_exp.data.listing import ImageList
-from beit_exp.data.transforms import load_image
 from beit_exp.report.outcomes import Outcomes, confusion
 from beit_exp.report.plots import plot_confusion
 from beit_exp.report.sheets import CELL, draw_sheet

@@ -9,7 +9,8 @@ import mindspore as ms
 import numpy as np
 
 from beit_exp.config.schema import Config
-from beit_exp.data.transforms import load_image, make_eval_transform
+from beit_exp.data.decoding import load_image
+from beit_exp.data.transforms import make_eval_transform
 from beit_exp.hardware.device import Runtime
 from beit_exp.inference.attention import attention_weights, position_bias, rollout
 from beit_exp.inference.classes import rank_classes

@@ -27,7 +27,8 @@ from safetensors.numpy import save
 
 from beit_exp.config.augment_policy import parse_policy
 from beit_exp.config.mapping import build_config, load_config
-from beit_exp.data import archives, label_list, transforms
+from beit_exp.data import archives, label_list
+from beit_exp.data.decoding import load_image
 from beit_exp.errors import UserError
 from beit_exp.launch.overrides import typed_values
 from beit_exp.train.checkpoint import load_checkpoint, save_checkpoint
@@ -240,5 +241,5 @@ PARSERS = [
     Parser("labels", "l.txt", lambda _: LABELS, read_labels),
     Parser("policy", "p.txt", lambda _: POLICIES, read_policy),
     Parser("config", "config.yaml", settings, load_config),
-    Parser("image", "i.png", pictures, transforms.load_image),
+    Parser("image", "i.png", pictures, load_image),
 ]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, features
 
 from attack.mutation import mutate
-from beit_exp.data.transforms import load_image
+from beit_exp.data.decoding import load_image
 from beit_exp.errors import UserError
 
 MUTANTS = 150

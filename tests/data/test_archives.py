@@ -12,7 +12,8 @@ from PIL import Image
 from settings import make_config
 
 from beit_exp.config.schema import Config
-from beit_exp.data import archives, transforms
+from beit_exp.data import archives
+from beit_exp.data.decoding import load_image
 from beit_exp.data.description import describe
 from beit_exp.data.listing import list_images
 from beit_exp.data.sources import open_split
@@ -45,7 +46,7 @@ def test_images_in_tars_are_those_of_the_folders(few_digits: Path, tmp_path: Pat
             describe(images, name="", source="", context="")["digest"] for images in (packed, plain)
         ]
         assert facts[0] == facts[1]
-        images = [np.asarray(transforms.load_image(path)) for path in packed.paths]
+        images = [np.asarray(load_image(path)) for path in packed.paths]
         assert all(
             (image == Image.open(path).convert("RGB")).all()
             for image, path in zip(images, plain.paths, strict=True)
@@ -90,7 +91,7 @@ def test_a_damaged_image_in_a_tar_is_named(few_digits: Path, tmp_path: Path) -> 
         tar.add(tmp_path / "broken.png", "cat/broken.png")
     (path,) = list_images(tmp_path / "train.tar")
     with pytest.raises(UserError, match=r"train.tar/cat/broken.png cannot be read as an image"):
-        transforms.load_image(path)
+        load_image(path)
 
 
 def tar_of(path: Path, *members: tuple[str, str | bytes]) -> bytes:

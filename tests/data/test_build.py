@@ -16,6 +16,7 @@ from beit_exp.data.build import (
     make_ahead,
     train_batches,
 )
+from beit_exp.data.decoding import load_image
 from beit_exp.data.listing import list_classes
 from beit_exp.errors import UserError
 
@@ -68,7 +69,7 @@ def test_unshuffled_stream_reads_files_in_sorted_order(few_digits: Path) -> None
     cfg = config_for(few_digits)
     transform = transforms.make_eval_transform(cfg.dataset, image_size=32)
     paths = list_classes(few_digits / "train").paths[:16]
-    assert (images == np.stack([transform(transforms.load_image(path)) for path in paths])).all()
+    assert (images == np.stack([transform(load_image(path)) for path in paths])).all()
     assert targets.argmax(axis=1).tolist() == [0] * 8 + [1] * 8
 
 

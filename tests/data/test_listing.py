@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
+from flawed_images import write_flawed
 from PIL import Image
 
 from beit_exp.data.description import describe
-from beit_exp.data.listing import list_classes, list_images
+from beit_exp.data.listing import list_classes, list_images, list_other_files
 from beit_exp.errors import UserError
 
 
@@ -46,3 +48,18 @@ def test_names_that_are_no_text_and_links_to_nowhere_are_told(tmp_path: Path) ->
     (tmp_path / "dog" / os.fsdecode(b"\xff.png")).touch()
     with pytest.raises(UserError, match="is not UTF-8: rename it"):
         list_classes(tmp_path)
+
+
+def test_files_of_class_folders_that_are_no_images_are_listed(tmp_path: Path) -> None:
+    train = write_flawed(tmp_path) / "train"
+    (train / "beside.txt").touch()  # in no class folder
+    (train / "dog" / "deep").mkdir()
+    (train / "dog" / "deep" / "list.csv").touch()
+    found = [str(train / name) for name in ("cat/notes.txt", "dog/deep/list.csv")]
+    assert list_other_files(train) == found
+    with tarfile.open(tmp_path / "train.tar", "w") as tar:
+        tar.add(train, ".")
+    listed = list_other_files(tmp_path / "train.tar")
+    assert listed == [path.replace("/train/", "/train.tar/") for path in found]
+    (train / "dog" / os.fsdecode(b"\xff.txt")).touch()
+    assert list_other_files(train)[-1] == str(train / "dog" / "\ufffd.txt")

@@ -7,7 +7,7 @@ import pytest
 from settings import make_config
 
 from beit_exp.config.schema import Config
-from beit_exp.data.places import brings_test, check_classes, check_folders
+from beit_exp.data.places import brings_test, check_classes, check_folders, places_read
 from beit_exp.errors import UserError
 
 
@@ -59,3 +59,16 @@ def test_a_test_without_class_folders_is_no_test_set(data: Path) -> None:
 def test_a_table_that_is_not_there_is_told_at_once(data: Path) -> None:
     with pytest.raises(UserError, match="dataset.labels = 'no.csv': there is no such file"):
         check_folders(config(data, "dataset.labels=no.csv").dataset)
+
+
+def test_the_places_that_make_the_splits_are_told(data: Path) -> None:
+    def places(folder: Path, *overrides: str) -> list[str]:
+        found = places_read(config(folder, *overrides).dataset, folder)
+        return [str(place.relative_to(data)) for place in found]
+
+    assert places(data) == ["train", "val"]
+    assert places(data, "dataset.test_fraction=0.1") == ["train", "val"]
+    assert places(data / "train", "dataset.val_fraction=0.1") == ["train"]
+    assert places(data, "dataset.labels=some.csv", "dataset.val_fraction=0.1") == []
+    shutil.copytree(data / "val", data / "test")
+    assert places(data) == ["train", "val", "test"]
