@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from beit_exp.config.mapping import build_config
 from beit_exp.config.schema import Config
+from beit_exp.launch.found_settings import find_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -47,7 +48,7 @@ def _composed(*overrides: str) -> dict[str, Any]:
 
 @cache
 def make_config(*overrides: str) -> Config:
-    return build_config(compose(*overrides))
+    return build_config(find_settings(compose(*overrides)))
 
 
 def pretraining(data: Path, *more: str) -> Config:

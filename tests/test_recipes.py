@@ -19,7 +19,12 @@ OPTIONS = [
     if folder.is_dir() and folder.name != "sweep"
     for path in sorted(folder.glob("*.yaml"))
 ]
-NEEDED = ("dataset.data_url=somewhere", "dataset.num_classes=10")
+NEEDED = (
+    "dataset.data_url=somewhere",
+    "dataset.num_classes=10",
+    "dataset.val_fraction=0.2",
+    "dataset.test_fraction=0.1",
+)
 SEED_TABLE = {
     "model.arch": "beit_base_patch16_224",
     "dataset.name": "imagenet",
@@ -63,8 +68,8 @@ SEED_TABLE = {
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_to_a_valid_configuration(group: str, option: str) -> None:
-    is_without_data = option in ("image_folder", "cifar10", "cifar100", "flowers")
-    extra = NEEDED if is_without_data else ()
+    is_without_data = option in ("image_folder", "cifar10", "cifar100", "flowers", "own_images")
+    extra = NEEDED if is_without_data and group != "augment" and group != "train" else ()
     is_with_tokenizer = group == "experiment" and option.startswith(
         ("pretrain_base", "pretrain_large")
     )

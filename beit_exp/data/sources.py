@@ -49,8 +49,13 @@ def open_splits(cfg: Config) -> Splits:
 
 
 def open_split(cfg: Config, split: str) -> ImageList:
-    """The images of `train` or `val` alone, as `open_splits` finds them."""
+    """The images of one split alone, as `open_splits` finds them; `UserError` if it has no test."""
     root, pool = _open_data(cfg)
+    if split == "test" and not _has_test(cfg, root, pool):
+        raise UserError(
+            f"evaluation.split = 'test': {cfg.dataset.data_url} has no test set; class folders in "
+            "test/ are one, dataset.test_fraction or a table's column `split` makes one"
+        )
     return _images(cfg, root, pool, split)
 
 

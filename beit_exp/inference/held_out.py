@@ -10,8 +10,8 @@ from beit_exp.config.mapping import load_config
 from beit_exp.config.schema import Config
 from beit_exp.data.build import eval_batches
 from beit_exp.data.listing import ImageList
-from beit_exp.data.sources import open_splits
-from beit_exp.errors import UserError
+from beit_exp.data.pool import is_pooled
+from beit_exp.data.sources import open_split, open_splits
 from beit_exp.inference.evaluate import evaluate
 from beit_exp.model.beit import BEiT
 from beit_exp.tracking.records import SPLIT_FILE
@@ -29,18 +29,11 @@ def open_held_out(cfg: Config, split: str) -> ImageList:
     there is no such split.
     """
     run_dir = Path(str(cfg.checkpoint))
-    splits = open_splits(cfg)
-    if splits.pool is not None and (run_dir / SPLIT_FILE).is_file():
-        trained = load_config(run_dir / "config.yaml")
-        if (trained.dataset, trained.seed) == (cfg.dataset, cfg.seed):
-            check_split(splits.pool, run_dir / SPLIT_FILE)
-    found = splits.lists().get(split)
-    if found is None:
-        raise UserError(
-            f"evaluation.split = {split!r}: {cfg.dataset.data_url} has no test set; class folders "
-            "in test/ are one, dataset.test_fraction or a table's column `split` makes one"
-        )
-    return found
+    if is_pooled(cfg.dataset) and (run_dir / SPLIT_FILE).is_file():
+        trained, pool = load_config(run_dir / "config.yaml"), open_splits(cfg).pool
+        if pool is not None and (trained.dataset, trained.seed) == (cfg.dataset, cfg.seed):
+            check_split(pool, run_dir / SPLIT_FILE)
+    return open_split(cfg, split)
 
 
 def measure_test_set(session: Session, network: BEiT, metrics: Metrics) -> Metrics:

@@ -12,7 +12,7 @@ from beit_exp.config.mapping import read_mapping
 from beit_exp.config.schema import CheckpointKind, DatasetConfig, TaskName
 from beit_exp.config.traits import dataset_traits, task_traits
 from beit_exp.errors import UserError
-from beit_exp.launch.composition import CONF
+from beit_exp.launch.composition import CONF, CONFIG_NAME
 from beit_exp.storage.remote import is_remote
 
 AUTO = "auto"
@@ -68,7 +68,8 @@ def _kind(values: dict[str, Any]) -> CheckpointKind:
 
 def _model(values: dict[str, Any], weights: str | None) -> dict[str, Any]:
     if weights is None:
-        return read_mapping(WITHOUT_WEIGHTS)
+        every = read_mapping(CONF / f"{CONFIG_NAME}.yaml")["model"]
+        return {**every, **read_mapping(WITHOUT_WEIGHTS)}
     from beit_exp.weights.model_settings import model_settings  # NumPy and more: not for --help
 
     found = model_settings(weights, _kind(values))

@@ -40,7 +40,7 @@ def test_a_run_that_has_begun_refuses_other_images(tmp_path: Path) -> None:
     other = pool(["cat/1.png", "cat/3.png", "dog, big/1.png"], splits="val val train")
     with pytest.raises(
         UserError,
-        match=r"the data set has changed, .*split.csv tells .*: 1 images came, 2 went, 1 others",
+        match=r"the data set has changed, .*split.csv tells .*\. 1 images came, 2 went, 1 others",
     ):
         keep_split(other, tmp_path, is_begun=True)
     assert (tmp_path / SPLIT_FILE).read_bytes() == before
