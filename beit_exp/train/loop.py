@@ -77,8 +77,8 @@ def fit(
                 raise
     if trainer.step < loop.total_steps:
         logger.info("%s", loop.why_early())
-        tags = {"beit_exp.pruned": "true"} if loop.progress.is_pruned else {}
-        session.tracker.log_facts(tags=tags)
+        if loop.progress.is_pruned:
+            session.tracker.log_facts(tags={"beit_exp.pruned": "true"})
     bad_images = len(session.stream.bad_images)
     place = {"step": trainer.step, "epoch": loop.epoch, "data/bad_images": bad_images}
     return loop.progress.final_metrics() | place
