@@ -27,7 +27,7 @@ WRONG = {  # overrides -> what the message must say
         "scheduler.milestones=[]",
     ): "scheduler.milestones = []: must rise, and hold at least one",
     ("hardware.is_dynamic_loss_scale=true",): "must be false at hardware.amp_level=O0",
-    ("task=evaluate",): "checkpoint = None: must name a run directory or a weights file",
+    ("task=evaluate",): "checkpoint = null: must name a run directory or a weights file",
     ("images=somewhere",): "images = 'somewhere': belongs to task=predict",
 }
 

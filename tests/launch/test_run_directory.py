@@ -110,7 +110,7 @@ def test_a_run_of_another_version_is_told_as_such(begun: Path) -> None:
     (begun / "facts.json").write_text('{"tags": {"git.commit": "abc123"}}')
     text = "\n".join(refused(begun, "train.epochs=8"))
     assert "was written by another version of this project (commit abc123)" in text
-    assert "It lacks evaluation.flip, train.recompute" in text
+    assert "It lacks evaluation.flip, evaluation.split, train.recompute" in text
     assert "no longer: model.pos_drop" in text and "git checkout abc123" in text
 
 
