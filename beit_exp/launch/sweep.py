@@ -29,13 +29,12 @@ from beit_exp.tracking.mlflow_store import (
     resolve_uri,
 )
 from beit_exp.tracking.mlflow_write import PARENT_TAG
-from beit_exp.tracking.records import Status
+from beit_exp.tracking.records import SWEEP_FILE, Status
 from beit_exp.tracking.run_name import job_run_name
 
 if TYPE_CHECKING:
     from beit_exp.report.runs import Run
 
-PARENT_FILE = "sweep.json"
 SWEEP_DIR = "BEIT_EXP_SWEEP_DIR"  # the sweep that this process has begun
 
 
@@ -68,7 +67,7 @@ class SweepCallback(Callback):
             print(f"the sweep has no parent run: the tracking store {uri} failed ({reason(error)})")
         state: dict[str, Any] = {"uri": uri, "run_id": run_id, "swept": swept_keys(config)}
         state |= {"jobs": count_jobs(config), "command": command_of(config)}
-        write_atomically(sweep_dir / PARENT_FILE, json.dumps(state).encode())
+        write_atomically(sweep_dir / SWEEP_FILE, json.dumps(state).encode())
         os.environ[SWEEP_DIR] = str(sweep_dir)
 
 
@@ -144,15 +143,15 @@ def read_parent(sweep_dir: Path) -> dict[str, Any]:
 
     `uri` of the store, `run_id` of the run that they belong under, if any, and the `swept` keys.
     """
-    return dict(json.loads((sweep_dir / PARENT_FILE).read_text()))
+    return dict(json.loads((sweep_dir / SWEEP_FILE).read_text()))
 
 
 def known_run_id(sweep_dir: Path) -> str | None:
     """The run that is the parent of a sweep begun before; one that cannot be told is made anew."""
-    if not (sweep_dir / PARENT_FILE).exists():
+    if not (sweep_dir / SWEEP_FILE).exists():
         return None
     try:
-        with reading(sweep_dir / PARENT_FILE, "is damaged"):
+        with reading(sweep_dir / SWEEP_FILE, "is damaged"):
             run_id = read_parent(sweep_dir)["run_id"]
             return None if run_id is None else str(run_id)
     except UserError as error:

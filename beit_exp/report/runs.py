@@ -19,10 +19,9 @@ from beit_exp.storage.foreign import reading
 from beit_exp.storage.passwords import hide_password
 from beit_exp.tracking import mlflow_read
 from beit_exp.tracking.mlflow_store import reason
-from beit_exp.tracking.records import read_facts, read_records, read_state
+from beit_exp.tracking.records import SWEEP_FILE, read_facts, read_records, read_state
 
 FAILED_FILE = "failed.json"  # left by the launcher: exit status and message
-SWEEP_FILE = "sweep.json"  # left by the launcher beside the jobs' folders: what is swept
 PICTURES = (
     "schedule", "confusion", "mistakes", "masked", "reconstruction", "tokens", "batch"
 )  # fmt: skip

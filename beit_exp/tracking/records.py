@@ -63,6 +63,8 @@ def read_whole_lines(file: BinaryIO) -> list[bytes]:
 # In a run directory
 FACTS_FILE = "facts.json"
 STATE_FILE = "mlflow.json"  # the store, and the id of the run in it
+# In a sweep's directory, left by the launcher beside the jobs' folders
+SWEEP_FILE = "sweep.json"  # the store, the id of the jobs' parent run in it, and what is swept
 
 
 def read_facts(run_dir: Path) -> dict[str, Any]:
@@ -73,6 +75,11 @@ def read_facts(run_dir: Path) -> dict[str, Any]:
 def read_state(run_dir: Path) -> dict[str, Any]:
     """How a run directory's run is found in its store: see `mlflow_run.open_run`."""
     return _read_mapping(run_dir / STATE_FILE)
+
+
+def read_sweep(sweep_dir: Path) -> dict[str, Any]:
+    """What the launcher left of a sweep: see `launch.sweep.SweepCallback`."""
+    return _read_mapping(sweep_dir / SWEEP_FILE)
 
 
 def write_state(run_dir: Path, state: dict[str, Any]) -> None:

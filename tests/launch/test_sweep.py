@@ -20,7 +20,7 @@ def sweep_dir(tmp_path: Path) -> Path:
         "run_id": "7",
         "swept": ["optimizer.base_lr", "augment", "dataset.data_url"],
     }
-    (tmp_path / sweep.PARENT_FILE).write_text(json.dumps(state))
+    (tmp_path / "sweep.json").write_text(json.dumps(state))
     return tmp_path
 
 
@@ -131,7 +131,7 @@ def test_a_sweep_that_stopped_tells_what_is_done_and_what_does_the_rest(tmp_path
     (folder / "seed=1").mkdir(parents=True)
     (folder / "seed=1" / "metrics.json").write_text("{}")
     state = {"jobs": sweep.count_jobs(config), "command": sweep.command_of(config)}
-    (folder / sweep.PARENT_FILE).write_text(json.dumps(state))
+    (folder / "sweep.json").write_text(json.dumps(state))
     told, _, command = sweep.what_is_left(folder).partition(": ")
     assert told == "1 of 3 jobs are done; to do the rest"
     assert shlex.split(command)[2:] == [
