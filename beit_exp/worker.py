@@ -193,6 +193,10 @@ def find_task(name: TaskName) -> Task:
             from beit_exp.tasks import export
 
             return export.run
+        case "soup":
+            from beit_exp.tasks import soup
+
+            return soup.run
         case "check_data":
             from beit_exp.tasks import check_data
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from settings import GOLDEN
+from settings import GOLDEN, OFFICIAL
 
 OWN_IMAGES = ("dataset=image_folder", "dataset.data_url=x", "dataset.num_classes=2")
 
@@ -38,7 +38,7 @@ WRONG_SETTINGS = {
     "unknown task": (
         ("task=finetun",),
         "must be one of finetune, pretrain, train_tokenizer, evaluate, predict, explain, export, "
-        "check_data, "
+        "soup, check_data, "
         "benchmark. Did you mean finetune?",
     ),
     "text for a list": (
@@ -260,6 +260,24 @@ WRONG_SETTINGS = {
     "Ascend's format on a CPU": (
         ("task=export", f"checkpoint={GOLDEN}", "export.formats=[air]", "hardware=cpu"),
         "export.formats = ['air']: must not hold air for hardware.device_target=cpu",
+    ),
+    "unknown kind of soup": (("soup.kind=best",), "must be one of greedy, uniform"),
+    "soup of nothing": (("task=soup",), "a run's or a sweep's directory for task=soup"),
+    "soup of a file": (
+        ("task=soup", f"checkpoint={OFFICIAL}"),
+        "must be the directory of a run or of a sweep, on this machine, for task=soup",
+    ),
+    "soup of a folder without runs": (
+        ("task=soup", f"checkpoint={GOLDEN}"),
+        "golden is neither a run directory",
+    ),
+    "soup by another measure": (
+        ("task=soup", f"checkpoint={OFFICIAL}", "objective=val/masked_accuracy"),
+        "objective = 'val/masked_accuracy': must be one that the task measures",
+    ),
+    "soup on several devices": (
+        ("task=soup", f"checkpoint={OFFICIAL}", "hardware.device_num=2"),
+        "hardware.device_num = 2: must be 1 but for tasks that train",
     ),
     "mirror images in training": (
         ("evaluation.flip=true",),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from settings import GOLDEN, ROOT, TINY, compose
-from whole_runs import Command, metrics_of
+from whole_runs import Command, metrics_of, small
 
 from beit_exp.config.mapping import build_config
 from beit_exp.launch.found_settings import find_settings
@@ -21,7 +21,7 @@ DOCUMENTS = ("README.md", "README_CN.md")
 OPTIONS_OF_HYDRA = ("--help", "--cfg", "job", "-m")
 OTHER = ("hydra/launcher=", "experiment=NAME")  # a plugin's settings; a name to choose
 WEIGHTS = str(GOLDEN / "model" / "rel_pos" / "official.pth")
-NEEDED = {"RUN_OR_FILE", "RUN", "PLACE", "PATH", "N", "WEIGHTS"}
+NEEDED = {"RUN_OR_FILE", "SWEEP_OR_RUN", "RUN", "PLACE", "PATH", "N", "WEIGHTS"}
 
 
 def commands(document: str) -> list[str]:
@@ -102,11 +102,12 @@ def trained(
 ) -> tuple[Command, dict[str, str]]:
     """A finished run, and what PATH, RUN and their like stand for."""
     command = Command(tmp_path_factory.mktemp("documented"))
-    done = command(*TINY, "train.epochs=2", f"dataset.data_url={few_digits}", "hydra.run.dir=run")
+    done = command(*small(few_digits), "hydra.run.dir=run")
     assert done.returncode == 0, done.stdout + done.stderr
     run_dir = str(command.folder / "run")
     places = {
         "RUN_OR_FILE": run_dir,
+        "SWEEP_OR_RUN": run_dir,
         "RUN": run_dir,
         "PLACE": str(few_digits / "val" / "3"),
         "PATH": str(few_digits),
@@ -119,7 +120,14 @@ def trained(
     }
 
 
-TASKS = ("task=evaluate", "task=predict", "task=explain", "task=export", "task=check_data")
+TASKS = (
+    "task=evaluate",
+    "task=predict",
+    "task=explain",
+    "task=export",
+    "task=soup",
+    "task=check_data",
+)
 DONE = sorted({command for _, command in COMPOSED if any(task in command for task in TASKS)})
 TRAINED = sorted(
     {
@@ -145,11 +153,11 @@ def test_a_documented_command_works(
     line: str, trained: tuple[Command, dict[str, str]], few_digits: Path
 ) -> None:
     command, places = trained
-    small = (*TINY, "train.epochs=2", f"dataset.data_url={few_digits}") if line in TRAINED else ()
+    tiny = (*TINY, "train.epochs=2", f"dataset.data_url={few_digits}") if line in TRAINED else ()
     sweep = ("-m",) if " -m " in line else ()
     folder = "hydra.sweep.dir" if sweep else "hydra.run.dir"
     name = re.sub(r"\W+", "_", line)
-    done = command(*sweep, *overrides_of(line, places), *small, f"{folder}={name}")
+    done = command(*sweep, *overrides_of(line, places), *tiny, f"{folder}={name}")
     assert done.returncode == 0, done.stdout + done.stderr
     if not sweep:
         assert metrics_of(command.folder / name)

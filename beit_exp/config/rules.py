@@ -98,7 +98,8 @@ RULES = (
         ("checkpoint", "task"),
         lambda checkpoint, task: (checkpoint is not None) == task_traits(task).needs_checkpoint,
         "must name a run directory or a weights file for task=evaluate, predict, explain or "
-        "export, and be null for any other (task=finetune starts from model.pretrained)",
+        "export, a run's or a sweep's directory for task=soup, and be null for any other "
+        "(task=finetune starts from model.pretrained)",
     ),
     Rule(
         ("hardware.node_rank", "hardware.node_num"),

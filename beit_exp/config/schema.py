@@ -44,6 +44,7 @@ TaskName = Literal[
     "predict",
     "explain",
     "export",
+    "soup",
     "check_data",
     "benchmark",
 ]
@@ -56,6 +57,7 @@ ErasingMode = Literal["pixel", "rand", "const"]
 MixupMode = Literal["batch", "pair", "elem"]
 BadImages = Literal["stop", "replace"]
 CheckpointKind = Literal["best", "last", "ema"]
+SoupKind = Literal["greedy", "uniform"]
 Objective = Literal[
     "val/top1",
     "val/top5",
@@ -244,6 +246,10 @@ class ExportConfig(Section):
     ]
 
 
+class SoupConfig(Section):
+    kind: SoupKind
+
+
 class Config(Section):
     task: TaskName
     seed: NonNegativeInt
@@ -265,6 +271,7 @@ class Config(Section):
     benchmark: BenchmarkConfig
     evaluation: EvaluationConfig
     export: ExportConfig
+    soup: SoupConfig
 
 
 def setting_names(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:

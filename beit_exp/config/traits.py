@@ -16,6 +16,7 @@ OF_TRAINING = (*OF_ALL, "objective", "augment", "optimizer", "scheduler", "train
 OF_FINETUNING = (*OF_TRAINING, "model", "checkpoint_kind")
 OF_CLASSES = tuple(name for name in get_args(Objective) if name != "val/masked_accuracy")
 OF_CHECKPOINT = (*OF_ALL, "checkpoint", "checkpoint_kind", "model")
+OF_SOUP = (*OF_CHECKPOINT, "objective", "soup", "train.batch_size")
 
 
 class TaskTraits(NamedTuple):
@@ -84,6 +85,8 @@ def task_traits(name: TaskName) -> TaskTraits:
             )
         case "export":
             return TaskTraits(reads=(*OF_CHECKPOINT, "export"), needs_checkpoint=True)
+        case "soup":
+            return TaskTraits(OF_SOUP, OF_CLASSES, needs_checkpoint=True, reads_class_folders=True)
         case "check_data":
             return TaskTraits(reads=OF_ALL, reads_class_folders=True)
         case "benchmark":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from beit_exp.model.beit import BEiT
 from beit_exp.tracking.records import SPLIT_FILE
 from beit_exp.train.progress import Metrics
 from beit_exp.train.session import Session
-from beit_exp.train.split_file import check_split
+from beit_exp.train.split_file import check_split, keep_split
 from beit_exp.train.stop import listening
 from beit_exp.weights.load import load_trained
 
@@ -34,6 +35,24 @@ def open_held_out(cfg: Config, split: str) -> ImageList:
         if pool is not None and (trained.dataset, trained.seed) == (cfg.dataset, cfg.seed):
             check_split(pool, run_dir / SPLIT_FILE)
     return open_split(cfg, split)
+
+
+def open_shared_validation(cfg: Config, run_dirs: Iterable[Path], *, keep_in: Path) -> ImageList:
+    """The validation images of several runs; a split is kept in the directory of the run that asks.
+
+    `UserError` if one of the runs had another split: it may have been trained on some of them.
+    """
+    splits = open_splits(cfg)
+    if splits.pool is not None:
+        for run_dir in dict.fromkeys(run_dirs):
+            if not (run_dir / SPLIT_FILE).is_file():
+                raise UserError(
+                    f"{run_dir} was trained without the split that the settings make now: it may "
+                    "have been trained on images that they hold out"
+                )
+            check_split(splits.pool, run_dir / SPLIT_FILE)
+        keep_split(splits.pool, keep_in, is_begun=False)
+    return splits.val
 
 
 def measure_test_set(session: Session, network: BEiT, metrics: Metrics) -> Metrics:

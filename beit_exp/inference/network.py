@@ -27,6 +27,11 @@ def load_portable_network(cfg: Config, runtime: Runtime) -> BEiT:
     return _load(cfg, build_precision("O0", half=runtime.half), portable=True)
 
 
+def build_network(cfg: Config, runtime: Runtime) -> BEiT:
+    """The network of `cfg.model` without weights of anybody's."""
+    return _build(cfg, build_precision(cfg.hardware.amp_level, half=runtime.half), portable=False)
+
+
 def as_function(network: nn.Cell) -> Logits:
     """A network as a function of arrays."""
     return lambda images: network(Tensor(images)).asnumpy()
@@ -39,14 +44,18 @@ def class_names(cfg: Config) -> list[str]:
     ]
 
 
-def _load(cfg: Config, precision: Precision, *, portable: bool) -> BEiT:
-    network = build_model(
+def _build(cfg: Config, precision: Precision, *, portable: bool) -> BEiT:
+    return build_model(
         cfg.model,
         num_classes=cfg.dataset.num_classes,
         precision=precision,
         seed=cfg.seed,
         portable=portable,
     )
+
+
+def _load(cfg: Config, precision: Precision, *, portable: bool) -> BEiT:
+    network = _build(cfg, precision, portable=portable)
     load_trained(network, str(cfg.checkpoint), kind=cfg.checkpoint_kind)
     network.set_train(False)
     return network

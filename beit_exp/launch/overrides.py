@@ -30,7 +30,8 @@ from beit_exp.launch.composition import (
     options,
     plain_values,
 )
-from beit_exp.launch.saved_settings import lay_over_run
+from beit_exp.launch.found_settings import find_settings
+from beit_exp.launch.saved_settings import laid_over, lay_over_run
 from beit_exp.storage.passwords import holds_password
 
 PLUGINS = {  # choice -> the package that brings it, and the extra that installs that
@@ -181,8 +182,8 @@ def adopt_run(
 ) -> dict[str, Any]:
     """The composed settings, over those of the run that `checkpoint` names, or of one's own."""
     values = plain_values(raw)
-    adopted = lay_over_run(values, overrides, run_dir=run_dir)
+    adopted = laid_over(values, overrides, run_dir=run_dir)
     if run_dir is not None and adopted is not values and values.get("checkpoint") is None:
         over = f", and over them {' '.join(overrides)}" if overrides else ""
         print(f"settings of {run_dir / 'config.yaml'}{over}", flush=True)
-    return adopted
+    return find_settings(adopted)

@@ -27,6 +27,7 @@ from beit_exp.storage.files import write_atomically
 from beit_exp.storage.lock import locking
 from beit_exp.storage.remote import is_remote
 from beit_exp.tracking.records import SPLIT_FILE, read_records
+from beit_exp.weights.ingredients import find_ingredients
 
 FREE_ON_RESUME = (  # what changes neither the weights that a run arrives at nor its metrics
     "tracking.",
@@ -80,6 +81,8 @@ def check_files(cfg: Config) -> None:
     for key, place in needed.items():
         if place is not None and not is_remote(place) and not Path(place).exists():
             raise UserError(f"{key} = {place!r}: there is no such file or run directory")
+    if cfg.task == "soup":
+        find_ingredients(str(cfg.checkpoint), cfg.checkpoint_kind)
     if (
         cfg.task == "export"
         and "onnx" in cfg.export.formats

@@ -22,17 +22,21 @@ def lay_over_run(
     of anything else. An experiment says it all, so nothing is laid under it. What is `auto` is
     found then. `UserError` if settings cannot be read.
     """
-    return find_settings(_laid_over(values, overrides, run_dir=run_dir))
+    return find_settings(laid_over(values, overrides, run_dir=run_dir))
 
 
-def _laid_over(
+def laid_over(
     values: dict[str, Any], overrides: list[str], *, run_dir: Path | None
 ) -> dict[str, Any]:
+    """The same as typed; the very `values` where no run is named.
+
+    For task=soup, `checkpoint` may also be the directory of a sweep: its best job is meant then.
+    """
     parsed = OverridesParser.create().parse_overrides(overrides)
     named = [override.key_or_group for override in parsed]
     if "experiment" in named:
         return values
-    trained = Path(str(values.get("checkpoint"))) / "config.yaml"
+    trained = _trained(values) / "config.yaml"
     own = None if run_dir is None else run_dir / "config.yaml"
     if values.get("checkpoint") is not None and trained.is_file():
         adopted = load_config(trained).model_dump()
@@ -46,6 +50,17 @@ def _laid_over(
     for key in named:
         _take_over(adopted, values, key.split("."))
     return adopted
+
+
+def _trained(values: dict[str, Any]) -> Path:
+    """The directory of the run whose settings `checkpoint` brings with it."""
+    place = Path(str(values.get("checkpoint")))
+    is_run = (place / "config.yaml").is_file()
+    if values.get("task") != "soup" or is_run or not place.is_dir():
+        return place
+    from beit_exp.weights.ingredients import best_job  # NumPy and more: not for --help
+
+    return best_job(place) or place
 
 
 def _take_over(adopted: dict[str, Any], values: dict[str, Any], parts: list[str]) -> None:

@@ -22,7 +22,6 @@ OBSERVING = (
     "checkpoint",
     "images",
     "objective",
-    "task",
 )
 
 

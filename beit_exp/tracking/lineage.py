@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from beit_exp.config.mapping import read_mapping
 from beit_exp.config.schema import Config
 from beit_exp.config.traits import task_traits
 from beit_exp.tracking.mlflow_write import PARENT_TAG
-from beit_exp.tracking.records import read_state
+from beit_exp.tracking.records import SWEEP_FILE, read_state, read_sweep
 
 TRAINED_BY_TAG = "beit_exp.trained_by"
+INGREDIENTS_TAG = "beit_exp.soup_of"
+MAX_TAG = 4000  # characters; a store takes 5000
 
 
 class Training(NamedTuple):
@@ -25,9 +29,12 @@ class Training(NamedTuple):
 def find_training(checkpoint: str) -> Training | None:
     """The run whose directory a checkpoint is, or whose `checkpoints/` it stands in.
 
-    None if it is another file, or was never tracked.
+    Of a sweep's directory it is the parent of the jobs. None if it is another file, or was never
+    tracked.
     """
     path = Path(checkpoint)
+    if (path / SWEEP_FILE).is_file():
+        return _parent_of_jobs(path)
     if path.is_dir():
         run_dir = path
     elif path.parent.name == "checkpoints":
@@ -37,8 +44,24 @@ def find_training(checkpoint: str) -> Training | None:
     state = read_state(run_dir)
     if "run_id" not in state or not (run_dir / "config.yaml").is_file():
         return None
+    return _training(state, run_dir)
+
+
+def _parent_of_jobs(sweep_dir: Path) -> Training | None:
+    state, jobs = read_sweep(sweep_dir), sorted(sweep_dir.glob("*/config.yaml"))
+    return _training(state, jobs[0].parent) if state.get("run_id") and jobs else None
+
+
+def _training(state: dict[str, Any], run_dir: Path) -> Training:
     experiment = read_mapping(run_dir / "config.yaml")["tracking"]["experiment"]
     return Training(str(state["run_id"]), str(state["uri"]), str(experiment))
+
+
+def ingredient_tags(run_dirs: Iterable[Path]) -> dict[str, str]:
+    """Which runs' weights were averaged: their ids, or the names of those that are not tracked."""
+    found = [str(read_state(run_dir).get("run_id", run_dir.name)) for run_dir in run_dirs]
+    text = " ".join(dict.fromkeys(found))
+    return {INGREDIENTS_TAG: textwrap.shorten(text, MAX_TAG, placeholder=" ...")}
 
 
 def lineage_tags(cfg: Config) -> dict[str, str]:

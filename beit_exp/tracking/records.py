@@ -65,6 +65,8 @@ FACTS_FILE = "facts.json"
 SWEEP_FILE = "sweep.json"  # beside the directories of a sweep's jobs: what is swept
 SPLIT_FILE = "split.csv"  # path, label, split and group of each image, where the run made the split
 STATE_FILE = "mlflow.json"  # the store, and the id of the run in it
+# In a sweep's directory, left by the launcher beside the jobs' folders
+SWEEP_FILE = "sweep.json"  # the store, the id of the jobs' parent run in it, and what is swept
 
 
 def read_facts(run_dir: Path) -> dict[str, Any]:
@@ -75,6 +77,11 @@ def read_facts(run_dir: Path) -> dict[str, Any]:
 def read_state(run_dir: Path) -> dict[str, Any]:
     """How a run directory's run is found in its store: see `mlflow_run.open_run`."""
     return _read_mapping(run_dir / STATE_FILE)
+
+
+def read_sweep(sweep_dir: Path) -> dict[str, Any]:
+    """What the launcher left of a sweep: see `launch.sweep.SweepCallback`."""
+    return _read_mapping(sweep_dir / SWEEP_FILE)
 
 
 def write_state(run_dir: Path, state: dict[str, Any]) -> None:

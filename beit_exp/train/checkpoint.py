@@ -151,6 +151,13 @@ def read_state(path: Path) -> dict[str, Any] | None:
         return _checked_state(path, metadata) if is_ours else None
 
 
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor of a checkpoint by its name, without these."""
+    with reading(path, UNREADABLE), safe_open(path, framework="numpy") as file:
+        names = file.keys()
+        return {name: tuple(file.get_slice(name).get_shape()) for name in names}
+
+
 def _checked_state(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     is_checked = metadata["format"] == FORMAT
     if is_checked and _digest_of_text(metadata["state"]) != metadata.get("state_sha256"):

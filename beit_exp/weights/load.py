@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from mindspore import Tensor, nn
 
 from beit_exp.config.schema import CheckpointKind
 from beit_exp.train.checkpoint import read_state
 from beit_exp.weights.fit import Outcome, fit_to
+from beit_exp.weights.names import Arrays
 from beit_exp.weights.read import read_weights
 from beit_exp.weights.source import Source, find_source
 
@@ -41,11 +43,18 @@ def saved_classes(place: str, *, kind: CheckpointKind = "best") -> list[str]:
     return list((state or {}).get("classes", []))
 
 
-def _load(network: nn.Cell, source: Source, *, may_be_new: tuple[str, ...]) -> Outcome:
+def set_weights(
+    network: nn.Cell, found: Arrays, *, path: Path, may_be_new: tuple[str, ...] = ()
+) -> Outcome:
+    """Set the network from arrays under our names, which are those of the file at `path`."""
     parameters = {parameter.name: parameter for parameter in network.get_parameters()}
     shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
-    found = read_weights(source.path, is_averaged=source.is_averaged)
-    arrays, outcome = fit_to(shapes, found, path=source.path, may_be_new=may_be_new)
+    arrays, outcome = fit_to(shapes, found, path=path, may_be_new=may_be_new)
     for name, array in arrays.items():
         parameters[name].set_data(Tensor(array))
     return outcome
+
+
+def _load(network: nn.Cell, source: Source, *, may_be_new: tuple[str, ...]) -> Outcome:
+    found = read_weights(source.path, is_averaged=source.is_averaged)
+    return set_weights(network, found, path=source.path, may_be_new=may_be_new)

@@ -29,6 +29,11 @@ def test_intervals_and_paths_are_shown_but_nothing_is_plotted_against_them() -> 
     assert varied_keys(found) == ["train.epochs"]
 
 
+def test_a_soup_or_an_evaluation_is_no_repetition_of_its_training() -> None:
+    found = runs(task=("finetune", "soup"), checkpoint=(None, "sweep"), seed=(1, 1))
+    assert varied_keys(found) == ["task"]
+
+
 def test_runs_that_differ_in_their_seed_alone_are_one_choice(seeds: Path) -> None:
     choices = by_choice(read_place(seeds), ["optimizer", "augment"])
     found = {choice.values: (choice.mean, choice.deviation) for choice in choices}

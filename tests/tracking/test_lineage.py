@@ -9,7 +9,14 @@ from settings import make_config
 from beit_exp.config.mapping import save_config
 from beit_exp.config.schema import Config
 from beit_exp.report.runs import read_store
-from beit_exp.tracking.lineage import TRAINED_BY_TAG, find_training, is_job, lineage_tags
+from beit_exp.tracking.lineage import (
+    INGREDIENTS_TAG,
+    TRAINED_BY_TAG,
+    find_training,
+    ingredient_tags,
+    is_job,
+    lineage_tags,
+)
 from beit_exp.tracking.mlflow_store import open_experiment
 from beit_exp.tracking.mlflow_write import PARENT_TAG
 from beit_exp.tracking.tracker import open_tracker
@@ -31,7 +38,7 @@ def training(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("place", ["", "checkpoints/best.safetensors"])
-@pytest.mark.parametrize("task", ["evaluate", "predict", "explain", "export"])
+@pytest.mark.parametrize("task", ["evaluate", "predict", "explain", "export", "soup"])
 def test_a_run_that_takes_a_checkpoint_is_shown_below_its_training(
     training: Path, place: str, task: str
 ) -> None:
@@ -52,6 +59,25 @@ def test_in_another_place_or_in_a_sweep_the_training_is_only_named(
 ) -> None:
     cfg = settings("sqlite:///a.db", "task=evaluate", f"checkpoint={training}", *overrides)
     assert lineage_tags(cfg) == {TRAINED_BY_TAG: "7"}
+
+
+def test_a_soup_of_a_sweep_is_shown_beside_the_jobs_and_is_none_of_them(
+    training: Path, tmp_path: Path
+) -> None:
+    of_sweep = tmp_path / "sweep.json"
+    of_sweep.write_text(json.dumps({"uri": "sqlite:///a.db", "run_id": "1", "swept": ["seed"]}))
+    cfg = settings("sqlite:///a.db", "task=soup", f"checkpoint={tmp_path}")
+    tags = lineage_tags(cfg)
+    assert tags == {TRAINED_BY_TAG: "1", PARENT_TAG: "1"} and not is_job(tags)
+    of_sweep.write_text(json.dumps({"uri": "sqlite:///a.db", "run_id": None}))  # the store failed
+    assert lineage_tags(cfg) == {}
+
+
+def test_a_soup_names_the_runs_that_it_is_made_of(training: Path, tmp_path: Path) -> None:
+    found = ingredient_tags([training, tmp_path / "untracked", training])
+    assert found == {INGREDIENTS_TAG: "7 untracked"}
+    many = ingredient_tags([tmp_path / f"{number:0200}" for number in range(100)])
+    assert 3500 < len(many[INGREDIENTS_TAG]) < 4001
 
 
 def test_what_was_never_tracked_has_no_training(training: Path, tmp_path: Path) -> None:
