@@ -13,6 +13,7 @@ from beit_exp.data.build import eval_batches
 from beit_exp.data.listing import ImageList
 from beit_exp.data.pool import is_pooled
 from beit_exp.data.sources import open_split, open_splits
+from beit_exp.errors import UserError
 from beit_exp.inference.evaluate import evaluate
 from beit_exp.model.beit import BEiT
 from beit_exp.tracking.records import SPLIT_FILE

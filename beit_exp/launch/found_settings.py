@@ -95,8 +95,8 @@ def _dataset(values: dict[str, Any], weights: str | None) -> dict[str, Any]:
         return {"num_classes": known.num_classes, **dict.fromkeys(SHARES, 0.0)}
     if is_remote(cfg.data_url) or (cfg.labels is not None and is_remote(cfg.labels)):
         raise UserError(
-            "dataset.num_classes, dataset.val_fraction and dataset.test_fraction are found (auto) on "
-            f"this machine alone; say them for {cfg.data_url}"
+            "dataset.num_classes, dataset.val_fraction and dataset.test_fraction are found (auto) "
+            f"on this machine alone; say them for {cfg.data_url}"
         )
     return _in_table(cfg) if cfg.labels is not None else _in_folders(cfg)
 

@@ -10,8 +10,8 @@ from beit_exp.errors import UserError
 from beit_exp.report.runs import Run, is_run_directory, judged_alike, ranked, read_place
 from beit_exp.storage.foreign import reading
 from beit_exp.storage.remote import is_remote
+from beit_exp.tracking.records import SPLIT_FILE
 from beit_exp.train.checkpoint import CheckpointFolder, read_shapes, read_state
-from beit_exp.train.split_file import SPLIT_FILE
 from beit_exp.weights.names import Arrays
 from beit_exp.weights.read import PREFIX, read_weights
 from beit_exp.weights.source import Source, find_source
