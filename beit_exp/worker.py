@@ -37,6 +37,7 @@ from beit_exp.hardware.process import (
 )
 from beit_exp.hardware.terminal import take_any_text
 from beit_exp.launch.tokenizer_first import train_tokenizer, trains_tokenizer_first
+from beit_exp.report.runs import FAILED_FILE
 from beit_exp.storage.files import write_atomically
 from beit_exp.storage.lock import locking
 from beit_exp.storage.passwords import hide_password
@@ -150,6 +151,7 @@ def track_task(cfg: Config, run_dir: Path, *, is_leader: bool) -> None:
         ending.enter_context(listening())  # it is done, and told whole: a signal comes too late
         if is_leader:
             write_atomically(run_dir / "metrics.json", json.dumps(metrics, indent=1).encode())
+            (run_dir / FAILED_FILE).unlink(missing_ok=True)  # of an earlier process
             tracker.log_file(run_dir / "metrics.json")
 
 

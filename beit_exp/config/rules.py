@@ -250,7 +250,12 @@ RULES = (
     Rule(
         ("train.patience", "train.epochs", "train.eval_every_epochs"),
         lambda patience, epochs, every: patience is None or patience < math.ceil(epochs / every),
-        "must be less than the number of evaluations: no training could end by it",
+        "must be null or less than the number of evaluations: no training could end by it",
+    ),
+    Rule(
+        ("train.prune_after", "dataset.folds"),
+        lambda after, folds: after is None or folds is None,
+        "must be null with dataset.folds: folds are measured on other images each",
     ),
     Rule(
         ("evaluation.split", "task"),

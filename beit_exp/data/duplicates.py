@@ -20,6 +20,7 @@ NEAR_COLORS = 12
 MOST_COMPARED = 4096  # hashes that one is compared with in a bucket
 MOST_PAIRS = 1_000_000  # of hashes that are told
 MOST_MEMBERS = 8  # of one hash that are compared with those of another
+MOST_LEADERS = 256  # images of one hash with which the later ones are compared
 COLOR_CHUNK = 100_000
 
 
@@ -63,17 +64,18 @@ def find_duplicates(fingerprints: np.ndarray) -> Pairs:
 
 
 def _told_with_leaders(members: np.ndarray, digests: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """(P, 3) pairs of images of one hash: each with the first of its colours, but for equal files.
-
-    Of black and of white ones, which have the same hash, each are told among themselves.
+    """(P, 3) pairs of images of one hash: each with the first that has its colours, but for equal
+    files.
     """
-    found = []
-    while len(members) > 1:
-        first, others = members[0], members[1:]
+    found, untold = [np.zeros((0, 3), np.int64)], members[1:]
+    for first in members[:MOST_LEADERS]:
+        others = untold[untold > first]
+        if not len(others):
+            break
         pairs = np.stack([np.full_like(others, first), others, np.zeros_like(others)], axis=1)
         is_near = _have_near_colors(pairs, colors)
         found.append(pairs[is_near & (digests[others] != digests[first])])
-        members = others[~is_near]
+        untold = others[~is_near]
     return np.concatenate(found)
 
 

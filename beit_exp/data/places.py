@@ -82,13 +82,9 @@ def places_read(cfg: DatasetConfig, root: Path) -> list[Path]:
     """The folders or tars whose images make the splits; none for a table, which names its own."""
     if cfg.labels is not None:
         return []
-    is_split = cfg.val_fraction > 0 or cfg.test_fraction > 0
-    found = [pool_place(cfg, root) if is_split else place_of(cfg, root, "train")]
-    if cfg.val_fraction == 0:
-        found.append(place_of(cfg, root, "val"))
-    if brings_test(cfg, root):
-        found.append(place_of(cfg, root, "test"))
-    return found
+    found = _places(cfg, root)
+    train = {} if "train" in found else {"train": place_of(cfg, root, "train")}
+    return list((train | found).values())
 
 
 def check_classes(cfg: DatasetConfig, root: Path) -> None:

@@ -53,8 +53,9 @@ def open_split(cfg: Config, split: str) -> ImageList:
     root, pool = _open_data(cfg)
     if split == "test" and not _has_test(cfg, root, pool):
         raise UserError(
-            f"evaluation.split = 'test': {cfg.dataset.data_url} has no test set; class folders in "
-            "test/ are one, dataset.test_fraction or a table's column `split` makes one"
+            f"evaluation.split = 'test': {cfg.dataset.data_url} has no test set. Class folders in "
+            "test/ are one; dataset.test_fraction and a table's column `split` make one, for "
+            "trainings that begin with them"
         )
     return _images(cfg, root, pool, split)
 

@@ -25,9 +25,12 @@ NO_SPLIT: dict[str, Any] = {  # the images of a dry run are made as train/ and v
     "labels": None,
     "val_fraction": 0.0,
     "test_fraction": 0.0,
+    "folds": None,
+    "fold": 0,
     "groups": None,
     "images_per_class": None,
 }
+NO_END: dict[str, Any] = {"patience": None, "prune_after": None}
 DATA, STORE, TOKENIZER = "data", "mlflow.db", "tokenizer.safetensors"
 
 
@@ -92,7 +95,7 @@ def few_steps(cfg: Config, folder: Path) -> Config:
         "allow_changes": [],
         "dataset": {"data_url": str(folder / DATA), **NO_SPLIT},
         "scheduler": {"warmup_length": 0, "warmup_steps": None, "cooldown_epochs": 0},
-        "train": {"epochs": epochs, **often, "checkpoint_url": None},
+        "train": {"epochs": epochs, **often, **NO_END, "checkpoint_url": None},
         "tracking": {"uri": f"sqlite:///{folder / STORE}", "log_model": None},
         "benchmark": {"warm_up": 0, "repeats": 1, "data_batches": 1},
     }

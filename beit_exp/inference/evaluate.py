@@ -58,9 +58,9 @@ def evaluate(
 ) -> tuple[dict[str, float], Outcomes]:
     """Metrics and outcomes over every image of all ranks' batches.
 
-    Metrics are `loss` (cross-entropy without smoothing), `top1`, `top5` and those of
-    `scores.class_scores` (percent). `gather` brings the ranks' rows together (`Runtime.gather`),
-    rank r's being every size-th image from r on. `ValueError` if there is no image.
+    Metrics are `loss` (cross-entropy without smoothing), `top1`, `top5` and those of `class_scores`
+    (percent). `gather` brings the ranks' rows together (`Runtime.gather`), rank r's being every
+    size-th image from r on. `ValueError` if there is no image.
     """
     sums, rows = np.zeros(4), []
     for logits, labels in predict_batches(network, batches, batch_size=batch_size, flip=flip):

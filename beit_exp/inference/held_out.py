@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from beit_exp.config.command_line import module_command
 from beit_exp.config.mapping import load_config
 from beit_exp.config.schema import Config
 from beit_exp.data.build import eval_batches
@@ -16,26 +18,60 @@ from beit_exp.data.sources import open_split, open_splits
 from beit_exp.errors import UserError
 from beit_exp.inference.evaluate import evaluate
 from beit_exp.model.beit import BEiT
+from beit_exp.storage.remote import local_copy
 from beit_exp.tracking.records import SPLIT_FILE
 from beit_exp.train.progress import Metrics
 from beit_exp.train.session import Session
-from beit_exp.train.split_file import check_split, keep_split
+from beit_exp.train.split_file import check_split, keep_split, trained_on
 from beit_exp.train.stop import listening
 from beit_exp.weights.load import load_trained
 
 
 def open_held_out(cfg: Config, split: str) -> ImageList:
-    """The images of `val` or `test`, which are those of the run that `checkpoint` names.
+    """The images of `val` or `test`, none of which the run that `checkpoint` names was trained on.
 
-    `UserError` if the data set has changed since, for some of them may have been trained on, or if
+    `UserError` if it was, by the split in its directory; if the data set has changed since; or if
     there is no such split.
     """
-    run_dir = Path(str(cfg.checkpoint))
-    if is_pooled(cfg.dataset) and (run_dir / SPLIT_FILE).is_file():
-        trained, pool = load_config(run_dir / "config.yaml"), open_splits(cfg).pool
-        if pool is not None and (trained.dataset, trained.seed) == (cfg.dataset, cfg.seed):
-            check_split(pool, run_dir / SPLIT_FILE)
-    return open_split(cfg, split)
+    run_dir = trained_in(str(cfg.checkpoint))
+    if run_dir is None:
+        return open_split(cfg, split)
+    trained = load_config(run_dir / "config.yaml")
+    is_same_place = same_file(trained.dataset.data_url, cfg.dataset.data_url)
+    if not is_same_place or not (is_pooled(cfg.dataset) or is_pooled(trained.dataset)):
+        return open_split(cfg, split)
+    path = run_dir / SPLIT_FILE
+    if not path.is_file():
+        raise UserError(
+            f"{run_dir} was trained on all of train/ in {cfg.dataset.data_url}: none of it can be "
+            "held out now (dataset.val_fraction, dataset.test_fraction, dataset.folds, "
+            "dataset.labels); its val/ is what it was not trained on"
+        )
+    splits = open_splits(cfg)
+    if splits.pool is not None and (trained.dataset, trained.seed) == (cfg.dataset, cfg.seed):
+        check_split(splits.pool, path)
+    images = splits.lists().get(split) or open_split(cfg, split)
+    root, learnt = os.path.abspath(local_copy(cfg.dataset.data_url)), trained_on(path)
+    names = [os.path.abspath(each).removeprefix(f"{root}/") for each in images.paths]
+    if seen := [name for name in names if name in learnt]:
+        raise UserError(
+            f"{run_dir} was trained on {len(seen)} of the {len(names)} images of {split}, such as "
+            f"{seen[0]} ({path}). Its own settings of `dataset` and its seed hold out what it was "
+            "not trained on"
+        )
+    return images
+
+
+def trained_in(checkpoint: str) -> Path | None:
+    """The directory of the run whose weights a checkpoint holds; None for a foreign file."""
+    place = Path(checkpoint)
+    run_dir = place.parent.parent if place.is_file() else place
+    return run_dir if (run_dir / "config.yaml").is_file() else None
+
+
+def same_file(one: str, other: str) -> bool:
+    """Whether two texts name the same place."""
+    return one == other or os.path.realpath(one) == os.path.realpath(other)
 
 
 def open_shared_validation(cfg: Config, run_dirs: Iterable[Path], *, keep_in: Path) -> ImageList:
@@ -67,14 +103,20 @@ def measure_test_set(session: Session, network: BEiT, metrics: Metrics) -> Metri
         return {}
     runtime.gather(np.zeros(1))  # the leader has written its last checkpoint
     load_trained(network, str(session.run_dir), kind="best")
-    with listening() as stop:
-        found, _ = evaluate(
-            network,
-            eval_batches(images, cfg, session.stream.shard),
-            batch_size=min(cfg.train.batch_size, len(images)),
-            gather=runtime.gather,
-            check_stop=stop.check if runtime.size == 1 else lambda: None,
-        )
+    try:
+        with listening() as stop:
+            found, _ = evaluate(
+                network,
+                eval_batches(images, cfg, session.stream.shard),
+                batch_size=min(cfg.train.batch_size, len(images)),
+                gather=runtime.gather,
+                check_stop=stop.check if runtime.size == 1 else lambda: None,
+            )
+    except UserError as error:
+        raise UserError(
+            f"the test set: {error}. The training is done, and its weights are kept. Put a sound "
+            f"file in its place, then: {module_command('worker', session.run_dir)}"
+        ) from error
     measured = {f"test/{name}": value for name, value in found.items()}
     session.tracker.log(measured, step=int(metrics["step"]), epoch=metrics["epoch"])
     return measured

@@ -15,7 +15,7 @@ from beit_exp.errors import UserError
 from beit_exp.launch.composition import CONF, CONFIG_NAME
 from beit_exp.storage.remote import is_remote
 
-AUTO = "auto"
+AUTO, MISSING = "auto", "???"
 WITHOUT_WEIGHTS = CONF / "model" / "beit_micro_patch8_64.yaml"  # what model=auto is then
 SHARES = {"val_fraction": 0.2, "test_fraction": 0.1}  # where there is no val/
 RATES = {  # of optimizer: from scratch, and from weights
@@ -86,11 +86,12 @@ def _dataset(values: dict[str, Any], weights: str | None) -> dict[str, Any]:
 
         classes = num_classes(weights, _kind(values))
         return dict.fromkeys(SHARES, 0.0) | ({} if classes is None else {"num_classes": classes})
-    said = _filled(values["dataset"], {"num_classes": 2, **dict.fromkeys(SHARES, 0.0)})
+    placeholders: dict[str, Any] = {"num_classes": 2, **dict.fromkeys(SHARES, 0.0)}
+    said = _filled(values["dataset"], placeholders)
     try:
-        cfg = DatasetConfig.model_validate(said)
+        cfg = DatasetConfig.model_validate({k: v for k, v in said.items() if v != MISSING})
     except ValidationError:
-        return {}
+        return placeholders  # the section is refused, for another setting
     if (known := dataset_traits(cfg.name)).brings_all:
         return {"num_classes": known.num_classes, **dict.fromkeys(SHARES, 0.0)}
     if is_remote(cfg.data_url) or (cfg.labels is not None and is_remote(cfg.labels)):
@@ -98,18 +99,41 @@ def _dataset(values: dict[str, Any], weights: str | None) -> dict[str, Any]:
             "dataset.num_classes, dataset.val_fraction and dataset.test_fraction are found (auto) "
             f"on this machine alone; say them for {cfg.data_url}"
         )
-    return _in_table(cfg) if cfg.labels is not None else _in_folders(cfg)
+    if cfg.labels is not None:
+        return _in_table(cfg)
+    found = _shares(cfg)
+    if values["dataset"]["num_classes"] == AUTO:
+        found["num_classes"] = _count_folders(cfg)
+    return found
 
 
-def _in_folders(cfg: DatasetConfig) -> dict[str, Any]:
+def _count_folders(cfg: DatasetConfig) -> int:
     from beit_exp.data.listing import class_folders
     from beit_exp.data.places import is_there, pool_place
+
+    root = Path(cfg.data_url)
+    if cfg.val_labels is not None and not is_there(root, "train"):
+        raise UserError(
+            f"dataset.num_classes = 'auto': {root} holds no train/ whose class folders could be "
+            "counted; say the number"
+        )
+    place = pool_place(cfg, root)
+    if len(found := class_folders(place)) < 2:
+        named = f" ({found[0]})" if found else ""
+        raise UserError(
+            f"dataset.data_url = {cfg.data_url!r}: {place} holds {len(found)} class folders"
+            f"{named}; there must be one for each class, two at the least"
+        )
+    return len(found)
+
+
+def _shares(cfg: DatasetConfig) -> dict[str, Any]:
+    from beit_exp.data.places import is_there
 
     root = Path(cfg.data_url)
     has_val = cfg.val_labels is not None or is_there(root, "val")
     has_test = has_val or is_there(root, "test")
     return {
-        "num_classes": len(class_folders(pool_place(cfg, root))),
         "val_fraction": 0.0 if has_val or cfg.folds else SHARES["val_fraction"],
         "test_fraction": 0.0 if has_test or cfg.folds else SHARES["test_fraction"],
     }

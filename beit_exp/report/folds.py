@@ -109,7 +109,7 @@ def write_pooled(pooled: Pooled | None, folder: Path) -> Section | None:
         "folds",
         title,
         f"All {len(pooled.rows)} images, each as predicted by the run of the {pooled.folds} folds "
-        "that was not trained on it, at the last evaluation. Nothing was chosen by these numbers. "
+        "that was not trained on it, at the last evaluation. "
         f"Every prediction is in {TABLE}.",
         markup.table(["of all images, %", "value"], measured)
         + markup.table([*header[:2], "accuracy, %", header[3]], rows, bars=2)

@@ -95,14 +95,14 @@ def training_s(records: list[dict[str, Any]]) -> float:
 def judged_alike(runs: list[Run]) -> list[Run]:
     """The runs, all of them judged by one objective: that of the first, if they have several.
 
-    It is the first of their objectives that every run has a result of, for unlike metrics cannot be
-    ranked.
+    It is the first of their objectives that every run with a result has one of, for unlike metrics
+    cannot be ranked.
     """
-    objectives = list(dict.fromkeys(run.objective for run in runs))
-    if len(objectives) < 2:
-        return runs
-    alike = [[replace(run, judged_by=name) for run in runs] for name in objectives]
-    return next((found for found in alike if all(run.best for run in found)), alike[0])
+    scored = [run for run in runs if run.best is not None]
+    for name in dict.fromkeys(run.objective for run in scored):
+        if all(replace(run, judged_by=name).best for run in scored):
+            return [replace(run, judged_by=name) for run in runs]
+    return [replace(run, judged_by=scored[0].objective) for run in runs] if scored else runs
 
 
 def ranked(runs: Iterable[Run]) -> list[Run]:

@@ -62,7 +62,6 @@ def read_whole_lines(file: BinaryIO) -> list[bytes]:
 
 # In a run directory
 FACTS_FILE = "facts.json"
-SWEEP_FILE = "sweep.json"  # beside the directories of a sweep's jobs: what is swept
 SPLIT_FILE = "split.csv"  # path, label, split and group of each image, where the run made the split
 STATE_FILE = "mlflow.json"  # the store, and the id of the run in it
 # In a sweep's directory, left by the launcher beside the jobs' folders

@@ -69,7 +69,8 @@ class Tracker(Protocol):
     def rewind(self, records: int) -> None:
         """Keep the first `records` alone: the run logs the others again, the same.
 
-        The next one tells how long nothing was logged, which was no training: `time/pause_s`.
+        The next one tells how long no record was made, all but a few steps of which were no
+        training: `time/pause_s`.
         """
 
 

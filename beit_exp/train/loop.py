@@ -22,7 +22,7 @@ from beit_exp.train.checkpoint import CheckpointFolder, restore
 from beit_exp.train.meter import SystemMeter
 from beit_exp.train.progress import Metrics, Progress, due
 from beit_exp.train.progress_line import ProgressLine
-from beit_exp.train.pruning import is_hopeless
+from beit_exp.train.pruning import PRUNED_TAG, is_hopeless
 from beit_exp.train.session import CheckStop, Session
 from beit_exp.train.step import MicroBatch, StepResult, Trainer
 from beit_exp.train.stop import listening
@@ -77,8 +77,8 @@ def fit(
                 raise
     if trainer.step < loop.total_steps:
         logger.info("%s", loop.why_early())
-        if loop.progress.is_pruned:
-            session.tracker.log_facts(tags={"beit_exp.pruned": "true"})
+        if loop.is_pruned:
+            session.tracker.log_facts(tags={PRUNED_TAG: "true"})
     bad_images = len(session.stream.bad_images)
     place = {"step": trainer.step, "epoch": loop.epoch, "data/bad_images": bad_images}
     return loop.progress.final_metrics() | place
@@ -140,12 +140,17 @@ class Loop:
         """
         patience = self.cfg.train.patience
         has_waited = patience is not None and self.progress.fruitless >= patience
-        return has_waited or self.progress.is_pruned or self.trainer.step >= self.total_steps
+        return has_waited or self.is_pruned or self.trainer.step >= self.total_steps
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether the run was found hopeless, unless that is no longer asked for."""
+        return self.progress.is_pruned and self.cfg.train.prune_after is not None
 
     def why_early(self) -> str:
         """What ended the training before its last epoch."""
         metric = metric_of(self.cfg.objective)
-        if self.progress.is_pruned:
+        if self.is_pruned:
             return (
                 f"{metric} is worse than the median of the finished jobs at epoch {self.epoch:g}: "
                 "the training ends (train.prune_after)"
@@ -186,7 +191,7 @@ class Loop:
     def is_hopeless(self) -> bool:
         """Whether the leader finds the run hopeless among the jobs of its sweep."""
         after = self.cfg.train.prune_after
-        if after is None:
+        if after is None or self.trainer.step >= self.total_steps:
             return False
         found = self.runtime.is_leader and is_hopeless(
             self.run_dir, objective=self.cfg.objective, after=after

@@ -11,15 +11,17 @@ from typing import Any
 
 from beit_exp.config.objective import is_lower_better, metric_of
 from beit_exp.config.schema import Config
+from beit_exp.config.traits import task_traits
 from beit_exp.errors import MissingExtraError, UserError
-from beit_exp.tracking.records import SWEEP_FILE, read_records
+from beit_exp.tracking.records import SWEEP_FILE, read_facts, read_records
 
+PRUNED_TAG = "beit_exp.pruned"
 STARTUP = 4  # finished jobs, before one is judged by them
 
 
 def check_pruning(cfg: Config, run_dir: Path) -> None:
     """Raise `UserError` if `train.prune_after` has nothing to compare, or not what compares."""
-    if cfg.train.prune_after is None:
+    if cfg.train.prune_after is None or not task_traits(cfg.task).is_read("train.prune_after"):
         return
     if not (run_dir.absolute().parent / SWEEP_FILE).exists():
         raise UserError(
@@ -58,9 +60,10 @@ def is_hopeless(run_dir: Path, *, objective: str, after: int) -> bool:
 
 
 def finished_jobs(run_dir: Path) -> Iterator[Path]:
-    """The directories of the other jobs of a sweep that are done."""
+    """The directories of the other jobs of a sweep that are done, and were not ended early."""
     for folder in sorted(run_dir.absolute().parent.iterdir()):
-        if folder.name != run_dir.name and (folder / "metrics.json").is_file():
+        is_done = folder.name != run_dir.name and (folder / "metrics.json").is_file()
+        if is_done and PRUNED_TAG not in read_facts(folder).get("tags", {}):
             yield folder
 
 

@@ -122,7 +122,7 @@ class Session:
         done = replace(read_directory(self.run_dir), status="finished")
         plot_curves({self.run_dir.name: done.records}, self.plots / "curves.png")
         page = write_report([done], self.run_dir / "report", title=self.run_dir.name)
-        self.tracker.log_file(page)
+        self.tracker.log_file(page, folder="report")
         for path in sorted(self.plots.glob("*.png")):
             self.tracker.log_file(path, folder="plots")
         if self.cfg.tracking.log_checkpoint:

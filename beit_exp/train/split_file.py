@@ -35,13 +35,23 @@ def split_rows(pool: Pool) -> list[Row]:
     return list(zip(pool.names(), labels, pool.splits.tolist(), groups, strict=True))
 
 
-def check_split(pool: Pool, path: Path) -> None:
-    """Raise `UserError` unless a split is the one that a file tells."""
+def trained_on(path: Path) -> set[str]:
+    """The names of the images that a split gives to the training."""
+    return {name for name, (_, split, _) in read_split(path).items() if split == "train"}
+
+
+def read_split(path: Path) -> dict[str, Row]:
+    """Name -> label, split and group, of a file that `keep_split` wrote; `UserError` of another."""
     with reading(path, "is damaged"), path.open(newline="", encoding="utf-8") as file:
         columns, *rows = csv.reader(file, strict=True)
-        if tuple(columns) != COLUMNS:
+        if tuple(columns) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
             raise ValueError(f"its columns are not {','.join(COLUMNS)}")
-        before = {name: tuple(told) for name, *told in rows}
+        return {name: tuple(told) for name, *told in rows}
+
+
+def check_split(pool: Pool, path: Path) -> None:
+    """Raise `UserError` unless a split is the one that a file tells."""
+    before = read_split(path)
     now = {name: tuple(told) for name, *told in split_rows(pool)}
     if before == now:
         return

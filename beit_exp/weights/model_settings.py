@@ -34,9 +34,8 @@ def model_settings(place: str, kind: CheckpointKind) -> dict[str, Any]:
     state = read_state(path) if path.suffix == ".safetensors" else None
     if state is not None and "config" in state:
         return dict(state["config"]["model"])
-    export = path.parent / "config.yaml"
-    if export.is_file() and read_mapping(export).get("task") == "export":
-        return load_config(export).model.model_dump()
+    if is_export(path.parent):
+        return load_config(path.parent / "config.yaml").model.model_dump()
     shapes = tensor_shapes(path)
     found = architecture(shapes) | image_size(shapes)
     found |= _described(path.parent / "config.json")
@@ -47,6 +46,14 @@ def model_settings(place: str, kind: CheckpointKind) -> dict[str, Any]:
         {"image_size": "any", "patch_size": "any", "embed_dim": "any", **found}
     )
     return found
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder is that of a run that exported a network."""
+    try:
+        return read_mapping(folder / "config.yaml").get("task") == "export"
+    except UserError:  # there is none, or another program's
+        return False
 
 
 def num_classes(place: str, kind: CheckpointKind) -> int | None:

@@ -67,6 +67,11 @@ def test_equal_files_are_told_once_each_with_the_first() -> None:
     assert found == [(0, 2, 0, True), (0, 3, 0, True)]
 
 
+def test_a_leak_that_is_near_to_a_told_copy_alone_is_told() -> None:
+    chain = images(("a", 7, 100), ("b", 7, 110), ("c", 7, 120))
+    assert told(chain) == [(0, 1, 0, False), (1, 2, 0, False)]
+
+
 def test_near_pictures_are_told_with_the_bits_between_them() -> None:
     found = told(images(("a", 0, 50), ("b", 0b1111, 60), ("c", 0b11111, 50)))
     assert found == [(0, 1, 4, False), (1, 2, 1, False)]

@@ -88,6 +88,7 @@ def test_a_head_tells_the_classes_where_no_folder_does() -> None:
         (("dataset.data_url=s3://bucket/images",), "say them for s3://bucket/images"),
         (("dataset.labels=no.csv",), "dataset.labels = 'no.csv': there is no such file"),
         (("task=x",), "task = 'x': must be one of"),
+        (("dataset.num_classes=3x",), "1 setting is wrong:\n  dataset.num_classes = '3x': must be"),
         (("dataset.crop_pct=x",), "dataset.crop_pct = 'x': must be a number"),
     ],
 )
@@ -95,6 +96,20 @@ def test_what_cannot_be_found_is_refused(words: tuple[str, ...], said: str, imag
     with pytest.raises(UserError) as raised:
         own(images, *words)
     assert said in str(raised.value)
+
+
+def test_the_wrong_folder_is_told_as_such(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds 1 class folders \(images\); there must be one for"):
+        own(tmp_path)
+    with pytest.raises(UserError, match="1 setting is wrong:\n  dataset.data_url is not set"):
+        found("experiment=own_images")
+
+
+def test_classes_of_a_flat_val_alone_must_be_said(images: Path) -> None:
+    (images / "train").rename(images / "val")
+    words = ("dataset=image_folder", f"dataset.data_url={images}", "dataset.val_labels=x")
+    with pytest.raises(UserError, match="holds no train/ whose class folders could be counted"):
+        found(*words)
 
 
 def test_other_settings_stay_as_they_are(images: Path) -> None:

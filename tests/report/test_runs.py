@@ -57,7 +57,10 @@ def test_runs_of_several_objectives_are_judged_by_one_that_all_have() -> None:
     alike = judged_alike(runs)
     assert [run.best for run in alike] == [(0.7, 1.0), (0.5, 1.0)]
     assert [run.name for run in ranked(alike)] == ["val/loss", "val/macro_f1"]
-    assert judged_alike(runs[:1]) == runs[:1]
+    failed = Run("failed", "failed (x)", {}, [], {}, None)
+    (_, only) = judged_alike([failed, runs[0]])
+    assert only.best == (10.0, 1.0)
+    assert judged_alike([failed]) == [failed]
 
 
 def test_runs_on_other_data_are_no_repetitions() -> None:

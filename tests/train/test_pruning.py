@@ -10,7 +10,7 @@ from whole_runs import write_run
 from beit_exp.errors import MissingExtraError, UserError
 from beit_exp.tracking.records import SWEEP_FILE
 from beit_exp.train import pruning
-from beit_exp.train.pruning import STARTUP, check_pruning, is_hopeless
+from beit_exp.train.pruning import PRUNED_TAG, STARTUP, check_pruning, is_hopeless
 
 
 def job(sweep: Path, name: str, *top1: float, is_done: bool = True) -> Path:
@@ -55,6 +55,19 @@ def test_nobody_is_judged_too_early_or_by_too_few(sweep: Path) -> None:
     assert not is_hopeless(own, objective="val/top1", after=3)
     (sweep / "x=0" / "metrics.json").unlink()
     assert not is_hopeless(own, objective="val/top1", after=1)
+
+
+def test_jobs_that_were_ended_early_are_no_measure(sweep: Path) -> None:
+    own = job(sweep, "own", 20.0, 64.0, is_done=False)
+    for number in range(6):
+        pruned = job(sweep, f"pruned {number}", 1.0, 1.0)
+        (pruned / "facts.json").write_text(json.dumps({"tags": {PRUNED_TAG: "true"}}))
+    assert is_hopeless(own, objective="val/top1", after=1)
+
+
+def test_what_follows_a_training_is_no_job(sweep: Path, tmp_path: Path) -> None:
+    cfg = make_config("train.prune_after=5", "task=evaluate", "checkpoint=x")
+    check_pruning(cfg, tmp_path / "elsewhere" / "run")
 
 
 def test_a_run_that_is_no_job_of_a_sweep_is_refused(
