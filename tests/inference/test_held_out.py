@@ -100,5 +100,6 @@ def test_a_run_with_a_val_of_its_own_holds_out_nothing_else(
     ):
         open_held_out(make_config(*words, "dataset.test_fraction=0.2", *checkpoint), "test")
     elsewhere = ("dataset=image_folder", f"dataset.data_url={few_digits / 'val'}")
-    other = make_config(*elsewhere, "dataset.test_fraction=0.2", *checkpoint)
+    shares = ("dataset.val_fraction=0.2", "dataset.test_fraction=0.2")
+    other = make_config(*elsewhere, *shares, *checkpoint)
     assert len(open_held_out(other, "test")) == 10
