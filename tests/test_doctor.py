@@ -85,6 +85,7 @@ def test_an_old_python_is_named(monkeypatch) -> None:
     assert "3.10, 3.11 or 3.12" in doctor.check_python().fix
 
 
+@pytest.mark.slow
 def test_a_stores_password_is_neither_shown_nor_on_a_command_line(
     silent_store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def weights_of(trainer: Trainer) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.slow
 def test_accumulated_micro_batches_equal_the_large_batch(plain: Trainer) -> None:
     images, targets = batch(8)
     whole, parts = anew(plain), make_trainer(accumulate_steps=2)
@@ -135,6 +136,7 @@ def test_an_overflow_changes_nothing_but_the_scale(half: Trainer) -> None:
     assert all((new.asnumpy() == old).all() for new, old in zip(state, moments, strict=True))
 
 
+@pytest.mark.slow
 def test_a_dynamic_scale_finds_a_value_that_trains_in_half_precision(half: Trainer) -> None:
     trainer = anew(half, loss_scale=LossScale(2.0**26, True, 1000))
     results = [trainer([(*batch(), None)]) for _ in range(20)]
@@ -195,6 +197,7 @@ def test_drop_path_enters_the_step(plain: Trainer) -> None:
     assert results[0] != pytest.approx(results[2], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_two_trainings_from_one_seed_are_equal(plain: Trainer) -> None:
     first, second = (
         [trainer([(*batch(seed=seed), None)]).loss for seed in range(4)]

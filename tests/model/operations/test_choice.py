@@ -192,7 +192,7 @@ def gradients(network: Any, keep: np.ndarray | None, *, masked: bool) -> list[np
 @pytest.mark.parametrize(
     ("settings", "keep", "masked"),
     [
-        pytest.param((), KEEP, False, id="layer scale and drop path"),
+        pytest.param((), KEEP, False, id="layer scale and drop path", marks=pytest.mark.slow),
         pytest.param((), None, False, id="layer scale", marks=pytest.mark.slow),
         pytest.param((NO_SCALE,), KEEP, False, id="drop path", marks=pytest.mark.slow),
         pytest.param(CLASS_TOKEN, None, False, id="neither", marks=pytest.mark.slow),
