@@ -54,8 +54,8 @@ def summary(
 
 def class_lines(classes: Sequence[Sequence[Any]]) -> list[str]:
     """The classes with the lowest accuracy, and those that the network does not know at all."""
-    measured = sorted((row for row in classes if row[1]), key=lambda row: row[2])
-    if not measured or measured[0][2] == 100:
+    measured = sorted((row for row in classes if row[1] and row[2] < 100), key=lambda row: row[2])
+    if not measured:
         return []
     worst = (f"{name} {accuracy:.1f} of {count}" for name, count, accuracy, *_ in measured[:NAMED])
     lines = [f"classes   lowest val/top1 at the last evaluation: {', '.join(worst)}"]
