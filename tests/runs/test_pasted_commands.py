@@ -72,10 +72,8 @@ def try_all(commands: list[str], folder: Path) -> None:
 
 
 def test_commands_of_a_run_and_of_the_tasks_on_it(launch: Command, few_digits: Path) -> None:
-    run = launch.folder / "runs" / "one"
     commands = shown_by(launch, *small(few_digits), "hydra.run.dir=runs/one")
-    assert [shlex.split(line)[-1] for line in commands][:1] == [str(run)]
-    assert len(commands) == 4
+    assert len(commands) == 3
     for task in ("evaluate", "predict", "explain", "export"):
         commands += shown_by(launch, f"task={task}", "checkpoint=runs/one")
     refused = shown_by(
