@@ -109,6 +109,7 @@ def trained(
         "RUN_OR_FILE": run_dir,
         "SWEEP_OR_RUN": run_dir,
         "RUN": run_dir,
+        "runs/own": run_dir,
         "PLACE": str(few_digits / "val" / "3"),
         "PATH": str(few_digits),
     }

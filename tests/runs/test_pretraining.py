@@ -60,7 +60,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, few_digits: Path) -> tupl
 
 def test_a_pretraining_leaves_two_runs_with_their_pictures(finished: tuple[Command, Path]) -> None:
     command, run_dir = finished
-    pictures = {str(path.relative_to(run_dir)) for path in run_dir.rglob("*.png")}
+    pictures = {str(path.relative_to(run_dir)) for path in run_dir.rglob("plots/*.png")}
+    assert (run_dir / "report" / "report.html").exists()
     assert pictures == {
         "plots/curves.png",
         "plots/masked.png",
