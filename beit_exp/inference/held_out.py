@@ -11,17 +11,20 @@ import numpy as np
 from beit_exp.config.command_line import module_command
 from beit_exp.config.mapping import load_config
 from beit_exp.config.schema import Config
-from beit_exp.data.build import eval_batches
+from beit_exp.data.build import Shard, eval_batches
 from beit_exp.data.listing import ImageList
 from beit_exp.data.pool import is_pooled
 from beit_exp.data.sources import open_split, open_splits
 from beit_exp.errors import UserError
+from beit_exp.hardware.device import Runtime
 from beit_exp.inference.evaluate import evaluate
 from beit_exp.model.beit import BEiT
+from beit_exp.report.outcomes import Outcomes
 from beit_exp.storage.remote import local_copy
+from beit_exp.tracking.lineage import trained_in
 from beit_exp.tracking.records import SPLIT_FILE
 from beit_exp.train.progress import Metrics
-from beit_exp.train.session import Session
+from beit_exp.train.session import CheckStop, Session
 from beit_exp.train.split_file import check_split, keep_split, trained_on
 from beit_exp.train.stop import listening
 from beit_exp.weights.load import load_trained
@@ -62,13 +65,6 @@ def open_held_out(cfg: Config, split: str) -> ImageList:
     return images
 
 
-def trained_in(checkpoint: str) -> Path | None:
-    """The directory of the run whose weights a checkpoint holds; None for a foreign file."""
-    place = Path(checkpoint)
-    run_dir = place.parent.parent if place.is_file() else place
-    return run_dir if (run_dir / "config.yaml").is_file() else None
-
-
 def same_file(one: str, other: str) -> bool:
     """Whether two texts name the same place."""
     return one == other or os.path.realpath(one) == os.path.realpath(other)
@@ -92,6 +88,29 @@ def open_shared_validation(cfg: Config, run_dirs: Iterable[Path], *, keep_in: Pa
     return splits.val
 
 
+def evaluate_images(
+    network: BEiT,
+    images: ImageList,
+    cfg: Config,
+    runtime: Runtime,
+    *,
+    check_stop: CheckStop,
+    flip: bool = False,
+) -> tuple[Metrics, Outcomes]:
+    """See `evaluate`: of all images, this rank's share of them in batches as in training.
+
+    Of several ranks none stops by itself, for the others would wait for it.
+    """
+    return evaluate(
+        network,
+        eval_batches(images, cfg, Shard(runtime.rank, runtime.size)),
+        batch_size=min(cfg.train.batch_size, len(images)),
+        gather=runtime.gather,
+        check_stop=check_stop if runtime.size == 1 else lambda: None,
+        flip=flip,
+    )
+
+
 def measure_test_set(session: Session, network: BEiT, metrics: Metrics) -> Metrics:
     """`test/...` of a run's best weights, logged at its last step; nothing without a test set.
 
@@ -105,13 +124,7 @@ def measure_test_set(session: Session, network: BEiT, metrics: Metrics) -> Metri
     load_trained(network, str(session.run_dir), kind="best")
     try:
         with listening() as stop:
-            found, _ = evaluate(
-                network,
-                eval_batches(images, cfg, session.stream.shard),
-                batch_size=min(cfg.train.batch_size, len(images)),
-                gather=runtime.gather,
-                check_stop=stop.check if runtime.size == 1 else lambda: None,
-            )
+            found, _ = evaluate_images(network, images, cfg, runtime, check_stop=stop.check)
     except UserError as error:
         raise UserError(
             f"the test set: {error}. The training is done, and its weights are kept. Put a sound "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +14,7 @@ from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes, class_table, confu
 from beit_exp.report.plots import plot_confusion
 from beit_exp.report.result_files import write_table
 from beit_exp.report.runs import Run, read_classes
-from beit_exp.storage.foreign import reading
-from beit_exp.tracking.records import SPLIT_FILE
+from beit_exp.tracking.records import SPLIT_FILE, read_split
 
 FOLD, FOLDS = "dataset.fold", "dataset.folds"
 PICTURE, TABLE = "out_of_fold.png", "out_of_fold.csv"
@@ -65,7 +63,8 @@ def pool_folds(runs: list[Run]) -> Pooled | None:
     places = [
         (path, run.settings[FOLD])
         for run, folder in zip(ordered, folders, strict=True)
-        for path in _val_paths(folder / SPLIT_FILE)
+        for path, (_, split, _) in read_split(folder / SPLIT_FILE).items()
+        if split == "val"
     ]
     if len(places) != len(outcomes.labels):
         return None
@@ -82,11 +81,6 @@ def _lacks_outcomes(run: Run) -> bool:
     return run.folder is None or not all(
         (run.folder / name).is_file() for name in (OUTCOMES_FILE, SPLIT_FILE)
     )
-
-
-def _val_paths(path: Path) -> list[str]:
-    with reading(path, "is damaged"), path.open(newline="", encoding="utf-8") as file:
-        return [row["path"] for row in csv.DictReader(file, strict=True) if row["split"] == "val"]
 
 
 def write_pooled(pooled: Pooled | None, folder: Path) -> Section | None:

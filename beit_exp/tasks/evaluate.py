@@ -7,11 +7,9 @@ import time
 from pathlib import Path
 
 from beit_exp.config.schema import Config
-from beit_exp.data.build import Shard, eval_batches
 from beit_exp.data.description import describe
 from beit_exp.hardware.device import Runtime
-from beit_exp.inference.evaluate import evaluate
-from beit_exp.inference.held_out import open_held_out
+from beit_exp.inference.held_out import evaluate_images, open_held_out
 from beit_exp.inference.network import load_network
 from beit_exp.report.mistakes import plot_outcomes
 from beit_exp.report.outcomes import OUTCOMES_FILE, class_table, confusion, confusion_table
@@ -34,14 +32,8 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     network = load_network(cfg, runtime)
     started = time.perf_counter()
     with listening() as stop:
-        data = eval_batches(images, cfg, Shard(runtime.rank, runtime.size))
-        found, outcomes = evaluate(
-            network,
-            data,
-            batch_size=min(cfg.train.batch_size, len(images)),
-            gather=runtime.gather,
-            check_stop=stop.check if runtime.size == 1 else lambda: None,
-            flip=cfg.evaluation.flip,
+        found, outcomes = evaluate_images(
+            network, images, cfg, runtime, check_stop=stop.check, flip=cfg.evaluation.flip
         )
     elapsed_s = time.perf_counter() - started
     metrics = {f"{split}/{name}": value for name, value in found.items()}

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from beit_exp.config.command_line import launch_command, override
 from beit_exp.config.schema import Config
-from beit_exp.data.build import eval_batches, train_batches
+from beit_exp.data.build import train_batches
 from beit_exp.hardware.device import Runtime
-from beit_exp.inference.evaluate import evaluate
-from beit_exp.inference.held_out import measure_test_set
+from beit_exp.inference.held_out import evaluate_images, measure_test_set
 from beit_exp.model.build import build_model
 from beit_exp.model.precision import build_precision
 from beit_exp.report.mistakes import plot_outcomes
@@ -43,10 +42,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
     trainer = build_trainer(cfg, objective, steps_per_epoch=steps_per_epoch, ranks=runtime.size)
 
     def measure(check_stop: CheckStop) -> tuple[Metrics, Outcomes]:
-        batches = eval_batches(val_images, cfg, stream.shard)
-        size = min(cfg.train.batch_size, len(val_images))
-        gather = runtime.gather
-        return evaluate(network, batches, batch_size=size, gather=gather, check_stop=check_stop)
+        return evaluate_images(network, val_images, cfg, runtime, check_stop=check_stop)
 
     if runtime.is_leader:
         session.begin(trainer, weights=origin(cfg))

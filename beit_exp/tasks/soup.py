@@ -8,11 +8,9 @@ from pathlib import Path
 
 from beit_exp.config.command_line import launch_command, override
 from beit_exp.config.schema import Config
-from beit_exp.data.build import Shard, eval_batches
 from beit_exp.data.description import describe
 from beit_exp.hardware.device import Runtime
-from beit_exp.inference.evaluate import evaluate
-from beit_exp.inference.held_out import open_shared_validation
+from beit_exp.inference.held_out import evaluate_images, open_shared_validation
 from beit_exp.inference.network import build_network
 from beit_exp.model.beit import BEiT
 from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes
@@ -49,10 +47,8 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
 
         def measure(arrays: Arrays) -> tuple[Metrics, Outcomes]:
             set_weights(network, arrays, path=Path(str(cfg.checkpoint)))
-            data = eval_batches(images, cfg, Shard(runtime.rank, runtime.size))
-            size, gather = min(cfg.train.batch_size, len(images)), runtime.gather
-            metrics, outcomes = evaluate(
-                network, data, batch_size=size, gather=gather, check_stop=stop.check
+            metrics, outcomes = evaluate_images(
+                network, images, cfg, runtime, check_stop=stop.check
             )
             return {f"val/{name}": value for name, value in metrics.items()}, outcomes
 

@@ -35,16 +35,20 @@ def find_training(checkpoint: str) -> Training | None:
     path = Path(checkpoint)
     if (path / SWEEP_FILE).is_file():
         return _parent_of_jobs(path)
-    if path.is_dir():
-        run_dir = path
-    elif path.parent.name == "checkpoints":
-        run_dir = path.parent.parent
-    else:
-        return None
-    state = read_state(run_dir)
-    if "run_id" not in state or not (run_dir / "config.yaml").is_file():
-        return None
-    return _training(state, run_dir)
+    run_dir = trained_in(checkpoint)
+    state = {} if run_dir is None else read_state(run_dir)
+    return _training(state, run_dir) if run_dir is not None and "run_id" in state else None
+
+
+def trained_in(checkpoint: str) -> Path | None:
+    """The directory of a run that a checkpoint is, or in whose `checkpoints/` it stands.
+
+    None if it is another file.
+    """
+    path = Path(checkpoint)
+    is_kept = not path.is_dir() and path.parent.name == "checkpoints"
+    run_dir = path.parent.parent if is_kept else path
+    return run_dir if (run_dir / "config.yaml").is_file() else None
 
 
 def _parent_of_jobs(sweep_dir: Path) -> Training | None:

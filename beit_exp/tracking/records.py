@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -63,6 +64,7 @@ def read_whole_lines(file: BinaryIO) -> list[bytes]:
 # In a run directory
 FACTS_FILE = "facts.json"
 SPLIT_FILE = "split.csv"  # path, label, split and group of each image, where the run made the split
+SPLIT_COLUMNS = ("path", "label", "split", "group")
 STATE_FILE = "mlflow.json"  # the store, and the id of the run in it
 # In a sweep's directory, left by the launcher beside the jobs' folders
 SWEEP_FILE = "sweep.json"  # the store, the id of the jobs' parent run in it, and what is swept
@@ -76,6 +78,15 @@ def read_facts(run_dir: Path) -> dict[str, Any]:
 def read_state(run_dir: Path) -> dict[str, Any]:
     """How a run directory's run is found in its store: see `mlflow_run.open_run`."""
     return _read_mapping(run_dir / STATE_FILE)
+
+
+def read_split(path: Path) -> dict[str, tuple[str, ...]]:
+    """Path -> label, split and group, in the order of a `split.csv`; `UserError` of another."""
+    with reading(path, "is damaged"), path.open(newline="", encoding="utf-8") as file:
+        columns, *rows = csv.reader(file, strict=True)
+        if tuple(columns) != SPLIT_COLUMNS or any(len(row) != len(columns) for row in rows):
+            raise ValueError(f"its columns are not {','.join(SPLIT_COLUMNS)}")
+        return {name: tuple(told) for name, *told in rows}
 
 
 def read_sweep(sweep_dir: Path) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def is_hopeless(run_dir: Path, *, objective: str, after: int) -> bool:
     pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=after)
     direction = "minimize" if is_lower_better(name) else "maximize"
     study = optuna.create_study(direction=direction, pruner=pruner)
-    for folder in finished_jobs(run_dir):
+    for folder in compared_jobs(run_dir):
         if values := evaluations(folder, name):
             best = (min if direction == "minimize" else max)(values.values())
             study.add_trial(
@@ -59,7 +59,7 @@ def is_hopeless(run_dir: Path, *, objective: str, after: int) -> bool:
     return bool(pruner.prune(study, trial))
 
 
-def finished_jobs(run_dir: Path) -> Iterator[Path]:
+def compared_jobs(run_dir: Path) -> Iterator[Path]:
     """The directories of the other jobs of a sweep that are done, and were not ended early."""
     for folder in sorted(run_dir.absolute().parent.iterdir()):
         is_done = folder.name != run_dir.name and (folder / "metrics.json").is_file()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from pathlib import Path
 
@@ -10,11 +9,7 @@ from beit_exp.data.description import DIGEST_LENGTH
 from beit_exp.data.pool import Pool
 from beit_exp.errors import UserError
 from beit_exp.report.result_files import write_table
-from beit_exp.storage.foreign import reading
-from beit_exp.tracking.records import SPLIT_FILE
-
-COLUMNS = ("path", "label", "split", "group")
-Row = tuple[str, ...]
+from beit_exp.tracking.records import SPLIT_COLUMNS, SPLIT_FILE, read_split
 
 
 def keep_split(pool: Pool, run_dir: Path, *, is_begun: bool) -> str:
@@ -23,11 +18,11 @@ def keep_split(pool: Pool, run_dir: Path, *, is_begun: bool) -> str:
     if is_begun and path.exists():
         check_split(pool, path)
     else:
-        write_table(path, [COLUMNS, *split_rows(pool)])
+        write_table(path, [SPLIT_COLUMNS, *split_rows(pool)])
     return hashlib.sha256(path.read_bytes()).hexdigest()[:DIGEST_LENGTH]
 
 
-def split_rows(pool: Pool) -> list[Row]:
+def split_rows(pool: Pool) -> list[tuple[str, ...]]:
     """A row for each image: its path in the data set, label, split and, where it has one, group."""
     classes, count = pool.images.classes, len(pool.images)
     labels = [classes[label] for label in pool.images.labels.tolist()]
@@ -38,15 +33,6 @@ def split_rows(pool: Pool) -> list[Row]:
 def trained_on(path: Path) -> set[str]:
     """The names of the images that a split gives to the training."""
     return {name for name, (_, split, _) in read_split(path).items() if split == "train"}
-
-
-def read_split(path: Path) -> dict[str, Row]:
-    """Name -> label, split and group, of a file that `keep_split` wrote; `UserError` of another."""
-    with reading(path, "is damaged"), path.open(newline="", encoding="utf-8") as file:
-        columns, *rows = csv.reader(file, strict=True)
-        if tuple(columns) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
-            raise ValueError(f"its columns are not {','.join(COLUMNS)}")
-        return {name: tuple(told) for name, *told in rows}
 
 
 def check_split(pool: Pool, path: Path) -> None:

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
 
 from beit_exp.config.mapping import load_config, read_mapping
 from beit_exp.config.schema import CheckpointKind
 from beit_exp.errors import UserError
 from beit_exp.storage.foreign import reading
-from beit_exp.train.checkpoint import read_state
+from beit_exp.train.checkpoint import read_shapes, read_state
 from beit_exp.weights.architecture import SHARED_TABLE, Shapes, architecture
 from beit_exp.weights.names import TABLE, to_ours
 from beit_exp.weights.read import read_weights
@@ -72,11 +71,9 @@ def tensor_shapes(path: Path) -> Shapes:
 def _shapes(path: Path, _changed_ns: int, _size: int) -> Shapes:
     if path.suffix != ".safetensors" or read_state(path) is not None:
         return {name: array.shape for name, array in read_weights(path).items()}
-    with reading(path):  # of a foreign file the header says it, however large it is
-        with safe_open(path, framework="numpy") as file:
-            names = file.keys()  # it is no mapping: nothing but this lists them
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-        arrays = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
+    shapes = read_shapes(path)  # of a foreign file the header says it, however large it is
+    arrays = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
+    with reading(path):
         return {name: array.shape for name, array in to_ours(arrays).items()}
 
 

@@ -32,6 +32,7 @@ def test_sizes_are_drawn_whatever_they_are(tmp_path: Path, sides: list[int]) -> 
     plot_sizes(np.array(sides, np.uint32), np.array(sides, np.uint32), tmp_path / "sizes.png")
     with Image.open(tmp_path / "sizes.png") as image:
         image.verify()
+        assert image.format == "PNG" and min(image.size) > 100
 
 
 def test_no_sizes_are_no_picture(tmp_path: Path) -> None:
