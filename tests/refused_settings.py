@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from settings import GOLDEN, OFFICIAL
 
-OWN_IMAGES = ("dataset=image_folder", "dataset.data_url=x", "dataset.num_classes=2")
-
 WRONG_SETTINGS = {
     "unknown key": (
         ("optimizer.lrr=1",),
@@ -219,42 +217,6 @@ WRONG_SETTINGS = {
     "average of nothing": (
         ("train.ema_decay=1.0",),
         "train.ema_decay = 1.0: must be a number > 0 and < 1 or null",
-    ),
-    "shares of the images that leave none to train on": (
-        (*OWN_IMAGES, "dataset.val_fraction=0.5", "dataset.test_fraction=0.5"),
-        "dataset.val_fraction = 0.5: plus dataset.test_fraction must be less than 1",
-    ),
-    "a share of more than all images": (
-        (*OWN_IMAGES, "dataset.val_fraction=1.0"),
-        "dataset.val_fraction = 1.0: must be a number >= 0 and < 1",
-    ),
-    "a split of the digits": (
-        ("dataset.val_fraction=0.2",),
-        "dataset.val_fraction = 0.2: must be 0 for dataset.name=digits",
-    ),
-    "a test set of the digits": (
-        ("dataset.test_fraction=0.2",),
-        "dataset.test_fraction = 0.2: must be 0 for dataset.name=digits",
-    ),
-    "a table of the digits": (
-        ("dataset.labels=x.csv",),
-        "dataset.labels = 'x.csv': must be null for dataset.name=digits",
-    ),
-    "a share of the images beside a labelled val/": (
-        (*OWN_IMAGES, "dataset.val_fraction=0.2", "dataset.val_labels=x.txt"),
-        "dataset.val_fraction = 0.2: must be 0 where dataset.val_labels names the classes",
-    ),
-    "a table beside a labelled val/": (
-        (*OWN_IMAGES, "dataset.labels=x.csv", "dataset.val_labels=x.txt"),
-        "dataset.labels = 'x.csv': must be null where dataset.val_labels names the classes",
-    ),
-    "groups without a split": (
-        (*OWN_IMAGES, "dataset.groups=folder"),
-        "dataset.groups = 'folder': must be null unless dataset.val_fraction, ",
-    ),
-    "groups of a table that is not there": (
-        (*OWN_IMAGES, "dataset.val_fraction=0.2", "dataset.groups=table"),
-        "dataset.groups = 'table': must be folder or null unless dataset.labels names a table",
     ),
     "no spread": (("dataset.std=[0,1,1]",), "dataset.std.0 = 0: must be a number > 0"),
     "Ascend's format on a CPU": (

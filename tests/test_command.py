@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from refused_commands import WRONG_WORDS
+from refused_data_settings import WRONG_DATA_SETTINGS
 from refused_settings import WRONG_SETTINGS
 from settings import ROOT
 from whole_runs import Command
@@ -22,7 +23,7 @@ from beit_exp import command
 from beit_exp.launch.arguments import program_typed
 from beit_exp.launch.composition import CONF
 
-REFUSED = WRONG_WORDS | WRONG_SETTINGS
+REFUSED = WRONG_WORDS | WRONG_SETTINGS | WRONG_DATA_SETTINGS
 
 
 Call = Callable[..., "Answer"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from beit_exp.config.rule import Rule
-from beit_exp.config.traits import dataset_traits
+from beit_exp.config.traits import OF_LABELS, OF_LABELS_ALONE, dataset_traits, task_traits
 
 FRACTIONS = ("dataset.val_fraction", "dataset.test_fraction")
 
@@ -30,6 +30,34 @@ DATA_RULES = (
             ("dataset.folds", "null"),
             ("dataset.groups", "null"),
             ("dataset.labels", "null"),
+        )
+    ),
+    Rule(
+        ("dataset.multi_label", "dataset.labels", "task"),
+        lambda multi_label, labels, task: (
+            not multi_label or labels is not None or not task_traits(task).reads_class_folders
+        ),
+        "must be false unless dataset.labels names a table: a class folder is one label",
+    ),
+    Rule(
+        ("dataset.multi_label", "objective", "task"),
+        lambda multi_label, objective, task: (
+            objective not in task_traits(task).objectives
+            or not task_traits(task).uses_labels
+            or (objective in OF_LABELS if multi_label else objective not in OF_LABELS_ALONE)
+        ),
+        f"must be true for objective={' and '.join(OF_LABELS_ALONE)}, false but for objective="
+        f"{', '.join(OF_LABELS)}",
+    ),
+    *(
+        Rule(
+            (key, "dataset.multi_label"),
+            lambda value, multi_label, off=off: not multi_label or value == off,
+            f"must be {text} with dataset.multi_label: an image of one class brings its others",
+        )
+        for key, off, text in (
+            ("dataset.images_per_class", None, "null"),
+            ("train.sampling", "uniform", "uniform"),
         )
     ),
     Rule(

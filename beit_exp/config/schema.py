@@ -64,6 +64,8 @@ Objective = Literal[
     "val/loss",
     "val/balanced_accuracy",
     "val/macro_f1",
+    "val/micro_f1",
+    "val/map",
     "best/val/top1",
     "val/masked_accuracy",
 ]
@@ -100,6 +102,7 @@ class DatasetConfig(Section):
     num_classes: Annotated[int, Field(ge=2)]
     val_labels: Text | None
     labels: Text | None
+    multi_label: bool
     val_fraction: BelowOne
     test_fraction: BelowOne
     folds: Annotated[int, Field(ge=2)] | None

@@ -15,6 +15,8 @@ OF_ALL = ("task", "seed", "hardware", "dataset")
 OF_TRAINING = (*OF_ALL, "objective", "augment", "optimizer", "scheduler", "train")
 OF_FINETUNING = (*OF_TRAINING, "model", "checkpoint_kind")
 OF_CLASSES = tuple(name for name in get_args(Objective) if name != "val/masked_accuracy")
+OF_LABELS = ("val/map", "val/macro_f1", "val/micro_f1", "val/loss")  # dataset.multi_label
+OF_LABELS_ALONE = ("val/map", "val/micro_f1")
 OF_CHECKPOINT = (*OF_ALL, "checkpoint", "checkpoint_kind", "model")
 OF_SOUP = (*OF_CHECKPOINT, "objective", "soup", "train.batch_size")
 

@@ -89,7 +89,7 @@ class TrainStream:
 
     def draw(
         self, batch_number: int, place: int
-    ) -> tuple[Image.Image, np.int32, np.random.Generator]:
+    ) -> tuple[Image.Image, np.ndarray, np.random.Generator]:
         """Image, label and generator at a place of this process's share of a batch.
 
         Batches are counted from the run's start.
@@ -159,12 +159,14 @@ def train_batches(stream: TrainStream, cfg: Config, *, first: int, last: int) ->
         images = np.empty(
             (stream.batch_size, 3, cfg.model.image_size, cfg.model.image_size), np.float32
         )
-        labels = np.empty(stream.batch_size, np.int32)
+        labels = []
         for place in range(stream.batch_size):
-            image, labels[place], rng = stream.draw(number, place)
+            image, label, rng = stream.draw(number, place)
+            labels.append(label)
             transform(image, rng, images[place])
         rng = generator(cfg.seed, Stream.mixup, number, stream.shard.rank)
-        return mix_batch(images, labels, cfg.augment, num_classes=cfg.dataset.num_classes, rng=rng)
+        classes = cfg.dataset.num_classes
+        return mix_batch(images, np.array(labels), cfg.augment, num_classes=classes, rng=rng)
 
     return make_ahead(make, range(first, last), workers=cfg.hardware.num_parallel_workers)
 
@@ -172,7 +174,7 @@ def train_batches(stream: TrainStream, cfg: Config, *, first: int, last: int) ->
 def eval_batches(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Batch]:
     """Every `size`-th image from `rank` on, each once; the last batch may be smaller.
 
-    A batch is (B, 3, S, S) float32 images and (B,) int32 labels.
+    A batch is (B, 3, S, S) float32 images and their labels, as `ImageList` has them.
     """
     transform = make_eval_transform(cfg.dataset, image_size=cfg.model.image_size)
     mine = np.arange(shard.rank, len(images), shard.size)

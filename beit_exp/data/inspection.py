@@ -9,6 +9,7 @@ import numpy as np
 
 from beit_exp.data.duplicates import Pairs, find_duplicates
 from beit_exp.data.fingerprints import take_fingerprints
+from beit_exp.data.labels import count_classes, label_text
 from beit_exp.data.listing import ImageList
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ class Inspection:
     splits: list[str]
     classes: list[str]
     paths: list[str]
-    labels: np.ndarray  # (len(paths),) of `classes`
+    labels: np.ndarray  # (len(paths),) of `classes`, or (len(paths), K) as `ImageList` has them
     split: np.ndarray  # (len(paths),) of `splits`
     fingerprints: np.ndarray  # (len(paths),) FINGERPRINT
     complaints: dict[int, str]  # what is wrong with those that cannot be read
@@ -40,7 +41,7 @@ class Inspection:
 
     def disagree(self) -> np.ndarray:
         """Whether each pair lies in two classes."""
-        return self.labels[self.pairs.first] != self.labels[self.pairs.second]
+        return ~are_alike(self.pairs, self.labels)
 
     def copies(self, chosen: np.ndarray) -> tuple[int, int]:
         """Images that some pairs tell for copies of an earlier one: equal files, near ones."""
@@ -61,9 +62,13 @@ class Inspection:
 
     def class_sizes(self) -> np.ndarray:
         """(splits, classes) numbers of images."""
-        sizes = np.zeros((len(self.splits), len(self.classes)), np.int64)
-        np.add.at(sizes, (self.split, self.labels), 1)
-        return sizes
+        count = len(self.classes)
+        of_splits = (self.labels[self.split == number] for number in range(len(self.splits)))
+        return np.stack([count_classes(labels, count) for labels in of_splits])
+
+    def label(self, number: int) -> str:
+        """The names of an image's classes."""
+        return label_text(self.labels[number], self.classes)
 
     def small_classes(self) -> list[tuple[str, int]]:
         """Classes with fewer than SMALL training images, and how many, the smallest first."""
@@ -115,13 +120,19 @@ def inspect(lists: dict[str, ImageList], other_files: list[str], *, workers: int
     )
 
 
+def are_alike(pairs: Pairs, labels: np.ndarray) -> np.ndarray:
+    """Whether the images of each pair have the same labels."""
+    is_same = labels[pairs.first] == labels[pairs.second]
+    return is_same if labels.ndim == 1 else is_same.all(axis=1)
+
+
 def importance(pairs: Pairs, split: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """An order of the pairs: those in two splits first, then those in two classes; near ones last.
 
     Of those in two splits, the ones with a training image come before the others.
     """
     first, second = split[pairs.first], split[pairs.second]
-    is_alike = labels[pairs.first] == labels[pairs.second]
+    is_alike = are_alike(pairs, labels)
     keys = (
         pairs.second,
         pairs.first,

@@ -12,6 +12,7 @@ import numpy as np
 
 from beit_exp.config.complaints import nearest
 from beit_exp.data import archives
+from beit_exp.data.labels import SEPARATOR, count_classes
 from beit_exp.data.listing import ImageList, ask_of_each, is_image
 from beit_exp.data.splits import SPLITS
 from beit_exp.errors import UserError
@@ -36,29 +37,37 @@ class Row(NamedTuple):
 
 
 def read_label_table(
-    table: Path, root: Path, *, num_classes: int | None, needs_groups: bool
+    table: Path, root: Path, *, num_classes: int | None, needs_groups: bool, multi_label: bool
 ) -> LabelTable:
     """The images that a table names, from `root` on where their paths are relative.
 
-    Their classes are `num_classes`; None: as many as there are.
-    `UserError` says in which line what is wrong.
+    Their classes are `num_classes`; None: as many as there are. With `multi_label` a label is any
+    number of them, joined by the separator. `UserError` says in which line what is wrong.
     """
     needed = (*NEEDED, "group") if needs_groups else NEEDED
     with reading(table):
-        columns, rows = _parse(table, _decode(table, table.read_bytes()), needed)
+        columns, rows = _parse(
+            table, _decode(table, table.read_bytes()), needed, multi_label=multi_label
+        )
         rows_of = _check_paths(table, rows, root)
     paths = sorted(rows_of)
-    found = [rows_of[path] for path in paths]
-    classes = sorted({row.fields["label"] for row in rows})
+    found = [_names(rows_of[path], multi_label=multi_label) for path in paths]
+    classes = sorted({name for names in found for name in names})
+    number_of = {name: number for number, name in enumerate(classes)}
     if num_classes not in (None, len(classes)):
         raise UserError(
             f"dataset.num_classes = {num_classes}: {table} names {len(classes)} classes "
             f"({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''})"
         )
-    number_of = {name: number for number, name in enumerate(classes)}
-    labels = np.array([number_of[row.fields["label"]] for row in found], np.int32)
-    splits = _column(found, "split") if "split" in columns else None
-    groups = _column(found, "group") if "group" in columns else None
+    if multi_label:
+        labels = np.zeros((len(found), len(classes)), np.uint8)
+        for image, names in enumerate(found):
+            labels[image, [number_of[name] for name in names]] = 1
+    else:
+        labels = np.array([number_of[name] for (name,) in found], np.int32)
+    in_order = [rows_of[path] for path in paths]
+    splits = _column(in_order, "split") if "split" in columns else None
+    groups = _column(in_order, "group") if "group" in columns else None
     if splits is not None and any(splits):
         _check_splits(table, splits, labels, classes)
     else:
@@ -74,7 +83,17 @@ def _decode(table: Path, content: bytes) -> str:
         raise wrong_line(table, number, f"is not UTF-8: {error.reason}") from error
 
 
-def _parse(table: Path, text: str, needed: tuple[str, ...]) -> tuple[list[str], list[Row]]:
+def _names(row: Row, *, multi_label: bool) -> list[str]:
+    """The labels of a row."""
+    label = row.fields["label"]
+    if not multi_label:
+        return [label]
+    return [name.strip() for name in label.split(SEPARATOR)] if label.strip() else []
+
+
+def _parse(
+    table: Path, text: str, needed: tuple[str, ...], *, multi_label: bool
+) -> tuple[list[str], list[Row]]:
     """The columns and the rows of a table; each row has the `needed` fields."""
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     columns: list[str] = []
@@ -88,9 +107,9 @@ def _parse(table: Path, text: str, needed: tuple[str, ...]) -> tuple[list[str], 
                 if len(values) != len(columns):
                     what = f"has {len(values)} fields for {len(columns)} columns"
                     raise wrong_line(table, lines.line_num, what)
-                rows.append(
-                    _row(table, lines.line_num, dict(zip(columns, values, strict=True)), needed)
-                )
+                row = Row(lines.line_num, dict(zip(columns, values, strict=True)))
+                _check_row(table, row, needed, multi_label=multi_label)
+                rows.append(row)
     except csv.Error as error:
         raise wrong_line(table, lines.line_num, f"is no CSV: {error}") from error
     if not columns:
@@ -119,16 +138,21 @@ def _check_columns(table: Path, columns: list[str], needed: tuple[str, ...]) -> 
             raise wrong_line(table, 1, f"lacks the column {name!r}: the first line names columns")
 
 
-def _row(table: Path, number: int, fields: dict[str, str], needed: tuple[str, ...]) -> Row:
+def _check_row(table: Path, row: Row, needed: tuple[str, ...], *, multi_label: bool) -> None:
+    number, fields = row
     for name in needed:
-        if not fields[name].strip():
+        if not fields[name].strip() and not (name == "label" and multi_label):
             raise wrong_line(table, number, f"has an empty {name}")
+    names = _names(row, multi_label=multi_label)
+    if not all(names):
+        raise wrong_line(table, number, f"has an empty label in {fields['label']!r}")
+    if len(set(names)) < len(names):
+        raise wrong_line(table, number, f"has a label twice in {fields['label']!r}")
     if not is_image(Path(fields["path"]).name):
         raise wrong_line(table, number, f"names {fields['path']!r}, which is not an image's name")
     if fields.get("split", "") not in ("", *SPLITS):
         what = f"has the split {fields['split']!r}; it must be one of {', '.join(SPLITS)}"
         raise wrong_line(table, number, what)
-    return Row(number, fields)
 
 
 def _check_paths(table: Path, rows: list[Row], root: Path) -> dict[str, Row]:
@@ -160,7 +184,7 @@ def _check_splits(table: Path, splits: list[str], labels: np.ndarray, classes: l
         if split not in splits:
             raise UserError(f"dataset.labels: no line of {table} has the split {split}")
     is_trained_on = np.array(splits) == "train"
-    if without := sorted(set(range(len(classes))) - set(labels[is_trained_on].tolist())):
+    if len(without := np.flatnonzero(count_classes(labels[is_trained_on], len(classes)) == 0)):
         raise UserError(
             f"dataset.labels: no line of {table} has the split train and the label "
             f"{classes[without[0]]} ({len(without)} such labels)"

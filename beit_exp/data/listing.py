@@ -25,7 +25,7 @@ class ImageList:
     """Files in sorted order with their class numbers; `classes` are the sorted folder names."""
 
     paths: list[str]
-    labels: np.ndarray  # (len(paths),) int32
+    labels: np.ndarray  # (len(paths),) int32; of several labels an image (len(paths), K) uint8
     classes: list[str]
 
     def __len__(self) -> int:

@@ -11,6 +11,7 @@ from typing_extensions import assert_never
 
 from beit_exp.config.schema import AugmentConfig
 
+EVEN = 0.5  # the probability of a label of which nothing is known
 Box = tuple[int, int, int, int]  # top, bottom, left, right
 
 
@@ -22,6 +23,14 @@ def soft_targets(labels: np.ndarray, *, num_classes: int, smoothing: float) -> n
     return targets
 
 
+def multi_hot_targets(labels: np.ndarray, *, smoothing: float) -> np.ndarray:
+    """(B, K) float32 of (B, K) labels: 1 - s/2 for each class of an image, s/2 for the others.
+
+    Source: Keras, losses.BinaryCrossentropy.
+    """
+    return labels.astype(np.float32) * (1 - smoothing) + smoothing * EVEN
+
+
 def mix_batch(
     images: np.ndarray,
     labels: np.ndarray,
@@ -30,12 +39,15 @@ def mix_batch(
     num_classes: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(B, 3, H, W) images and (B,) labels -> mixed images and (B, K) soft targets.
+    """(B, 3, H, W) images and (B,) or (B, K) labels -> mixed images and (B, K) soft targets.
 
     The partner of an image is the one at its place in the reversed batch. `batch` draws one mix for
     all images, `elem` one for each, `pair` one for each image and its partner together.
     """
-    targets = soft_targets(labels, num_classes=num_classes, smoothing=cfg.label_smoothing)
+    if labels.ndim == 1:
+        targets = soft_targets(labels, num_classes=num_classes, smoothing=cfg.label_smoothing)
+    else:
+        targets = multi_hot_targets(labels, smoothing=cfg.label_smoothing)
     if cfg.mix_up == 0 and cfg.cutmix == 0:
         return images, targets
     size = len(images)

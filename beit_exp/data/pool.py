@@ -66,7 +66,13 @@ def pool_table(cfg: Config, root: Path) -> Pool:
     place, data = Path(local_copy(str(cfg.dataset.labels))), cfg.dataset
     root = Path(os.path.abspath(root))
     needs_groups = data.groups == "table"
-    table = read_label_table(place, root, num_classes=data.num_classes, needs_groups=needs_groups)
+    table = read_label_table(
+        place,
+        root,
+        num_classes=data.num_classes,
+        needs_groups=needs_groups,
+        multi_label=data.multi_label,
+    )
     groups = _groups(data, table, root)
     if table.splits is None:
         if data.val_fraction == 0 and data.folds is None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from beit_exp.data.labels import memberships
 from beit_exp.errors import UserError
 from beit_exp.randomness import Stream, generator
 
@@ -29,19 +30,20 @@ def split_images(
     classes: Sequence[str],
     seed: int,
 ) -> np.ndarray:
-    """(N,) of `train`, `val` or `test` for images with these class numbers.
+    """(N,) of `train`, `val` or `test` for images with these labels.
 
     `fractions` are the shares of val and of test, 0 for one that is not asked for. With `groups`
-    all images of one name are on one side. `UserError` names a class with too few images, or too
+    all images of one name are on one side. Images of several labels are split so that the shares
+    hold for each label, as near as they can. `UserError` names a class with too few images, or too
     few groups, for an image on each side.
     """
     asked = zip(SPLITS[1:], fractions, strict=True)
     asked_by = ", ".join(f"dataset.{name}_fraction = {share:g}" for name, share in asked if share)
     sides = Sides(SPLITS, np.array([1 - sum(fractions), *fractions]), asked_by)
-    if groups is None:
+    if groups is None and labels.ndim == 1:
         found = _split_classes(labels, sides, classes=classes, seed=seed)
     else:
-        found = _split_groups(labels, np.asarray(groups), sides, classes=classes, seed=seed)
+        found = _split_groups(labels, groups, sides, classes=classes, seed=seed)
     return np.array(SPLITS)[found]
 
 
@@ -62,10 +64,10 @@ def split_folds(
     shares = np.array([(1 - test_fraction) / folds] * folds + [test_fraction])
     share = f", dataset.test_fraction = {test_fraction:g}" if test_fraction else ""
     sides = Sides(names, shares, f"dataset.folds = {folds}{share}")
-    if groups is None:
+    if groups is None and labels.ndim == 1:
         found = _fold_classes(labels, sides, classes=classes, seed=seed)
     else:
-        found = _split_groups(labels, np.asarray(groups), sides, classes=classes, seed=seed)
+        found = _split_groups(labels, groups, sides, classes=classes, seed=seed)
     return np.select([found == folds, found == fold], ["test", "val"], "train")
 
 
@@ -106,38 +108,49 @@ def _fold_classes(
 
 def _split_groups(
     labels: np.ndarray,
-    groups: np.ndarray,
+    groups: Sequence[str] | None,
     sides: Sides,
     *,
     classes: Sequence[str],
     seed: int,
 ) -> np.ndarray:
     """(N,) number of a side: whole groups, the larger first, each to the side that lacks most of
-    its classes' images.
+    its classes' images; without groups each image is one.
 
-    The last groups of a class go where there is none of it yet.
+    The last groups of a class go where there is none of it yet. What has no label is one class
+    more, of which no side needs an image. Source, for images of several labels: Sechidis et al., On
+    the Stratification of Multi-Label Data (2011).
     """
     wanted = sides.shares
-    names, group_of = np.unique(groups, return_inverse=True)
-    sizes, of_class = np.bincount(group_of), np.bincount(labels, minlength=len(classes))
+    each = np.arange(len(labels)) if groups is None else np.asarray(groups)
+    names, group_of = np.unique(each, return_inverse=True)
+    image, label = _with_unlabelled(labels, len(classes))
+    held_at_most = len(classes) + 1
+    sizes, of_class = np.bincount(group_of), np.bincount(label, minlength=held_at_most)
     # A pair is a group and a class that it holds
-    pairs, images = np.unique(group_of * len(classes) + labels, return_counts=True)
-    group_of_pair, held = np.divmod(pairs, len(classes))
+    pairs, images = np.unique(group_of[image] * held_at_most + label, return_counts=True)
+    group_of_pair, held = np.divmod(pairs, held_at_most)
     ends = np.searchsorted(group_of_pair, np.arange(len(names)), side="right")
-    to_come = np.bincount(held, minlength=len(classes))  # groups of each class
+    to_come = np.bincount(held, minlength=held_at_most)  # groups of each class
     num_groups = to_come.copy()
     lack = wanted[:, None] * of_class
-    is_empty = np.repeat(wanted[:, None] > 0, len(classes), axis=1)
+    is_empty = np.repeat(wanted[:, None] > 0, held_at_most, axis=1)
+    is_empty[:, len(classes)] = False
 
     drawn = generator(seed, Stream.split).permutation(len(names))
+    rarest, scale = np.full(len(names), len(labels)), np.ones(len(wanted))
+    if labels.ndim == 2:
+        np.minimum.at(rarest, group_of_pair, of_class[held])  # is the hardest to share out
+        # By its share: the largest side lacks most of every label, and would take what has several
+        scale[wanted > 0] = 1 / wanted[wanted > 0]
     side_of = np.zeros(len(names), np.int64)
-    for group in drawn[np.argsort(-sizes[drawn], kind="stable")]:
+    for group in drawn[np.lexsort((-sizes[drawn], rarest[drawn]))]:
         own = slice(ends[group - 1] if group else 0, ends[group])
         found, counts = held[own], images[own]
         is_short = to_come[found] <= is_empty[:, found].sum(axis=0)
         most_needed = (is_empty[:, found] & is_short).sum(axis=1)
         # Of all sides this one comes nearest to the shares, in squares over a class's images
-        gain = (counts / of_class[found] * lack[:, found]).sum(axis=1)
+        gain = scale * (counts / of_class[found] * lack[:, found]).sum(axis=1)
         is_allowed = (wanted > 0) & (most_needed == most_needed.max())
         side = int(np.argmax(np.where(is_allowed, gain, -np.inf)))
         side_of[group] = side
@@ -146,10 +159,18 @@ def _split_groups(
         to_come[found] -= 1
     if is_empty.any():
         side, label = np.argwhere(is_empty)[0]
-        what = f"{of_class[label]} images in {num_groups[label]} groups"
+        what = f"{of_class[label]} images"
+        what += "" if groups is None else f" in {num_groups[label]} groups"
         missing = f"{what} (none is left for {sides.names[side]})"
         raise UserError(_too_few(classes[label], missing, sides))
     return side_of[group_of]
+
+
+def _with_unlabelled(labels: np.ndarray, unlabelled: int) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs of `memberships`; an image without a class has the class `unlabelled`."""
+    image, label = memberships(labels)
+    without = np.setdiff1d(np.arange(len(labels)), image)
+    return np.append(image, without), np.append(label, np.full(len(without), unlabelled))
 
 
 def _check_enough(own: np.ndarray, name: str, sides: Sides) -> None:

@@ -23,9 +23,8 @@ from beit_exp.hardware.process import worker_environment
 from beit_exp.model.build import build_model, drop_path_keep
 from beit_exp.model.operations import choice
 from beit_exp.model.precision import build_precision
-from beit_exp.train.build import build_trainer, prepare_network
+from beit_exp.train.build import build_objective, build_trainer, prepare_network
 from beit_exp.train.gradients import GradientsInBuckets
-from beit_exp.train.losses import Classification
 from beit_exp.train.step import Trainer
 
 STEPS_PER_EPOCH = 10  # any: the schedule is no part of a graph
@@ -64,7 +63,7 @@ def main(folder: Path) -> None:
     classes = cfg.dataset.num_classes
     network = build_model(cfg.model, num_classes=classes, precision=precision, seed=cfg.seed)
     prepare_network(network, cfg.train)
-    objective = Classification(network)
+    objective = build_objective(cfg, network, make_labels(cfg))
     trainer = build_trainer(cfg, objective, steps_per_epoch=STEPS_PER_EPOCH, ranks=1)
     batch = make_batch(cfg)
     compile_step(trainer, batch)
@@ -91,6 +90,12 @@ def make_batch(cfg: Config) -> list[Tensor | None]:
     targets_BK = np.zeros((size, cfg.dataset.num_classes), np.float32)
     arrays = (images_BCSS, targets_BK, keep_L2B)
     return [None if array is None else Tensor(array) for array in arrays]
+
+
+def make_labels(cfg: Config) -> np.ndarray:
+    """An image of each class, in the form that the data set's labels have."""
+    numbers = np.arange(cfg.dataset.num_classes, dtype=np.int32)
+    return np.eye(len(numbers), dtype=np.uint8) if cfg.dataset.multi_label else numbers
 
 
 def compile_step(trainer: Trainer, batch: list[Tensor | None]) -> None:

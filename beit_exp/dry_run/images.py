@@ -14,6 +14,7 @@ from PIL import Image
 
 from beit_exp.config.schema import DatasetConfig
 from beit_exp.data.listing import is_image
+from beit_exp.report.result_files import write_table
 
 SPLITS = ("train", "val")
 
@@ -40,6 +41,15 @@ def make_images(cfg: DatasetConfig, folder: Path, *, counts: tuple[int, int], si
     return (
         f"one generated picture, in {cfg.num_classes} classes: no class folders in {cfg.data_url}"
     )
+
+
+def write_labels(folder: Path, table: Path) -> None:
+    """A table of the images in `train/<class>/*` and `val/<class>/*`, each with one label."""
+    rows = [
+        [path.relative_to(folder), path.parent.name, path.parent.parent.name]
+        for path in sorted(folder.glob("*/*/*"))
+    ]
+    write_table(table, [["path", "label", "split"], *rows])
 
 
 def images_below(folder: Path) -> Iterator[Path]:

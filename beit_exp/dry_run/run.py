@@ -19,10 +19,11 @@ from typing import Any
 
 from beit_exp.config.mapping import build_config, differences
 from beit_exp.config.schema import Config
-from beit_exp.dry_run.images import make_images
+from beit_exp.dry_run.images import make_images, write_labels
 from beit_exp.dry_run.report import StageReport, as_json, build_stage, table
 from beit_exp.dry_run.settings import (
     DATA,
+    LABELS,
     TOKENIZER,
     absolute_paths,
     check_device,
@@ -130,6 +131,8 @@ def prepare(cfg: Config, folder: Path) -> dict[str, Any]:
     side = cfg.model.image_size
     counts = (needed[0], needed[1])
     images = make_images(cfg.dataset, folder / DATA, counts=counts, side=side)
+    if cfg.dataset.multi_label:
+        write_labels(folder / DATA, folder / LABELS)
     if lacks_tokenizer(cfg):
         make_tokenizer(cfg, folder / TOKENIZER)
     check_files(stages[-1])

@@ -32,6 +32,7 @@ NO_SPLIT: dict[str, Any] = {  # the images of a dry run are made as train/ and v
 }
 NO_END: dict[str, Any] = {"patience": None, "prune_after": None}
 DATA, STORE, TOKENIZER = "data", "mlflow.db", "tokenizer.safetensors"
+LABELS = "labels.csv"
 
 
 def check_device(cfg: Config) -> None:
@@ -93,7 +94,7 @@ def few_steps(cfg: Config, folder: Path) -> Config:
     often = {"eval_every_epochs": epochs, "save_every_epochs": epochs, "log_every_steps": 1}
     changes: dict[str, Any] = {
         "allow_changes": [],
-        "dataset": {"data_url": str(folder / DATA), **NO_SPLIT},
+        "dataset": {"data_url": str(folder / DATA), **NO_SPLIT, **_labels(cfg, folder)},
         "scheduler": {"warmup_length": 0, "warmup_steps": None, "cooldown_epochs": 0},
         "train": {"epochs": epochs, **often, **NO_END, "checkpoint_url": None},
         "tracking": {"uri": f"sqlite:///{folder / STORE}", "log_model": None},
@@ -102,3 +103,8 @@ def few_steps(cfg: Config, folder: Path) -> Config:
     if lacks_tokenizer(cfg):
         changes["tokenizer"] = {"weights": str(folder / TOKENIZER)}
     return build_config(merge(cfg.model_dump(), changes))
+
+
+def _labels(cfg: Config, folder: Path) -> dict[str, Any]:
+    """Several labels an image stand in a table alone."""
+    return {"labels": str(folder / LABELS)} if cfg.dataset.multi_label else {}

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from mindspore import Tensor, nn
 
-from beit_exp.inference.softmax import cross_entropy, softmax
+from beit_exp.inference.softmax import binary_cross_entropy, cross_entropy, sigmoid, softmax
 from beit_exp.report.class_scores import class_scores
+from beit_exp.report.multi_label import MultiLabelOutcomes
 from beit_exp.report.outcomes import Outcomes
 
 
@@ -72,13 +73,56 @@ def evaluate(
     if count == 0:
         raise ValueError("no image to evaluate")
     metrics = {"loss": loss / count, "top1": 100 * top1 / count, "top5": 100 * top5 / count}
-    longest = int(totals[:, 0].max())
-    mine = np.concatenate([*rows, np.zeros((longest - sum(map(len, rows)), 4), np.float32)])
-    of_ranks = gather(mine.ravel()).reshape(-1, longest, 4)
-    found = of_ranks.swapaxes(0, 1).reshape(-1, 4)[: int(count)]
+    found = gather_rows(rows, totals[:, 0], gather, width=4)
     labels, predicted = found[:, :2].astype(np.int32).T
     metrics |= class_scores(labels, predicted)
     return metrics, Outcomes(labels, predicted, found[:, 2], found[:, 3])
+
+
+def evaluate_multi_label(
+    network: nn.Cell,
+    batches: Iterable[tuple[np.ndarray, np.ndarray]],
+    *,
+    batch_size: int,
+    num_classes: int,
+    gather: Callable[[np.ndarray], np.ndarray],
+    check_stop: Callable[[], None],
+    flip: bool = False,
+) -> tuple[dict[str, float], MultiLabelOutcomes]:
+    """The same of images with (n, K) labels: `loss` (binary cross-entropy without smoothing, the
+    mean over images and classes) and what `MultiLabelOutcomes` measures.
+
+    A class whose logit is not a number is never found.
+    """
+    sums, rows = np.zeros(2), []
+    for logits, labels in predict_batches(network, batches, batch_size=batch_size, flip=flip):
+        sums += len(labels), binary_cross_entropy(logits, labels).sum()
+        rows.append(np.concatenate([labels, sigmoid(logits)], axis=1).astype(np.float32))
+        check_stop()
+    totals = gather_exactly(sums, gather)
+    count, loss = (float(value) for value in totals.sum(axis=0))
+    if count == 0:
+        raise ValueError("no image to evaluate")
+    found = gather_rows(rows, totals[:, 0], gather, width=2 * num_classes)
+    labels, probabilities = np.split(found, 2, axis=1)
+    outcomes = MultiLabelOutcomes(labels.astype(np.uint8), np.nan_to_num(probabilities, nan=0.0))
+    return {"loss": loss / (count * num_classes), **outcomes.metrics()}, outcomes
+
+
+def gather_rows(
+    rows: list[np.ndarray],
+    counts: np.ndarray,
+    gather: Callable[[np.ndarray], np.ndarray],
+    *,
+    width: int,
+) -> np.ndarray:
+    """(N, width) float32 rows of all images in the order of the set, of each rank's batches;
+    `counts` are the images of each rank.
+    """
+    longest = int(counts.max())
+    missing = np.zeros((longest - sum(map(len, rows)), width), np.float32)
+    of_ranks = gather(np.concatenate([*rows, missing]).ravel()).reshape(-1, longest, width)
+    return of_ranks.swapaxes(0, 1).reshape(-1, width)[: int(counts.sum())]
 
 
 def gather_exactly(sums: np.ndarray, gather: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

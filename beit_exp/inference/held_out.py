@@ -17,9 +17,9 @@ from beit_exp.data.pool import is_pooled
 from beit_exp.data.sources import open_split, open_splits
 from beit_exp.errors import UserError
 from beit_exp.hardware.device import Runtime
-from beit_exp.inference.evaluate import evaluate
+from beit_exp.inference.evaluate import evaluate, evaluate_multi_label
 from beit_exp.model.beit import BEiT
-from beit_exp.report.outcomes import Outcomes
+from beit_exp.report.multi_label import AnyOutcomes
 from beit_exp.storage.remote import local_copy
 from beit_exp.tracking.lineage import trained_in
 from beit_exp.tracking.records import SPLIT_FILE
@@ -96,18 +96,27 @@ def evaluate_images(
     *,
     check_stop: CheckStop,
     flip: bool = False,
-) -> tuple[Metrics, Outcomes]:
+) -> tuple[Metrics, AnyOutcomes]:
     """See `evaluate`: of all images, this rank's share of them in batches as in training.
 
     Of several ranks none stops by itself, for the others would wait for it.
     """
+    batches = eval_batches(images, cfg, Shard(runtime.rank, runtime.size))
+    batch_size = min(cfg.train.batch_size, len(images))
+    check = check_stop if runtime.size == 1 else lambda: None
+    gather, classes = runtime.gather, cfg.dataset.num_classes
+    if cfg.dataset.multi_label:
+        return evaluate_multi_label(
+            network,
+            batches,
+            batch_size=batch_size,
+            num_classes=classes,
+            gather=gather,
+            check_stop=check,
+            flip=flip,
+        )
     return evaluate(
-        network,
-        eval_batches(images, cfg, Shard(runtime.rank, runtime.size)),
-        batch_size=min(cfg.train.batch_size, len(images)),
-        gather=runtime.gather,
-        check_stop=check_stop if runtime.size == 1 else lambda: None,
-        flip=flip,
+        network, batches, batch_size=batch_size, gather=gather, check_stop=check, flip=flip
     )
 
 

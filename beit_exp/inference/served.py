@@ -20,7 +20,7 @@ from beit_exp.config.mapping import load_config
 from beit_exp.data.transforms import make_eval_transform
 from beit_exp.hardware.device import start_device
 from beit_exp.hardware.process import library_environment
-from beit_exp.inference.classes import rank_classes
+from beit_exp.inference.classes import answer_rows
 from beit_exp.inference.evaluate import predict_all
 from beit_exp.inference.network import class_names, load_network
 from beit_exp.inference.received import images_folder, receive_image
@@ -46,7 +46,7 @@ class ServedModel(PythonModel):
         single = cfg.hardware.model_copy(update={"device_target": "auto", "device_num": 1})
         runtime = start_device(single, seed=cfg.seed)
         self.network = load_network(cfg, runtime)
-        self.classes = class_names(cfg)
+        self.classes, self.multi_label = class_names(cfg), cfg.dataset.multi_label
         self.transform = make_eval_transform(cfg.dataset, image_size=cfg.model.image_size)
         self.folder = images_folder()
         # Servers call from several threads. That images are decoded alone, too, bounds the memory
@@ -58,7 +58,8 @@ class ServedModel(PythonModel):
         """Images as a column `image`, the bytes of image files, -> a row for each.
 
         A column `path` is taken of files in the folder BEIT_EXP_IMAGES. The answer's columns are
-        `class1`, `class2` ... from the likeliest on, and `probability1` ...
+        `class1`, `class2` ... from the likeliest on, and `probability1` ...; before them `labels`,
+        where an image may have several.
         """
         with self.one_at_a_time:
             images = np.stack(
@@ -68,10 +69,9 @@ class ServedModel(PythonModel):
                 ]
             )
             logits = self.logits(images)
-        rankings = rank_classes(logits, self.classes)
         return DataFrame(
-            [[*ranking.classes, *ranking.probabilities] for ranking in rankings],
-            columns=columns(logits.shape[1]),
+            answer_rows(logits, self.classes, multi_label=self.multi_label),
+            columns=columns(len(self.classes), multi_label=self.multi_label),
         )
 
     def logits(self, images: np.ndarray) -> np.ndarray:

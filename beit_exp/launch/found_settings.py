@@ -18,6 +18,7 @@ from beit_exp.storage.remote import is_remote
 AUTO, MISSING = "auto", "???"
 WITHOUT_WEIGHTS = CONF / "model" / "beit_micro_patch8_64.yaml"  # what model=auto is then
 SHARES = {"val_fraction": 0.2, "test_fraction": 0.1}  # where there is no val/
+OBJECTIVES = ("val/balanced_accuracy", "val/map")  # of one label an image, and of several
 RATES = {  # of optimizer: from scratch, and from weights
     "base_lr": (5e-4, 5e-5),
     "layer_decay": (1.0, 0.75),
@@ -35,6 +36,9 @@ def find_settings(values: dict[str, Any]) -> dict[str, Any]:
         for name, section in values.items()
         if name in ("model", "dataset", "optimizer") and AUTO in dict(section).values()
     }
+    if values.get("objective") == AUTO:
+        is_multi_label = values["dataset"].get("multi_label") is True
+        values = {**values, "objective": OBJECTIVES[is_multi_label]}
     if not found or values.get("task") not in get_args(TaskName):
         return values
     weights = _weights(values)
@@ -143,15 +147,20 @@ def _in_table(cfg: DatasetConfig) -> dict[str, Any]:
     table = Path(str(cfg.labels))
     if not table.is_file():
         raise UserError(f"dataset.labels = {cfg.labels!r}: there is no such file")
-    classes, is_split = _read_table(table, Path(cfg.data_url), table.stat().st_mtime_ns)
+    root, changed_ns = Path(cfg.data_url), table.stat().st_mtime_ns
+    classes, is_split = _read_table(table, root, changed_ns, multi_label=cfg.multi_label)
     is_held_out = is_split or cfg.folds is not None
     return {"num_classes": classes} | (dict.fromkeys(SHARES, 0.0) if is_held_out else SHARES)
 
 
 @lru_cache(maxsize=2)  # the jobs of a sweep share their table
-def _read_table(table: Path, root: Path, _changed_ns: int) -> tuple[int, bool]:
+def _read_table(
+    table: Path, root: Path, _changed_ns: int, *, multi_label: bool
+) -> tuple[int, bool]:
     """The number of classes, and whether the table tells the splits."""
     from beit_exp.data.label_table import read_label_table
 
-    found = read_label_table(table, root, num_classes=None, needs_groups=False)
+    found = read_label_table(
+        table, root, num_classes=None, needs_groups=False, multi_label=multi_label
+    )
     return len(found.images.classes), found.splits is not None

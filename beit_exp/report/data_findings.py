@@ -111,7 +111,7 @@ def pair_rows(data: Inspection) -> Iterator[list[Any]]:
         yield [
             *(data.paths[first], data.paths[second], "exact" if exact else "near", distance),
             *(data.splits[data.split[number]] for number in (first, second)),
-            *(data.classes[data.labels[number]] for number in (first, second)),
+            *(data.label(number) for number in (first, second)),
         ]
 
 

@@ -87,7 +87,7 @@ def plot_pairs(data: Inspection, path: Path) -> None:
     ]
     if numbers:
         titles = [
-            f"{rank}: {data.splits[data.split[number]]}, {data.classes[data.labels[number]]}"
+            f"{rank}: {data.splits[data.split[number]]}, {data.label(number)}"
             for rank, number in numbers
         ]
         draw_sheet([thumbnail(data.paths[number]) for _, number in numbers], path, titles=titles)

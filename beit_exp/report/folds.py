@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from beit_exp.report import markup
-from beit_exp.report.class_scores import class_scores
 from beit_exp.report.markup import Section
-from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes, class_table, confusion
+from beit_exp.report.multi_label import AnyOutcomes, join_outcomes, load_outcomes
+from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes, confusion
 from beit_exp.report.plots import plot_confusion
 from beit_exp.report.result_files import write_table
 from beit_exp.report.runs import Run, read_classes
+from beit_exp.report.sections import CLASS_SCORES
 from beit_exp.tracking.records import SPLIT_FILE, read_split
 
 FOLD, FOLDS = "dataset.fold", "dataset.folds"
@@ -23,22 +22,13 @@ PICTURE, TABLE = "out_of_fold.png", "out_of_fold.csv"
 class Pooled(NamedTuple):
     """The predictions of every fold, of the last evaluation of its run."""
 
-    outcomes: Outcomes
+    outcomes: AnyOutcomes
     classes: list[str]
     folds: int
     rows: list[list[Any]]  # an image each: path, fold, label, predicted, probability
 
-    @property
-    def matrix(self) -> np.ndarray:
-        return confusion(self.outcomes, len(self.classes))
-
-    def metrics(self) -> dict[str, float]:
-        """Of all images at once, in percent."""
-        labels, predicted = self.outcomes.labels, self.outcomes.predicted
-        return {"top1": 100 * float((labels == predicted).mean())} | class_scores(labels, predicted)
-
     def __str__(self) -> str:
-        found = "  ".join(f"{name} {value:.4f}" for name, value in self.metrics().items())
+        found = "  ".join(f"{name} {value:.4f}" for name, value in self.outcomes.metrics().items())
         return f"{found}  ({len(self.rows)} images, each in the fold that held it out)"
 
 
@@ -57,8 +47,7 @@ def pool_folds(runs: list[Run]) -> Pooled | None:
         return None
     ordered = [run for _, run in sorted(zip(parts, runs, strict=True), key=lambda pair: pair[0])]
     folders = [run.folder for run in ordered if run.folder is not None]
-    found = [Outcomes.load(folder / OUTCOMES_FILE) for folder in folders]
-    outcomes = Outcomes(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
+    outcomes = join_outcomes([load_outcomes(folder / OUTCOMES_FILE) for folder in folders])
     classes = read_classes(folders[0], int(runs[0].settings["dataset.num_classes"]))
     places = [
         (path, run.settings[FOLD])
@@ -68,12 +57,8 @@ def pool_folds(runs: list[Run]) -> Pooled | None:
     ]
     if len(places) != len(outcomes.labels):
         return None
-    rows = [
-        [path, fold, classes[label], classes[predicted], round(float(probability), 6)]
-        for (path, fold), label, predicted, probability in zip(
-            places, outcomes.labels, outcomes.predicted, outcomes.probability, strict=True
-        )
-    ]
+    told = zip(places, outcomes.rows(classes), strict=True)
+    rows = [[path, fold, *row] for (path, fold), row in told]
     return Pooled(outcomes, classes, folds, rows)
 
 
@@ -94,11 +79,14 @@ def write_pooled(pooled: Pooled | None, folder: Path) -> Section | None:
     write_table(
         folder / TABLE, [["path", "fold", "label", "predicted", "probability"], *pooled.rows]
     )
-    plot_confusion(pooled.matrix, pooled.classes, folder / PICTURE)
-    header, *rows = class_table(pooled.matrix, pooled.classes)
+    header, *rows = pooled.outcomes.class_table(pooled.classes)
     rows.sort(key=lambda row: (row[2] == "", row[2]))
-    measured = [[name, value] for name, value in pooled.metrics().items()]
-    title = "Out-of-fold predictions"
+    measured = [[name, value] for name, value in pooled.outcomes.metrics().items()]
+    title, picture = "Out-of-fold predictions", ""
+    if isinstance(pooled.outcomes, Outcomes):
+        matrix = confusion(pooled.outcomes, len(pooled.classes))
+        plot_confusion(matrix, pooled.classes, folder / PICTURE)
+        picture = markup.picture(title, (folder / PICTURE).read_bytes())
     return Section(
         "folds",
         title,
@@ -106,6 +94,6 @@ def write_pooled(pooled: Pooled | None, folder: Path) -> Section | None:
         "that was not trained on it, at the last evaluation. "
         f"Every prediction is in {TABLE}.",
         markup.table(["of all images, %", "value"], measured)
-        + markup.table([*header[:2], "accuracy, %", header[3]], rows, bars=2)
-        + markup.picture(title, (folder / PICTURE).read_bytes()),
+        + markup.table([*header[:2], CLASS_SCORES[header[2]], header[3]], rows, bars=2)
+        + picture,
     )

@@ -9,6 +9,7 @@ from PIL import Image
 
 from beit_exp.data.decoding import load_image
 from beit_exp.data.listing import ImageList
+from beit_exp.report.multi_label import AnyOutcomes, MultiLabelOutcomes
 from beit_exp.report.outcomes import Outcomes, confusion
 from beit_exp.report.plots import plot_confusion
 from beit_exp.report.sheets import CELL, draw_sheet
@@ -16,24 +17,51 @@ from beit_exp.report.sheets import CELL, draw_sheet
 SHOWN = 24
 
 
-def plot_outcomes(outcomes: Outcomes, images: ImageList, folder: Path) -> None:
-    """`confusion.png` and `mistakes.png` of an evaluation of all `images`."""
-    matrix = confusion(outcomes, len(images.classes))
-    plot_confusion(matrix, images.classes, folder / "confusion.png")
-    worst = most_wrong(outcomes)[:SHOWN]
-    titles = [
-        f"{images.classes[outcomes.labels[number]]}, "
-        f"not {images.classes[outcomes.predicted[number]]}, "
-        f"{100 * outcomes.probability[number]:.0f} %"
-        for number in worst
-    ]
+def plot_outcomes(outcomes: AnyOutcomes, images: ImageList, folder: Path) -> None:
+    """`mistakes.png` of an evaluation of all `images` and, of one label each, `confusion.png`."""
+    if isinstance(outcomes, Outcomes):
+        matrix = confusion(outcomes, len(images.classes))
+        plot_confusion(matrix, images.classes, folder / "confusion.png")
+        worst, titles = mistaken_images(outcomes, images.classes)
+        reading = "class, not predicted, probability of the predicted"
+    else:
+        worst, titles = mistaken_labels(outcomes, images.classes)
+        reading = "label that was missed, or is not there, and its probability"
     heading = (
-        "Most wrong validation images: class, not predicted, probability of the predicted"
-        if len(worst)
-        else "No validation image is wrong"
+        f"Most wrong validation images: {reading}" if titles else "No validation image is wrong"
     )
     pictures = [thumbnail(images.paths[number]) for number in worst]
     draw_sheet(pictures, folder / "mistakes.png", titles=titles, heading=heading)
+
+
+def mistaken_images(outcomes: Outcomes, classes: list[str]) -> tuple[list[int], list[str]]:
+    """Numbers of the most wrong images, and what was wrong of each."""
+    worst = most_wrong(outcomes)[:SHOWN].tolist()
+    return worst, [
+        f"{classes[outcomes.labels[number]]}, "
+        f"not {classes[outcomes.predicted[number]]}, "
+        f"{100 * outcomes.probability[number]:.0f} %"
+        for number in worst
+    ]
+
+
+def mistaken_labels(
+    outcomes: MultiLabelOutcomes, classes: list[str]
+) -> tuple[list[int], list[str]]:
+    """The same where labels are wrong, the furthest from what they should be first."""
+    distance = np.abs(outcomes.labels - outcomes.probabilities)
+    is_wrong = outcomes.predicted != outcomes.labels
+    order = np.argsort(-np.where(is_wrong, distance, -1).ravel(), kind="stable")
+    worst = order[: min(SHOWN, np.count_nonzero(is_wrong))]
+    images, labels = np.unravel_index(worst, distance.shape)
+    titles = []
+    for image, label in zip(images, labels, strict=True):
+        share = f"{100 * outcomes.probabilities[image, label]:.0f} %"
+        is_missed = outcomes.labels[image, label] == 1
+        titles.append(
+            f"{classes[label]} missed, {share}" if is_missed else f"not {classes[label]}, {share}"
+        )
+    return images.tolist(), titles
 
 
 def most_wrong(outcomes: Outcomes) -> np.ndarray:

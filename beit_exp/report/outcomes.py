@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from beit_exp.report.class_scores import class_scores
 from beit_exp.storage.files import write_atomically
 from beit_exp.storage.foreign import reading
 
@@ -25,15 +26,37 @@ class Outcomes(NamedTuple):
 
     def save(self, path: Path) -> None:
         """A compressed .npz of the four arrays."""
-        content = io.BytesIO()  # a full disk would meet NumPy's archive half closed
-        np.savez_compressed(content, **self._asdict())
-        write_atomically(path, content.getvalue())
+        save_arrays(path, self._asdict())
 
-    @classmethod
-    def load(cls, path: Path) -> Outcomes:
-        """What `save` wrote; `UserError` if it is damaged."""
-        with reading(path, "is damaged"), np.load(path) as arrays:
-            return cls(**arrays)
+    def metrics(self) -> dict[str, float]:
+        """`top1` and those of `class_scores`, in percent."""
+        top1 = 100 * float((self.labels == self.predicted).mean())
+        return {"top1": top1} | class_scores(self.labels, self.predicted)
+
+    def class_table(self, classes: Sequence[str]) -> list[list[Any]]:
+        """See `class_table`."""
+        return class_table(confusion(self, len(classes)), classes)
+
+    def rows(self, classes: Sequence[str]) -> list[list[Any]]:
+        """Of each image its class, the predicted one and the probability of that."""
+        found = zip(self.labels, self.predicted, self.probability, strict=True)
+        return [
+            [classes[label], classes[predicted], round(float(probability), 6)]
+            for label, predicted, probability in found
+        ]
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """A compressed .npz, there whole or not at all."""
+    content = io.BytesIO()  # a full disk would meet NumPy's archive half closed
+    np.savez_compressed(content, **arrays)
+    write_atomically(path, content.getvalue())
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What `save_arrays` wrote; `UserError` if it is damaged."""
+    with reading(path, "is damaged"), np.load(path) as arrays:
+        return dict(arrays)
 
 
 def confusion(outcomes: Outcomes, num_classes: int) -> np.ndarray:

@@ -16,6 +16,7 @@ MANY_CLASSES = 40  # a matrix of more cannot be read
 CONFUSIONS = 25
 THIRD_CURVES = (  # the first that a run measures
     ("val/top1", "validation top-1", "percent"),
+    ("val/map", "validation mean average precision", "percent"),
     ("val/masked_accuracy", "validation: hidden tokens found", "percent"),
     ("val/reconstruction_mse", "validation: squared error of pixels", "mean square"),
 )

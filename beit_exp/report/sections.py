@@ -9,7 +9,8 @@ from typing import Any
 
 from beit_exp.report import markup
 from beit_exp.report.markup import Section, cell
-from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes, class_table, confusion
+from beit_exp.report.multi_label import load_outcomes
+from beit_exp.report.outcomes import OUTCOMES_FILE
 from beit_exp.report.runs import Run, read_classes
 from beit_exp.report.variation import Choice, swept_keys, table_keys, value_of
 
@@ -39,7 +40,8 @@ CAPTIONS = {  # name of a picture -> heading, caption
     "mistakes": (
         "Most wrong images",
         "Validation images whose class the network expected least. “5, not 9, 80 %”: a 5 that was "
-        "taken for a 9, with a probability of 80 %.",
+        "taken for a 9, with a probability of 80 %. “9 missed, 3 %”, where an image may have "
+        "several: it has a 9, whose probability is 3 %.",
     ),
     "masked": (
         "What the network and its tokenizer see",
@@ -59,6 +61,7 @@ CAPTIONS = {  # name of a picture -> heading, caption
         "with the largest shares.",
     ),
 }
+CLASS_SCORES = {"top1": "accuracy, %", "f1": "F1, %"}  # of a class, by its name in tables
 IN_A_MAP = " Brighter is better; a cell without a colour has no result."
 REPEATED = (
     " Bars, bands and what follows ± are one standard deviation over runs that differ in their "
@@ -148,7 +151,7 @@ def class_rows(ranking: list[Run]) -> list[list[Any]]:
     header, *rows = first
     rows.sort(key=lambda row: (row[2] == "", row[2]))
     return [
-        [*header[:2], "accuracy, %", header[3], *(run.name for run, _ in others)],
+        [*header[:2], CLASS_SCORES[header[2]], header[3], *(run.name for run, _ in others)],
         *([*row, *(found.get(row[0], "") for _, found in others)] for row in rows),
     ]
 
@@ -157,8 +160,7 @@ def _classes_of(run: Run) -> list[list[Any]]:
     if run.folder is None or not (run.folder / OUTCOMES_FILE).exists() or not run.settings:
         return []
     names = read_classes(run.folder, int(run.settings["dataset.num_classes"]))
-    outcomes = Outcomes.load(run.folder / OUTCOMES_FILE)
-    return class_table(confusion(outcomes, len(names)), names)
+    return load_outcomes(run.folder / OUTCOMES_FILE).class_table(names)
 
 
 def class_section(classes: list[list[Any]], best: Run) -> Section:
@@ -171,7 +173,7 @@ def class_section(classes: list[list[Any]], best: Run) -> Section:
     ]
     return Section(
         "classes",
-        "Accuracy per class",
+        f"{header[2].removesuffix(', %').capitalize()} per class",
         f"Of {best.name}, on the validation images of its last evaluation, the worst first"
         f"{f': {count}; all are in classes.csv' if count else ''}."
         + (" The columns to the right: the same classes in the next runs." if header[4:] else ""),

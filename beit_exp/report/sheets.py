@@ -54,6 +54,21 @@ def target_titles(targets_BK: np.ndarray, classes: Sequence[str], *, smoothing: 
     return titles
 
 
+def multi_label_titles(
+    targets_BK: np.ndarray, classes: Sequence[str], *, smoothing: float
+) -> list[str]:
+    """All classes of each image, those of a mixed one with their shares, without smoothing."""
+    shares_BK = (targets_BK - smoothing / 2) / max(1 - smoothing, 1e-6)
+    titles = []
+    for shares in shares_BK:
+        parts = [
+            classes[n] if shares[n] > 1 - MIXED_SHARE else f"{classes[n]}: {100 * shares[n]:.0f} %"
+            for n in np.flatnonzero(shares > MIXED_SHARE)
+        ]
+        titles.append(", ".join(parts) or "no label")
+    return titles
+
+
 def draw_sheet(
     images: list[Image.Image], path: Path, *, titles: Sequence[str] = (), heading: str = ""
 ) -> None:

@@ -26,7 +26,7 @@ def summary(
 ) -> str:
     """The last result beside the best, where it is, and the `following` lines: what to do next.
 
-    A test set's result is of the best weights. `classes` are rows of `outcomes.class_table`.
+    A test set's result is of the best weights. `classes` is a `class_table`, with its heading.
     """
     names = [name for name in metrics if name.startswith("val/")]
     tested = [name for name in metrics if name.startswith("test/")]
@@ -53,12 +53,14 @@ def summary(
 
 
 def class_lines(classes: Sequence[Sequence[Any]]) -> list[str]:
-    """The classes with the lowest accuracy, and those that the network does not know at all."""
-    measured = sorted((row for row in classes if row[1] and row[2] < 100), key=lambda row: row[2])
+    """The classes with the lowest score, and those that the network does not know at all."""
+    rows = (row for row in classes[1:] if row[1] and row[2] < 100)
+    measured = sorted(rows, key=lambda row: row[2])
     if not measured:
         return []
     worst = (f"{name} {accuracy:.1f} of {count}" for name, count, accuracy, *_ in measured[:NAMED])
-    lines = [f"classes   lowest val/top1 at the last evaluation: {', '.join(worst)}"]
+    score = classes[0][2]
+    lines = [f"classes   lowest val/{score} at the last evaluation: {', '.join(worst)}"]
     unknown = [name for name, _, accuracy, *_ in measured if accuracy == 0]
     if unknown:
         others = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""

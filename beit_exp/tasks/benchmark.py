@@ -31,8 +31,12 @@ from beit_exp.model.peak import product_flops_per_s, timed
 from beit_exp.model.precision import build_precision
 from beit_exp.storage.files import write_atomically
 from beit_exp.tracking.tracker import Tracker
-from beit_exp.train.build import build_trainer, make_labelled_batches, prepare_network
-from beit_exp.train.losses import Classification
+from beit_exp.train.build import (
+    build_objective,
+    build_trainer,
+    make_labelled_batches,
+    prepare_network,
+)
 from beit_exp.train.memory import computed_bytes
 from beit_exp.train.step import MicroBatch, Trainer
 from beit_exp.weights.load import load_pretrained
@@ -92,7 +96,8 @@ def build(cfg: Config, runtime: Runtime) -> Finetuning:
     if cfg.model.pretrained is not None:
         load_pretrained(network, cfg.model.pretrained, kind=cfg.checkpoint_kind)
     prepare_network(network, cfg.train)
-    objective, steps_per_epoch = Classification(network), stream.steps_per_epoch
+    objective = build_objective(cfg, network, stream.images.labels)
+    steps_per_epoch = stream.steps_per_epoch
     trainer = build_trainer(cfg, objective, steps_per_epoch=steps_per_epoch, ranks=runtime.size)
 
     def batches(first: int, last: int) -> Iterator[list[MicroBatch]]:

@@ -12,7 +12,7 @@ from beit_exp.hardware.device import Runtime
 from beit_exp.inference.held_out import evaluate_images, open_held_out
 from beit_exp.inference.network import load_network
 from beit_exp.report.mistakes import plot_outcomes
-from beit_exp.report.outcomes import OUTCOMES_FILE, class_table, confusion, confusion_table
+from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes, confusion, confusion_table
 from beit_exp.report.result_files import write_table
 from beit_exp.tracking.tracker import Tracker
 from beit_exp.train.stop import listening
@@ -23,9 +23,10 @@ logger = logging.getLogger(__name__)
 def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[str, float]:
     """-> `val/top1`, `val/top5` (percent) and `val/loss` of the network in `cfg.checkpoint`.
 
-    Or `test/...`, for `evaluation.split=test`.
+    Or `test/...`, for `evaluation.split=test`; of several labels an image `val/map` and its like.
 
-    The leader writes the accuracy of each class and the confusion matrix, as tables and pictures.
+    The leader writes the accuracy of each class and, of one label an image, the confusion matrix,
+    as tables and pictures.
     """
     split = cfg.evaluation.split
     images = open_held_out(cfg, split)
@@ -45,10 +46,12 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     tracker.log_facts(datasets=[found_images])
     tracker.log({**metrics, "time/images_per_s": len(images) / elapsed_s}, step=0, epoch=0)
     outcomes.save(run_dir / OUTCOMES_FILE)
-    matrix = confusion(outcomes, len(images.classes))
-    write_table(run_dir / "per_class.csv", class_table(matrix, images.classes))
-    write_table(run_dir / "confusion.csv", confusion_table(matrix, images.classes))
-    for name in ("per_class.csv", "confusion.csv"):
+    tables = {"per_class.csv": outcomes.class_table(images.classes)}
+    if isinstance(outcomes, Outcomes):
+        matrix = confusion(outcomes, len(images.classes))
+        tables["confusion.csv"] = confusion_table(matrix, images.classes)
+    for name, table in tables.items():
+        write_table(run_dir / name, table)
         tracker.log_file(run_dir / name)
     plot_outcomes(outcomes, images, run_dir / "plots")
     for path in sorted((run_dir / "plots").glob("*.png")):
@@ -59,5 +62,5 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     for name, value in metrics.items():
         logger.info("%-*s %9.4f", width, name, value)
     logger.info("speed     %.0f images/s, compiling included", len(images) / elapsed_s)
-    logger.info("files     %s (per_class.csv, confusion.csv, plots/)", run_dir)
+    logger.info("files     %s (%s, plots/)", run_dir, ", ".join(tables))
     return metrics

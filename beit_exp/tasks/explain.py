@@ -39,7 +39,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     maps = rollout(weights_BLHNN, reads_class_token=cfg.model.pooling == "cls")
     write_array(run_dir / "attention.npy", maps)
 
-    rankings = rank_classes(logits, class_names(cfg))
+    rankings = rank_classes(logits, class_names(cfg), multi_label=cfg.dataset.multi_label)
     titles = [f"{best.classes[0]} {100 * best.probabilities[0]:.0f} %" for best in rankings]
     mean, std = (
         np.array(values, np.float32)[:, None, None]

@@ -113,4 +113,5 @@ def preprocessing(cfg: Config) -> dict[str, object]:
         "mean": cfg.dataset.mean,
         "std": cfg.dataset.std,
         "classes": class_names(cfg),
+        "probabilities": "sigmoid" if cfg.dataset.multi_label else "softmax",
     }

@@ -12,13 +12,18 @@ from beit_exp.inference.held_out import evaluate_images, measure_test_set
 from beit_exp.model.build import build_model
 from beit_exp.model.precision import build_precision
 from beit_exp.report.mistakes import plot_outcomes
-from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes, class_table, confusion
-from beit_exp.report.sheets import draw_batch, target_titles
+from beit_exp.report.multi_label import AnyOutcomes, load_outcomes
+from beit_exp.report.outcomes import OUTCOMES_FILE
+from beit_exp.report.sheets import draw_batch, multi_label_titles, target_titles
 from beit_exp.tracking.mlflow_model import log_model
 from beit_exp.tracking.tracker import Tracker
-from beit_exp.train.build import build_trainer, make_labelled_batches, prepare_network
+from beit_exp.train.build import (
+    build_objective,
+    build_trainer,
+    make_labelled_batches,
+    prepare_network,
+)
 from beit_exp.train.loop import fit
-from beit_exp.train.losses import Classification
 from beit_exp.train.progress import Metrics
 from beit_exp.train.session import CheckStop, Session, open_session
 from beit_exp.weights.load import load_pretrained
@@ -37,11 +42,11 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         load_pretrained(network, cfg.model.pretrained, kind=cfg.checkpoint_kind)
     prepare_network(network, cfg.train)
 
-    objective = Classification(network, focal_gamma=cfg.train.focal_gamma)
+    objective = build_objective(cfg, network, session.train_images.labels)
     steps_per_epoch = stream.steps_per_epoch
     trainer = build_trainer(cfg, objective, steps_per_epoch=steps_per_epoch, ranks=runtime.size)
 
-    def measure(check_stop: CheckStop) -> tuple[Metrics, Outcomes]:
+    def measure(check_stop: CheckStop) -> tuple[Metrics, AnyOutcomes]:
         return evaluate_images(network, val_images, cfg, runtime, check_stop=check_stop)
 
     if runtime.is_leader:
@@ -59,12 +64,12 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
     )
     metrics |= measure_test_set(session, network, metrics)
     if runtime.is_leader:
-        outcomes = Outcomes.load(run_dir / OUTCOMES_FILE)
+        outcomes = load_outcomes(run_dir / OUTCOMES_FILE)
         plot_outcomes(outcomes, val_images, session.plots)
         if cfg.tracking.log_model is not None:
             tracker.upload(lambda client, run_id: log_model(client, run_id, cfg, run_dir))
-        rows = class_table(confusion(outcomes, classes), val_images.classes)[1:]
-        session.finish(metrics, following=next_commands(session), classes=rows)
+        table = outcomes.class_table(val_images.classes)
+        session.finish(metrics, following=next_commands(session), classes=table)
     return metrics
 
 
@@ -80,7 +85,8 @@ def draw_first_batch(session: Session) -> None:
     cfg = session.cfg
     images, targets = next(train_batches(session.stream, cfg, first=0, last=1))
     classes, smoothing = session.train_images.classes, cfg.augment.label_smoothing
-    titles = target_titles(targets, classes, smoothing=smoothing)
+    name = multi_label_titles if cfg.dataset.multi_label else target_titles
+    titles = name(targets, classes, smoothing=smoothing)
     path, data = session.plots / "batch.png", cfg.dataset
     draw_batch(images, titles=titles, mean=data.mean, std=data.std, path=path)
 

@@ -10,7 +10,7 @@ from beit_exp.config.answers import columns
 from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, eval_batches
 from beit_exp.hardware.device import Runtime
-from beit_exp.inference.classes import rank_classes
+from beit_exp.inference.classes import answer_rows, rank_classes
 from beit_exp.inference.evaluate import predict_all
 from beit_exp.inference.images import open_images
 from beit_exp.inference.network import class_names, load_network
@@ -37,17 +37,21 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         )
         elapsed_s = time.perf_counter() - started
 
-    rankings = rank_classes(logits, class_names(cfg))
+    classes, multi_label = class_names(cfg), cfg.dataset.multi_label
+    header = ["path", *columns(len(classes), multi_label=multi_label)]
     rows = [
-        [name, *ranking.classes, *(f"{share:.6f}" for share in ranking.probabilities)]
-        for name, ranking in zip(names, rankings, strict=True)
+        [name, *(f"{each:.6f}" if isinstance(each, float) else each for each in answer)]
+        for name, answer in zip(
+            names, answer_rows(logits, classes, multi_label=multi_label), strict=True
+        )
     ]
     write_array(run_dir / "logits.npy", logits)
-    write_table(run_dir / "predictions.csv", [["path", *columns(logits.shape[1])], *rows])
+    write_table(run_dir / "predictions.csv", [header, *rows])
     for written in ("logits.npy", "predictions.csv"):
         tracker.log_file(run_dir / written)
 
-    for name, ranking in zip(names[:SHOWN], rankings, strict=False):
+    shown = rank_classes(logits[:SHOWN], classes, multi_label=multi_label)
+    for name, ranking in zip(names, shown, strict=False):
         logger.info("%-40s %s  %.4f", name, ranking.classes[0], ranking.probabilities[0])
     if len(names) > SHOWN:
         logger.info("... and %d more", len(names) - SHOWN)

@@ -13,7 +13,8 @@ from beit_exp.hardware.device import Runtime
 from beit_exp.inference.held_out import evaluate_images, open_shared_validation
 from beit_exp.inference.network import build_network
 from beit_exp.model.beit import BEiT
-from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes
+from beit_exp.report.multi_label import AnyOutcomes
+from beit_exp.report.outcomes import OUTCOMES_FILE
 from beit_exp.report.page import as_text
 from beit_exp.report.result_files import write_table
 from beit_exp.tracking.lineage import ingredient_tags
@@ -45,7 +46,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
 
     with listening() as stop:
 
-        def measure(arrays: Arrays) -> tuple[Metrics, Outcomes]:
+        def measure(arrays: Arrays) -> tuple[Metrics, AnyOutcomes]:
             set_weights(network, arrays, path=Path(str(cfg.checkpoint)))
             metrics, outcomes = evaluate_images(
                 network, images, cfg, runtime, check_stop=stop.check

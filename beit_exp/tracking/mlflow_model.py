@@ -124,8 +124,8 @@ def make_signature(cfg: Config) -> Any:
 
     inputs = [ColSpec("binary", "image", required=False), ColSpec("string", "path", required=False)]
     outputs = [
-        ColSpec("string" if name.startswith("class") else "double", name)
-        for name in columns(cfg.dataset.num_classes)
+        ColSpec("double" if name.startswith("probability") else "string", name)
+        for name in columns(cfg.dataset.num_classes, multi_label=cfg.dataset.multi_label)
     ]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 

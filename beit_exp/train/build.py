@@ -10,11 +10,13 @@ from mindspore import nn
 
 from beit_exp.config.schema import Config, TrainConfig
 from beit_exp.data.build import TrainStream, train_batches
+from beit_exp.data.labels import count_classes
 from beit_exp.model.beit import BEiT, MaskedBEiT
 from beit_exp.model.build import drop_path_keep
 from beit_exp.optim.schedule import build_schedule
 from beit_exp.optim.update import build_optimizer
 from beit_exp.train.loss_scale import build_loss_scale
+from beit_exp.train.losses import Classification, MultiLabelClassification
 from beit_exp.train.step import MicroBatch, Trainer
 
 
@@ -57,13 +59,23 @@ def draw_keep(cfg: Config, stream: TrainStream, number: int) -> np.ndarray | Non
     )
 
 
+def build_objective(cfg: Config, network: BEiT, labels: np.ndarray) -> nn.Cell:
+    """The network with its loss, for training images with these labels."""
+    gamma = cfg.train.focal_gamma
+    if not cfg.dataset.multi_label:
+        return Classification(network, focal_gamma=gamma)
+    classes = cfg.dataset.num_classes
+    weights = positive_weights(cfg.train.class_weights, labels, num_classes=classes)
+    return MultiLabelClassification(network, positive_weights=weights, focal_gamma=gamma)
+
+
 def make_labelled_batches(
     cfg: Config, stream: TrainStream
 ) -> Callable[[int, int], Iterator[MicroBatch]]:
     """What fine-tuning feeds: images, soft targets and drop-path draws, a micro-batch each."""
-    weights = class_weights(
-        cfg.train.class_weights, stream.images.labels, num_classes=cfg.dataset.num_classes
-    )
+    # Of several labels an image, the loss weighs each class by itself
+    choice = None if cfg.dataset.multi_label else cfg.train.class_weights
+    weights = class_weights(choice, stream.images.labels, num_classes=cfg.dataset.num_classes)
     smoothing = cfg.augment.label_smoothing
 
     def batches(first: int, last: int) -> Iterator[MicroBatch]:
@@ -90,6 +102,22 @@ def class_weights(
         counts = np.bincount(labels, minlength=num_classes)
         found = len(labels) / (num_classes * np.maximum(counts, 1)) * (counts > 0)
         return found.astype(np.float32)
+    return np.array(choice, np.float32)
+
+
+def positive_weights(
+    choice: Literal["balanced"] | list[float] | None, labels: np.ndarray, *, num_classes: int
+) -> np.ndarray:
+    """(K,) float32 factors of what it costs that a class is missed, of (N, K) labels.
+
+    `balanced` is images without the class / images with it, as torch's `BCEWithLogitsLoss` advises
+    for its `pos_weight`: both then weigh the same.
+    """
+    if choice is None:
+        return np.ones(num_classes, np.float32)
+    if choice == "balanced":
+        counts = np.maximum(count_classes(labels, num_classes), 1)
+        return ((len(labels) - counts) / counts).astype(np.float32)
     return np.array(choice, np.float32)
 
 

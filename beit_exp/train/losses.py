@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 
 import mindspore as ms
+import numpy as np
 from mindspore import Tensor, nn, ops
 
 from beit_exp.model.beit import BEiT, MaskedBEiT
@@ -34,6 +35,46 @@ def focal_cross_entropy(logits_BK: Tensor, targets_BK: Tensor, *, gamma: float) 
     log_p_BK = ops.log_softmax(logits_BK, -1)
     rest_BK = ops.maximum(1 - ops.exp(log_p_BK), LEAST_REST)
     return -(targets_BK * ops.pow(rest_BK, gamma) * log_p_BK).sum(axis=-1).mean()
+
+
+def binary_cross_entropy(
+    logits_BK: Tensor, targets_BK: Tensor, positive_weights_K: Tensor, *, gamma: float
+) -> Tensor:
+    """Mean over images and classes of -w t (1 - p)^gamma log p - (1 - t) p^gamma log(1 - p), with
+    p = sigmoid(logits).
+
+    Sources: torch, `BCEWithLogitsLoss` and its `pos_weight`; Lin et al. (arXiv 1708.02002),
+    equation 4, for each of the two by its share of the target.
+    """
+    log_p_BK2 = ops.log_softmax(ops.stack((logits_BK, ops.zeros_like(logits_BK)), -1), -1)
+    log_p_BK, log_rest_BK = log_p_BK2[..., 0], log_p_BK2[..., 1]
+    found_BK = targets_BK * positive_weights_K * log_p_BK
+    other_BK = (1 - targets_BK) * log_rest_BK
+    if gamma > 0:
+        found_BK = found_BK * ops.pow(ops.maximum(ops.exp(log_rest_BK), LEAST_REST), gamma)
+        other_BK = other_BK * ops.pow(ops.maximum(ops.exp(log_p_BK), LEAST_REST), gamma)
+    return -(found_BK + other_BK).mean()
+
+
+class MultiLabelClassification(nn.Cell):
+    """Images and targets of each class by itself -> (binary cross-entropy,)."""
+
+    measures = ()
+
+    def __init__(
+        self, network: BEiT, *, positive_weights: np.ndarray, focal_gamma: float = 0.0
+    ) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+        self.positive_weights_K = Tensor(positive_weights.astype(np.float32))
+        self.focal_gamma = focal_gamma
+
+    def construct(
+        self, images_BCSS: Tensor, targets_BK: Tensor, keep_L2B: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        logits_BK = self.network(images_BCSS, keep_L2B)
+        weights_K, gamma = self.positive_weights_K, self.focal_gamma
+        return (binary_cross_entropy(logits_BK, targets_BK, weights_K, gamma=gamma),)
 
 
 class Classification(nn.Cell):

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from beit_exp.data.description import DIGEST_LENGTH
+from beit_exp.data.labels import label_text
 from beit_exp.data.pool import Pool
 from beit_exp.errors import UserError
 from beit_exp.report.result_files import write_table
@@ -25,7 +26,7 @@ def keep_split(pool: Pool, run_dir: Path, *, is_begun: bool) -> str:
 def split_rows(pool: Pool) -> list[tuple[str, ...]]:
     """A row for each image: its path in the data set, label, split and, where it has one, group."""
     classes, count = pool.images.classes, len(pool.images)
-    labels = [classes[label] for label in pool.images.labels.tolist()]
+    labels = [label_text(label, classes) for label in pool.images.labels]
     groups = pool.groups or [""] * count
     return list(zip(pool.names(), labels, pool.splits.tolist(), groups, strict=True))
 

@@ -33,7 +33,7 @@ def write_folder(
     `model.safetensors` of our `arrays`, `config.json` and `preprocessor_config.json`.
     """
     described = {
-        "config.json": model_config(model, classes),
+        "config.json": model_config(model, classes, multi_label=dataset.multi_label),
         "preprocessor_config.json": preprocessor_config(dataset, image_size=model.image_size),
     }
     for name, content in described.items():
@@ -41,7 +41,9 @@ def write_folder(
     save_weights(to_hugging_face(arrays), folder / HUGGING_FACE_FILE)
 
 
-def model_config(model: ModelConfig, classes: Sequence[str]) -> dict[str, Any]:
+def model_config(
+    model: ModelConfig, classes: Sequence[str], *, multi_label: bool
+) -> dict[str, Any]:
     """config.json of a BeitForImageClassification."""
     return {
         "architectures": ["BeitForImageClassification"],
@@ -64,6 +66,7 @@ def model_config(model: ModelConfig, classes: Sequence[str]) -> dict[str, Any]:
         "use_relative_position_bias": model.rel_pos_bias,
         "use_shared_relative_position_bias": model.shared_rel_pos_bias,
         "use_mean_pooling": model.pooling == "mean",
+        "problem_type": f"{'multi' if multi_label else 'single'}_label_classification",
         "id2label": {str(number): name for number, name in enumerate(classes)},
         "label2id": {name: number for number, name in enumerate(classes)},
     }

@@ -29,8 +29,10 @@ from beit_exp.config.augment_policy import parse_policy
 from beit_exp.config.mapping import build_config, load_config
 from beit_exp.data import archives, label_list
 from beit_exp.data.decoding import load_image
+from beit_exp.data.label_table import read_label_table
 from beit_exp.errors import UserError
 from beit_exp.launch.overrides import typed_values
+from beit_exp.tracking.records import read_split
 from beit_exp.train.checkpoint import load_checkpoint, save_checkpoint
 from beit_exp.weights.read import read_weights
 
@@ -39,6 +41,11 @@ STATE = {"trainer": {"step": 15}, "classes": ["cat", "dog"]}
 FORMATS = {"jpg": "JPEG", "png": "PNG", "bmp": "BMP", "webp": "WEBP", "tif": "TIFF", "ppm": "PPM"}
 FLAT = ("a.png", "b.png", "c.png")
 LABELS = [b"a.png cat\nb.png dog\nc.png cat\n", b"a.png 0\nb.png,1\nc.png 1"]
+TABLES = [
+    b'path,label,split,group\na.png,cat|dog,train,1\nb.png,"cat",val,2\nc.png,,test,3\n',
+    b"label,path\r\ncat,a.png\r\ndog,b.png\r\ndog|elk,c.png\r\n",
+]
+SPLITS = [b'path,label,split,group\na.png,cat,train,1\nb.png,"d, og",val,2\n']
 POLICIES = [b"rand-m9-mstd0.5-inc1", b"rand-m7-n3-mmax8"]
 
 
@@ -212,13 +219,24 @@ def read_tar(path: Path) -> list[tuple[str, int, int]]:
     return list(zip(found.names, found.offsets.tolist(), found.sizes.tolist(), strict=True))
 
 
-def read_labels(path: Path) -> dict[str, int]:
-    folder = path.parent / "flat"
-    folder.mkdir(exist_ok=True)
+def flat_folder(folder: Path) -> Path:
+    """A folder with empty images."""
+    place = folder / "flat"
+    place.mkdir(exist_ok=True)
     for name in FLAT:
-        (folder / name).touch()
-    found = label_list.list_labelled(folder, path, 2, ["cat", "dog"])
+        (place / name).touch()
+    return place
+
+
+def read_labels(path: Path) -> dict[str, int]:
+    found = label_list.list_labelled(flat_folder(path.parent), path, 2, ["cat", "dog"])
     return dict(zip(found.paths, found.labels.tolist(), strict=True))
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    place = flat_folder(path.parent)
+    found = read_label_table(path, place, num_classes=None, needs_groups=False, multi_label=True)
+    return dict(zip(found.images.paths, found.images.labels.tolist(), strict=True))
 
 
 def read_policy(path: Path) -> Any:
@@ -239,6 +257,8 @@ PARSERS = [
     Parser("checkpoint", "c.safetensors", own_checkpoints, read_own, is_same_checkpoint),
     Parser("tar", "t.tar", tars, read_tar, lambda found, whole: found == whole),
     Parser("labels", "l.txt", lambda _: LABELS, read_labels),
+    Parser("table", "l.csv", lambda _: TABLES, read_table),
+    Parser("split", "s.csv", lambda _: SPLITS, read_split),
     Parser("policy", "p.txt", lambda _: POLICIES, read_policy),
     Parser("config", "config.yaml", settings, load_config),
     Parser("image", "i.png", pictures, load_image),

@@ -23,6 +23,8 @@ def test_an_objective_is_a_metric_that_evaluations_log() -> None:
         "val/loss",
         "val/balanced_accuracy",
         "val/macro_f1",
+        "val/micro_f1",
+        "val/map",
         "val/masked_accuracy",
     }
 

@@ -8,7 +8,7 @@ from flawed_images import write_flawed
 
 from beit_exp.data.duplicates import Pairs
 from beit_exp.data.inspection import Inspection, importance, inspect
-from beit_exp.data.listing import list_classes
+from beit_exp.data.listing import ImageList, list_classes
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +62,15 @@ def test_pairs_with_training_images_come_before_others_of_two_splits() -> None:
     ordered = pairs.take(importance(pairs, split, labels))
     found = list(zip(ordered.first.tolist(), ordered.second.tolist(), strict=True))
     assert found == [(0, 2), (0, 4), (2, 4), (0, 1), (2, 3)]
+
+
+def test_of_several_labels_all_must_be_alike_and_each_counts(few_digits: Path) -> None:
+    paths = list_classes(few_digits / "train").paths[:2]
+    images = {
+        "train": ImageList(paths, np.array([[1, 1], [0, 1]], np.uint8), ["cat", "dog"]),
+        "val": ImageList(paths, np.array([[1, 1], [1, 1]], np.uint8), ["cat", "dog"]),
+    }
+    found = inspect(images, [], workers=1)
+    assert found.class_sizes().tolist() == [[1, 2], [2, 2]]
+    assert found.across().all() and sorted(found.disagree().tolist()) == [False, True]
+    assert (found.label(0), found.label(1)) == ("cat|dog", "dog")

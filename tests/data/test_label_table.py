@@ -3,6 +3,7 @@ from __future__ import annotations
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from beit_exp.data.label_table import LabelTable, read_label_table
@@ -19,11 +20,13 @@ def data(tmp_path: Path) -> Path:
 
 
 def read(
-    data: Path, text: str | bytes, *, classes: int = 2, needs_groups: bool = False
+    data: Path, text: str | bytes, *, needs_groups: bool = False, multi_label: bool = False
 ) -> LabelTable:
     table = data.parent / "labels.csv"
     table.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_label_table(table, data, num_classes=2, needs_groups=needs_groups)
+    return read_label_table(
+        table, data, num_classes=2, needs_groups=needs_groups, multi_label=multi_label
+    )
 
 
 def test_classes_are_the_sorted_labels_and_images_in_the_order_of_their_paths(data: Path) -> None:
@@ -55,6 +58,31 @@ def test_images_may_lie_in_a_tar(data: Path) -> None:
     assert found.images.paths[1] == f"{data}/train.tar/cat/a.png"
     with pytest.raises(UserError, match=r"line 2 names .*/train.tar/b.png, which is not there"):
         read(data, "path,label\ntrain.tar/b.png,x\nb.jpg,y\n")
+
+
+def test_several_labels_are_joined_and_an_image_may_have_none(data: Path) -> None:
+    text = "path,label,split\na.png,dog|cat,train\nb.jpg,,val\ndeep/in/c.png, dog ,test\n"
+    found = read(data, text, multi_label=True)
+    assert found.images.classes == ["cat", "dog"]
+    assert found.images.labels.tolist() == [[1, 1], [0, 0], [0, 1]]
+    assert found.images.labels.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("path,label\na.png,dog||cat\n", "line 2 has an empty label in 'dog||cat'"),
+        ("path,label\na.png,dog|dog\n", "line 2 has a label twice in 'dog|dog'"),
+        ("path,label\na.png,dog\nb.jpg,\n", r"dataset.num_classes = 2: .* 1 classes \(dog\)"),
+        (
+            "path,label,split\na.png,dog,train\nb.jpg,dog|cat,val\n",
+            "has the split train and the label cat",
+        ),
+    ],
+)
+def test_wrong_labels_of_several_are_told_with_their_line(data: Path, text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read(data, text, multi_label=True)
 
 
 TOLD = "path,label,split\na.png,x,train\n"
@@ -105,4 +133,6 @@ def test_a_table_that_is_no_text_is_refused(data: Path) -> None:
         with pytest.raises(UserError, match=rf"labels.csv, line {line} is not UTF-8"):
             read(data, content)
     with pytest.raises(UserError, match="nowhere.csv cannot be read: No such file"):
-        read_label_table(Path("nowhere.csv"), data, num_classes=2, needs_groups=False)
+        read_label_table(
+            Path("nowhere.csv"), data, num_classes=2, needs_groups=False, multi_label=False
+        )

@@ -7,7 +7,7 @@ from numpy.random import default_rng
 from settings import GOLDEN, make_config
 
 from beit_exp.data import mixup
-from beit_exp.data.mixup import mix_batch, soft_targets
+from beit_exp.data.mixup import mix_batch, multi_hot_targets, soft_targets
 
 
 def test_smoothed_targets_are_timms() -> None:
@@ -113,3 +113,19 @@ def test_an_odd_batch_cannot_be_mixed() -> None:
             num_classes=2,
             rng=default_rng(0),
         )
+
+
+def test_several_labels_are_smoothed_towards_one_half_and_mixed_each_by_itself() -> None:
+    labels = np.array([[1, 0, 1], [0, 0, 0]], np.uint8)
+    np.testing.assert_allclose(
+        multi_hot_targets(labels, smoothing=0.1),
+        [[0.95, 0.05, 0.95], [0.05, 0.05, 0.05]],
+        rtol=1e-6,
+    )
+    cfg = make_config("augment.mix_up=0.8", "augment.label_smoothing=0.1").augment
+    images = np.stack([np.zeros((3, 4, 4)), np.ones((3, 4, 4))]).astype(np.float32)
+    mixed, targets = mix_batch(images, labels, cfg, num_classes=3, rng=np.random.default_rng(0))
+    share = float(mixed[1, 0, 0, 0])  # of the image itself: its partner is black
+    assert 0 < share < 1
+    np.testing.assert_allclose(targets[0], 0.05 + share * np.array([0.9, 0, 0.9]), rtol=1e-5)
+    np.testing.assert_allclose(targets[1], 0.05 + (1 - share) * np.array([0.9, 0, 0.9]), rtol=1e-5)

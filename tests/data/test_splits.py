@@ -178,3 +178,60 @@ def test_a_class_too_small_for_the_folds_is_named() -> None:
     said = "dataset.folds = 5, dataset.test_fraction = 0.1: the class class 1 holds 4 images, too f"
     with pytest.raises(UserError, match=said):
         folds_of([0] * 9 + [1] * 4, test_fraction=0.1)
+
+
+LABEL_SETS = st.lists(
+    st.frozensets(st.integers(0, 3), max_size=4), min_size=40, max_size=120
+)  # of images
+
+
+def multi_hot(sets) -> np.ndarray:
+    """(N, 4) of these images, and of six more with each class alone."""
+    sets = [*sets, *({label} for label in range(4) for _ in range(6))]
+    return np.array([[label in found for label in range(4)] for found in sets], np.uint8)
+
+
+@FEW
+@given(LABEL_SETS, SEEDS)
+def test_each_of_several_labels_is_split_by_the_shares(sets, seed) -> None:
+    labels = multi_hot(sets)
+    sides = split_images(labels, None, fractions=(0.2, 0.1), classes=list("abcd"), seed=seed)
+    for label in range(4):
+        own = sides[labels[:, label] == 1]
+        for side, share in (("val", 0.2), ("test", 0.1)):
+            count = np.count_nonzero(own == side)
+            assert count >= 1 and abs(count - share * len(own)) <= 3
+    again = split_images(labels, None, fractions=(0.2, 0.1), classes=list("abcd"), seed=seed)
+    assert sides.tolist() == again.tolist()
+
+
+@FEW
+@given(LABEL_SETS, SEEDS)
+def test_images_of_several_labels_keep_their_groups_in_every_fold(sets, seed) -> None:
+    labels = multi_hot(sets)
+    groups = [f"patient {number // 3}" for number in range(len(labels))]
+    found = [
+        split_folds(
+            labels, groups, folds=2, fold=fold, test_fraction=0.0, classes=list("abcd"), seed=seed
+        )
+        for fold in range(2)
+    ]
+    assert ((found[0] == "val") == (found[1] == "train")).all()
+    pairs = {(group, side) for group, side in zip(groups, found[0], strict=True)}
+    assert len(pairs) == len(set(groups))
+
+
+def test_images_without_a_label_are_split_like_a_class_of_which_none_is_needed() -> None:
+    labels = np.concatenate([multi_hot([]), np.zeros((50, 4), np.uint8)])
+    sides = split_images(labels, None, fractions=(0.2, 0.2), classes=list("abcd"), seed=0)
+    assert [np.count_nonzero(sides[24:] == side) for side in SPLITS] == [30, 10, 10]
+    few = np.concatenate([multi_hot([]), np.zeros((1, 4), np.uint8)])
+    assert len(split_images(few, None, fractions=(0.2, 0.2), classes=list("abcd"), seed=0)) == 25
+
+
+def test_a_label_with_too_few_images_is_named() -> None:
+    labels = multi_hot([])[:20]  # two of the last
+    with pytest.raises(
+        UserError, match=r"the class d holds 2 images \(none is left for test\), too few"
+    ):
+        split_images(labels, None, fractions=(0.2, 0.1), classes=list("abcd"), seed=0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -10,7 +11,7 @@ from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream
 from beit_exp.data.places import check_folders
 from beit_exp.data.sources import open_split
-from beit_exp.dry_run.images import make_images
+from beit_exp.dry_run.images import make_images, write_labels
 from beit_exp.dry_run.settings import (
     STEPS,
     absolute_paths,
@@ -122,3 +123,19 @@ def test_given_images_are_taken_and_repeated_where_they_are_few(tmp_path: Path) 
 def test_a_wrong_override_is_refused_as_the_command_refuses_it() -> None:
     with pytest.raises(UserError, match="Did you mean model.depth"):
         config("model.depht=2")
+
+
+def test_several_labels_an_image_are_given_by_a_table(tmp_path: Path) -> None:
+    cfg = config(
+        "dataset=image_folder",
+        "dataset.num_classes=3",
+        "dataset.data_url=nowhere",
+        "dataset.labels=nowhere.csv",
+        "dataset.multi_label=true",
+        "objective=val/map",
+    )
+    make_images(cfg.dataset, tmp_path / "data", counts=(2, 1), side=4)
+    write_labels(tmp_path / "data", tmp_path / "labels.csv")
+    short = few_steps(cfg, tmp_path)
+    assert open_split(short, "train").labels.tolist() == np.eye(3).repeat(2, axis=0).tolist()
+    assert open_split(short, "val").labels.tolist() == np.eye(3).tolist()

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mindspore import nn
+from mindspore import Tensor, nn
 from networks import build
 from settings import TINY
 
-from beit_exp.inference.evaluate import batch_sums, evaluate
+from beit_exp.inference.evaluate import batch_sums, evaluate, evaluate_multi_label
+from beit_exp.report.multi_label import MultiLabelOutcomes, load_outcomes
 from beit_exp.report.outcomes import Outcomes
 
 pytestmark = pytest.mark.usefixtures("compiled")
@@ -95,4 +96,56 @@ def test_outcomes_of_several_ranks_stand_in_the_order_of_the_set(
     assert found.labels.tolist() == labels.tolist()
     assert found.predicted.tolist() == alone.predicted.tolist()
     found.save(tmp_path / "outcomes.npz")
-    assert Outcomes.load(tmp_path / "outcomes.npz").labels.tolist() == labels.tolist()
+    assert load_outcomes(tmp_path / "outcomes.npz").labels.tolist() == labels.tolist()
+
+
+def test_several_labels_of_several_ranks_are_measured_as_those_of_one(network: nn.Cell) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((7, 3, 32, 32), np.float32)
+    labels = (rng.random((7, 10)) < 0.4).astype(np.uint8)
+    sent: list[list[np.ndarray]] = []
+
+    def measure(parts, gather) -> tuple[dict[str, float], MultiLabelOutcomes]:
+        return evaluate_multi_label(
+            network,
+            parts,
+            batch_size=4,
+            num_classes=10,
+            gather=gather,
+            check_stop=lambda: None,
+        )
+
+    for rank in (0, 1):  # the second's 3 rows are filled up to the first's 4
+        sent.append([])
+        part = [(images[rank::2], labels[rank::2])]
+        measure(part, lambda row: sent[-1].append(row) or np.stack([row, row]))
+    sent[1][1] = np.concatenate([sent[1][1][:60], np.zeros(20, np.float32)])
+    answers = iter([np.stack(pair) for pair in zip(*sent, strict=True)])
+    found, outcomes = measure([(images[::2], labels[::2])], lambda _: next(answers))
+    whole = [(images[:4], labels[:4]), (images[4:], labels[4:])]
+    expected, alone = measure(whole, lambda row: row[None])
+    assert outcomes.labels.tolist() == labels.tolist()
+    np.testing.assert_allclose(outcomes.probabilities, alone.probabilities, rtol=1e-5)
+    assert found == pytest.approx(expected, rel=1e-5)
+    shares = np.where(labels == 1, alone.probabilities, 1 - alone.probabilities)
+    assert expected["loss"] == pytest.approx(-np.log(shares).mean(), rel=1e-5)
+
+
+def test_a_label_whose_logit_is_not_a_number_is_never_found() -> None:
+    class NotANumber:
+        def set_train(self, mode: bool) -> None:
+            pass
+
+        def __call__(self, images: Tensor) -> Tensor:
+            return Tensor(np.full((len(images), 2), np.nan, np.float32))
+
+    batch = np.zeros((2, 3, 4, 4), np.float32), np.ones((2, 2), np.uint8)
+    found, _ = evaluate_multi_label(
+        NotANumber(),
+        [batch],
+        batch_size=2,
+        num_classes=2,
+        gather=lambda row: row[None],
+        check_stop=lambda: None,
+    )
+    assert np.isnan(found["loss"]) and found["macro_f1"] == 0

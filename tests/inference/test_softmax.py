@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from settings import GOLDEN
 
-from beit_exp.inference.softmax import cross_entropy, softmax
+from beit_exp.inference.softmax import binary_cross_entropy, cross_entropy, sigmoid, softmax
 
 
 def test_probabilities_are_the_definitions_and_sum_to_one_along_the_last_axis() -> None:
@@ -46,3 +47,20 @@ def test_cross_entropy_stays_finite_where_the_probability_is_zero() -> None:
     logits = np.array([[0.0, 3000.0]], np.float32)
     assert softmax(logits)[0, 0] == 0
     assert cross_entropy(logits, np.array([0]))[0] == 3000
+
+
+def test_a_sigmoid_is_that_of_its_definition_and_never_overflows() -> None:
+    scores = np.random.default_rng(0).normal(0, 3, (2, 3)).astype(np.float32)
+    expected = 1 / (1 + np.exp(-scores.astype(np.float64)))
+    np.testing.assert_allclose(sigmoid(scores), expected, rtol=1e-12)
+    with np.errstate(all="raise", under="ignore"):
+        assert sigmoid(np.array([-3000.0, 0.0, 3000.0])).tolist() == [0.0, 0.5, 1.0]
+
+
+def test_binary_cross_entropy_is_minus_the_log_of_each_labels_probability() -> None:
+    golden = np.load(GOLDEN / "multi_label.npz")
+    found = binary_cross_entropy(golden["logits"], golden["hard"])
+    shares = sigmoid(golden["logits"])
+    expected = -np.log(np.where(golden["hard"] == 1, shares, 1 - shares))
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    assert binary_cross_entropy(np.array([[3000.0]]), np.array([[0]])).tolist() == [[3000.0]]

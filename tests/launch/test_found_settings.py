@@ -115,3 +115,14 @@ def test_classes_of_a_flat_val_alone_must_be_said(images: Path) -> None:
 def test_other_settings_stay_as_they_are(images: Path) -> None:
     values: dict[str, Any] = typed_values(["optimizer.base_lr=0.5"])
     assert values["dataset"]["num_classes"] == 10 and values["optimizer"]["base_lr"] == 0.5
+
+
+def test_the_objective_of_ones_own_images_counts_each_class_once(images: Path) -> None:
+    table = images / "labels.csv"
+    paths = sorted((images / "train").rglob("*.png"))
+    rows = [f"{path},{('a|b', 'b', '')[number % 3]}" for number, path in enumerate(paths)]
+    table.write_text("\n".join(["path,label", *rows]))
+    assert own(images).objective == "val/balanced_accuracy"
+    cfg = own(images, f"dataset.labels={table}", "dataset.multi_label=true")
+    assert (cfg.objective, cfg.dataset.num_classes) == ("val/map", 2)
+    assert own(images, "objective=val/top1").objective == "val/top1"

@@ -9,7 +9,7 @@ import pytest
 from whole_runs import write_run
 
 from beit_exp.report.folds import pool_folds
-from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes
+from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes, confusion
 from beit_exp.report.page import as_told, table, write_report
 from beit_exp.report.result_files import write_table
 from beit_exp.report.runs import Run, read_place
@@ -43,8 +43,8 @@ def test_folds_are_repetitions_with_mean_and_deviation(folds: Path) -> None:
 def test_every_image_is_pooled_once_with_what_its_own_fold_predicted(folds: Path) -> None:
     pooled = pool_folds(read_place(folds))
     assert pooled is not None and len(pooled.rows) == 9
-    assert pooled.metrics()["top1"] == pytest.approx(100 * 6 / 9)
-    assert pooled.matrix.tolist() == [[4, 1], [2, 2]]
+    assert pooled.outcomes.metrics()["top1"] == pytest.approx(100 * 6 / 9)
+    assert confusion(pooled.outcomes, 2).tolist() == [[4, 1], [2, 2]]
     told = as_told(read_place(folds))
     assert "pooled    top1 66.6667  balanced_accuracy 65.0000" in told and "(9 images" in told
 

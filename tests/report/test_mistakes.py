@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from beit_exp.data.listing import ImageList, list_classes
-from beit_exp.report.mistakes import most_wrong, plot_outcomes
+from beit_exp.report.mistakes import mistaken_labels, most_wrong, plot_outcomes
+from beit_exp.report.multi_label import MultiLabelOutcomes
 from beit_exp.report.outcomes import Outcomes
 
 
@@ -35,3 +36,17 @@ def test_outcomes_are_drawn_for_few_and_many_classes(
     )
     assert {path.name for path in tmp_path.iterdir()} == {"confusion.png", "mistakes.png"}
     assert all(Image.open(path).width > 500 for path in tmp_path.iterdir())
+
+
+def test_labels_that_are_missed_or_not_there_are_told_the_most_wrong_first(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    labels = np.array([[1, 0], [0, 0], [1, 1]], np.uint8)
+    shares = np.array([[0.3, 0.6], [0.1, 0.95], [0.9, 0.8]], np.float32)
+    found = MultiLabelOutcomes(labels, shares)
+    images, titles = mistaken_labels(found, ["cat", "dog"])
+    assert titles == ["not dog, 95 %", "cat missed, 30 %", "not dog, 60 %"]
+    assert images == [1, 0, 0]
+    paths = list_classes(few_digits / "val").paths[:3]
+    plot_outcomes(found, ImageList(paths, labels, ["cat", "dog"]), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mistakes.png"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from beit_exp.errors import UserError
+from beit_exp.report.multi_label import load_outcomes
 from beit_exp.report.outcomes import (
     Outcomes,
     class_table,
@@ -60,7 +61,7 @@ def test_outcomes_come_back_from_their_file_as_they_were(
     outcomes: Outcomes, tmp_path: Path
 ) -> None:
     outcomes.save(tmp_path / "val_outcomes.npz")
-    found = Outcomes.load(tmp_path / "val_outcomes.npz")
+    found = load_outcomes(tmp_path / "val_outcomes.npz")
     for one, other in zip(found, outcomes, strict=True):
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
@@ -70,4 +71,4 @@ def test_outcomes_come_back_from_their_file_as_they_were(
 def test_a_damaged_file_of_outcomes_is_named(tmp_path: Path) -> None:
     (tmp_path / "o.npz").write_bytes(b"\xffjunk{")
     with pytest.raises(UserError, match="o.npz is damaged"):
-        Outcomes.load(tmp_path / "o.npz")
+        load_outcomes(tmp_path / "o.npz")

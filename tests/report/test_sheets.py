@@ -3,8 +3,15 @@ from __future__ import annotations
 import numpy as np
 from PIL import ImageFont
 
-from beit_exp.data.mixup import soft_targets
-from beit_exp.report.sheets import CELL, FONT_SIZE, TITLE_LINES, target_titles, wrapped
+from beit_exp.data.mixup import multi_hot_targets, soft_targets
+from beit_exp.report.sheets import (
+    CELL,
+    FONT_SIZE,
+    TITLE_LINES,
+    multi_label_titles,
+    target_titles,
+    wrapped,
+)
 
 
 def test_an_image_is_titled_with_its_class_and_a_mixed_one_with_two() -> None:
@@ -26,3 +33,10 @@ def test_a_title_fits_its_cell_and_keeps_its_end() -> None:
         lines = wrapped(f"{names[0]}, not {names[1]}, 80 %", font)
         assert len(lines) == TITLE_LINES and lines[1].endswith("80 %")
         assert all(font.getlength(line) <= CELL for line in lines)
+
+
+def test_all_labels_of_an_image_are_named_those_of_a_mixed_one_with_their_shares() -> None:
+    plain = multi_hot_targets(np.array([[1, 0, 1], [1, 1, 0], [0, 0, 0]]), smoothing=0.1)
+    mixed = np.stack([plain[0], 0.3 * plain[0] + 0.7 * plain[1], plain[2]])
+    titles = multi_label_titles(mixed, ["cat", "dog", "elk"], smoothing=0.1)
+    assert titles == ["cat, elk", "cat, dog: 70 %, elk: 30 %", "no label"]

@@ -34,11 +34,12 @@ def test_the_test_set_stands_below_the_best() -> None:
 
 def test_the_summary_names_the_classes_that_the_network_knows_least() -> None:
     names = ["ant", "bee", "cat", "dog", "elk", "fox"]
-    rows = [*([name, 2, 0.0, "owl"] for name in names), ["gnu", 0, "", ""], ["owl", 9, 100.0, ""]]
+    rows = [["class", "images", "top1", "most confused with"]]
+    rows += [*([name, 2, 0.0, "owl"] for name in names), ["gnu", 0, "", ""], ["owl", 9, 100.0, ""]]
     text = tell({"val/balanced_accuracy": 50.0}, classes=rows)
     assert "lowest val/top1 at the last evaluation: ant 0.0 of 2, bee 0.0 of 2, cat" in text
     assert "not one image of ant, bee, cat, dog, elk and 1 more was classified correctly" in text
-    assert "classes" not in tell({}, classes=rows[-1:])
+    assert "classes" not in tell({}, classes=[rows[0], rows[-1]])
     heading, line = text.splitlines()[:2]
     assert heading.index("last") + len("last") == line.index("50.0000") + len("50.0000")
 

@@ -11,7 +11,7 @@ from pandas import DataFrame
 from PIL import Image
 
 from beit_exp.config.answers import columns
-from beit_exp.inference.classes import rank_classes
+from beit_exp.inference.classes import answer_rows
 from beit_exp.tracking import mlflow_model
 from beit_exp.tracking.mlflow_model import MODEL_TAG, log_model, make_signature
 from beit_exp.tracking.tracker import open_tracker
@@ -74,7 +74,7 @@ def test_a_model_tells_what_it_takes_and_answers_with_an_example(trained) -> Non
     folder = Path(model.artifact_location.removeprefix("file://"))
     written = Model.load(folder)
     assert written.signature.inputs.input_names() == ["image", "path"]
-    assert written.signature.outputs.input_names() == columns(10)
+    assert written.signature.outputs.input_names() == columns(10, multi_label=False)
     (image,) = written.load_input_example(str(folder))["image"]
     assert Image.open(io.BytesIO(image)).size == (trained.cfg.model.image_size,) * 2
     request = json.loads((folder / "serving_input_example.json").read_text())
@@ -82,12 +82,14 @@ def test_a_model_tells_what_it_takes_and_answers_with_an_example(trained) -> Non
     assert not list(folder.rglob("__pycache__"))
 
 
-def test_the_signature_is_that_of_the_served_models_answers(run) -> None:
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_the_signature_is_that_of_the_served_models_answers(run, multi_label: bool) -> None:
     names = [str(number) for number in range(10)]
-    (ranking,) = rank_classes(np.zeros((1, 10), np.float32), names)
-    answer = DataFrame([[*ranking.classes, *ranking.probabilities]], columns=columns(10))
+    rows = answer_rows(np.zeros((1, 10), np.float32), names, multi_label=multi_label)
+    answer = DataFrame(rows, columns=columns(10, multi_label=multi_label))
     inferred = infer_signature(answer, answer).outputs
-    outputs = make_signature(run.cfg).outputs
+    dataset = run.cfg.dataset.model_copy(update={"multi_label": multi_label})
+    outputs = make_signature(run.cfg.model_copy(update={"dataset": dataset})).outputs
     assert outputs.input_names() == inferred.input_names()
     assert outputs.input_types() == inferred.input_types()
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
-from beit_exp.train.build import class_weights, weighted
+from beit_exp.train.build import class_weights, positive_weights, weighted
 
 
 def test_balanced_weights_are_scikit_learns() -> None:
@@ -37,3 +37,10 @@ def test_a_weight_moves_no_image_to_another_class() -> None:
     found = weighted(targets, weights, smoothing=smoothing)
     np.testing.assert_allclose(found, targets * weights[:, None], rtol=1e-6)
     np.testing.assert_allclose(found / found.sum(axis=1, keepdims=True), targets, rtol=1e-6)
+
+
+def test_a_balanced_label_costs_as_much_where_it_is_as_where_it_is_not() -> None:
+    labels = np.array([[1, 0], [0, 0], [0, 0], [1, 1], [0, 0]], np.uint8)
+    assert positive_weights("balanced", labels, num_classes=2).tolist() == [1.5, 4.0]
+    assert positive_weights([2.0, 0.5], labels, num_classes=2).tolist() == [2.0, 0.5]
+    assert positive_weights(None, labels, num_classes=2).tolist() == [1.0, 1.0]

@@ -3,13 +3,15 @@ from __future__ import annotations
 import mindspore as ms
 import numpy as np
 import pytest
+from agreement import agree
 from mindspore import Tensor
-from settings import SMALL_TOKENIZER, make_config
+from settings import GOLDEN, SMALL_TOKENIZER, make_config
 
 from beit_exp.model.visual_tokenizer import build_tokenizer, map_pixels
 from beit_exp.train.losses import (
     Autoencoding,
     Reconstruction,
+    binary_cross_entropy,
     focal_cross_entropy,
     reconstruction,
     soft_cross_entropy,
@@ -105,3 +107,37 @@ def test_a_weight_of_a_class_is_a_factor_of_its_share_of_the_target(mixed) -> No
         Tensor(logits.astype(np.float32)), Tensor((targets * weights).astype(np.float32))
     )
     np.testing.assert_allclose(float(found.asnumpy()), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "targets", "is_weighted", "gamma"),
+    [
+        ("plain", "targets", False, 0.0),
+        ("weighted", "targets", True, 0.0),
+        ("focal", "hard", False, 2.0),
+    ],
+)
+def test_the_losses_of_several_labels_and_their_gradients_are_torchs(
+    name: str, targets: str, is_weighted: bool, gamma: float
+) -> None:
+    golden = np.load(GOLDEN / "multi_label.npz")
+    weights = golden["weights"] if is_weighted else np.ones(7, np.float32)
+
+    def loss(logits: Tensor) -> Tensor:
+        return binary_cross_entropy(logits, Tensor(golden[targets]), Tensor(weights), gamma=gamma)
+
+    found, gradient = ms.value_and_grad(loss)(Tensor(golden["logits"]))
+    part = "loss of several labels"
+    agree(part, found.asnumpy(), golden[f"{name}_loss"], within=1e-6)
+    agree(f"{part}, gradient", gradient.asnumpy(), golden[f"{name}_gradient"], within=1e-6)
+
+
+def test_a_label_that_is_surely_found_has_a_finite_gradient_under_the_focal_loss() -> None:
+    logits, targets = (np.array([[90.0, -90.0]], np.float32), np.array([[1.0, 0.2]], np.float32))
+
+    def loss(logits: Tensor) -> Tensor:
+        weights = Tensor(np.ones(2, np.float32))
+        return binary_cross_entropy(logits, Tensor(targets), weights, gamma=0.5)
+
+    gradient = ms.grad(loss)(Tensor(logits)).asnumpy()
+    assert np.isfinite(gradient).all() and gradient[0, 1] != 0

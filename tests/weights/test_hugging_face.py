@@ -28,7 +28,11 @@ MODEL = ModelConfig.model_construct(
     pooling="mean",
 )
 DATASET = DatasetConfig.model_construct(
-    crop_pct=0.875, interpolation="bicubic", mean=[0.5, 0.4, 0.3], std=[0.2, 0.2, 0.1]
+    multi_label=False,
+    crop_pct=0.875,
+    interpolation="bicubic",
+    mean=[0.5, 0.4, 0.3],
+    std=[0.2, 0.2, 0.1],
 )
 NAMES = [
     "cls_token",
@@ -73,6 +77,7 @@ def test_the_folder_holds_the_weights_and_describes_network_and_images(
     described = json.loads((folder / "config.json").read_text())
     assert (described["hidden_size"], described["intermediate_size"]) == (48, 192)
     assert (described["num_hidden_layers"], described["num_attention_heads"]) == (2, 3)
+    assert described["problem_type"] == "single_label_classification"
     assert (described["id2label"], described["label2id"]) == (
         {"0": "cat", "1": "dog"},
         {"cat": 0, "dog": 1},

@@ -128,7 +128,9 @@ def test_a_torch_file_tells_its_network(variant: str) -> None:
 def test_heads_stand_in_a_config_json_beside_the_file(tmp_path: Path) -> None:
     cfg = make_config("model.rel_pos_bias=false", "model.num_heads=8").model
     write_empty(tmp_path / "model.safetensors", published_shapes(cfg, classes=3))
-    (tmp_path / "config.json").write_text(json.dumps(model_config(cfg, ["a", "b", "c"])))
+    (tmp_path / "config.json").write_text(
+        json.dumps(model_config(cfg, ["a", "b", "c"], multi_label=False))
+    )
     assert model_settings(str(tmp_path), "best")["num_heads"] == 8
     (tmp_path / "config.json").write_text('{"model_type": "beit", "num_attention_heads": "8"}')
     with pytest.raises(UserError, match="num_attention_heads is no whole number"):

@@ -1,0 +1,66 @@
+"""Commands with wrong settings of the data set: case -> (words, what the message must say)."""
+
+from __future__ import annotations
+
+OWN_IMAGES = ("dataset=image_folder", "dataset.data_url=x", "dataset.num_classes=2")
+TABLE = (*OWN_IMAGES, "dataset.labels=x.csv")
+
+WRONG_DATA_SETTINGS = {
+    "several labels without a table": (
+        (*OWN_IMAGES, "dataset.multi_label=true", "objective=val/map"),
+        "dataset.multi_label = true: must be false unless dataset.labels names a table",
+    ),
+    "several labels and one label's objective": (
+        (*TABLE, "dataset.multi_label=true"),
+        "dataset.multi_label = true: must be true for objective=val/map and val/micro_f1, false "
+        "but for objective=val/map, val/macro_f1, val/micro_f1, val/loss",
+    ),
+    "one label and several labels' objective": (
+        (*TABLE, "objective=val/map"),
+        "dataset.multi_label = false: must be true for objective=val/map",
+    ),
+    "several labels and balanced sampling": (
+        (*TABLE, "dataset.multi_label=true", "objective=val/map", "train.sampling=balanced"),
+        "train.sampling = 'balanced': must be uniform with dataset.multi_label",
+    ),
+    "several labels and few of each": (
+        (*TABLE, "dataset.multi_label=true", "objective=val/map", "dataset.images_per_class=3"),
+        "dataset.images_per_class = 3: must be null with dataset.multi_label",
+    ),
+    "shares of the images that leave none to train on": (
+        (*OWN_IMAGES, "dataset.val_fraction=0.5", "dataset.test_fraction=0.5"),
+        "dataset.val_fraction = 0.5: plus dataset.test_fraction must be less than 1",
+    ),
+    "a share of more than all images": (
+        (*OWN_IMAGES, "dataset.val_fraction=1.0"),
+        "dataset.val_fraction = 1.0: must be a number >= 0 and < 1",
+    ),
+    "a split of the digits": (
+        ("dataset.val_fraction=0.2",),
+        "dataset.val_fraction = 0.2: must be 0 for dataset.name=digits",
+    ),
+    "a test set of the digits": (
+        ("dataset.test_fraction=0.2",),
+        "dataset.test_fraction = 0.2: must be 0 for dataset.name=digits",
+    ),
+    "a table of the digits": (
+        ("dataset.labels=x.csv",),
+        "dataset.labels = 'x.csv': must be null for dataset.name=digits",
+    ),
+    "a share of the images beside a labelled val/": (
+        (*OWN_IMAGES, "dataset.val_fraction=0.2", "dataset.val_labels=x.txt"),
+        "dataset.val_fraction = 0.2: must be 0 where dataset.val_labels names the classes",
+    ),
+    "a table beside a labelled val/": (
+        (*OWN_IMAGES, "dataset.labels=x.csv", "dataset.val_labels=x.txt"),
+        "dataset.labels = 'x.csv': must be null where dataset.val_labels names the classes",
+    ),
+    "groups without a split": (
+        (*OWN_IMAGES, "dataset.groups=folder"),
+        "dataset.groups = 'folder': must be null unless dataset.val_fraction, ",
+    ),
+    "groups of a table that is not there": (
+        (*OWN_IMAGES, "dataset.val_fraction=0.2", "dataset.groups=table"),
+        "dataset.groups = 'table': must be folder or null unless dataset.labels names a table",
+    ),
+}
