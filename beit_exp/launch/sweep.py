@@ -20,7 +20,6 @@ from beit_exp.config.command_line import launch_command, override
 from beit_exp.config.objective import is_lower_better
 from beit_exp.errors import UserError
 from beit_exp.storage.files import write_atomically
-from beit_exp.storage.foreign import reading
 from beit_exp.tracking.mlflow_store import (
     SQLITE,
     open_experiment,
@@ -29,7 +28,7 @@ from beit_exp.tracking.mlflow_store import (
     resolve_uri,
 )
 from beit_exp.tracking.mlflow_write import PARENT_TAG
-from beit_exp.tracking.records import SWEEP_FILE, Status
+from beit_exp.tracking.records import SWEEP_FILE, Status, read_sweep
 from beit_exp.tracking.run_name import job_run_name
 
 if TYPE_CHECKING:
@@ -138,22 +137,11 @@ def swept_keys(config: DictConfig) -> list[str]:
     return [*given, *(key for key in config.hydra.sweeper.get("params") or {} if key not in given)]
 
 
-def read_parent(sweep_dir: Path) -> dict[str, Any]:
-    """What a sweep's jobs know of it.
-
-    `uri` of the store, `run_id` of the run that they belong under, if any, and the `swept` keys.
-    """
-    return dict(json.loads((sweep_dir / SWEEP_FILE).read_text()))
-
-
 def known_run_id(sweep_dir: Path) -> str | None:
     """The run that is the parent of a sweep begun before; one that cannot be told is made anew."""
-    if not (sweep_dir / SWEEP_FILE).exists():
-        return None
     try:
-        with reading(sweep_dir / SWEEP_FILE, "is damaged"):
-            run_id = read_parent(sweep_dir)["run_id"]
-            return None if run_id is None else str(run_id)
+        run_id = read_sweep(sweep_dir).get("run_id")
+        return None if run_id is None else str(run_id)
     except UserError as error:
         print(f"{error}; the sweep gets another parent run", flush=True)
         return None
@@ -161,7 +149,7 @@ def known_run_id(sweep_dir: Path) -> str | None:
 
 def swept_values(sweep_dir: Path, overrides: list[str]) -> dict[str, str]:
     """What tells a job from the others: the value of every swept key among its overrides."""
-    swept = read_parent(sweep_dir)["swept"]
+    swept = read_sweep(sweep_dir)["swept"]
     found = {}
     for part in OverridesParser.create().parse_overrides(overrides):
         if part.key_or_group in swept:
@@ -185,7 +173,7 @@ def place_under_parent(values: dict[str, Any], sweep_dir: Path, *, swept: dict[s
 
     A group that is swept is no setting, so its choice is a tag: a column on MLflow's page.
     """
-    parent = read_parent(sweep_dir)["run_id"]
+    parent = read_sweep(sweep_dir)["run_id"]
     tracking = values["tracking"]
     tracking["run_name"] = tracking["run_name"] or job_run_name(swept)
     choices = {
@@ -199,7 +187,7 @@ def place_under_parent(values: dict[str, Any], sweep_dir: Path, *, swept: dict[s
 
 def what_is_left(sweep_dir: Path) -> str:
     """How many jobs of a sweep are done, and the command that does the rest."""
-    state = read_parent(sweep_dir)
+    state = read_sweep(sweep_dir)
     done = min(len(list(sweep_dir.glob("*/metrics.json"))), state["jobs"])
     return f"{done} of {state['jobs']} jobs are done; to do the rest: {state['command']}"
 
@@ -227,7 +215,7 @@ def finish(sweep_dir: Path, status: Status) -> None:
     from beit_exp.report.page import as_markdown, table
     from beit_exp.report.runs import ranked
 
-    parent, runs = read_parent(sweep_dir), []
+    parent, runs = read_sweep(sweep_dir), []
     try:
         runs = compare(sweep_dir)
     except UserError as error:  # the jobs are done, whatever became of a file of theirs since

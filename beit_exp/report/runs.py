@@ -15,11 +15,10 @@ from typing import Any
 from beit_exp.config.mapping import flatten, load_config
 from beit_exp.config.objective import metric_of, rank
 from beit_exp.errors import UserError
-from beit_exp.storage.foreign import reading
 from beit_exp.storage.passwords import hide_password
 from beit_exp.tracking import mlflow_read
 from beit_exp.tracking.mlflow_store import reason
-from beit_exp.tracking.records import SWEEP_FILE, read_facts, read_records, read_state
+from beit_exp.tracking.records import read_facts, read_records, read_state, read_sweep
 
 FAILED_FILE = "failed.json"  # left by the launcher: exit status and message
 PICTURES = (
@@ -171,11 +170,7 @@ def read_directory(folder: Path) -> Run:
 
 def read_choices(folder: Path) -> dict[str, Any]:
     """Swept key -> what the name of a job's folder says of it: `optimizer=adamw,train.epochs=1`."""
-    path = folder.absolute().parent / SWEEP_FILE
-    if not path.is_file():
-        return {}
-    with reading(path, "is damaged"):
-        swept = json.loads(path.read_text())["swept"]
+    swept = read_sweep(folder.absolute().parent).get("swept", [])
     known = "|".join(map(re.escape, swept))
     said = re.findall(rf"(?:^|,)({known})=(.*?)(?=,(?:{known})=|$)", folder.name) if swept else []
     return {**dict.fromkeys(swept), **{key: read_value(text) for key, text in said}}

@@ -90,8 +90,15 @@ def read_split(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 def read_sweep(sweep_dir: Path) -> dict[str, Any]:
-    """What the launcher left of a sweep: see `launch.sweep.SweepCallback`."""
-    return _read_mapping(sweep_dir / SWEEP_FILE)
+    """What the launcher left of a sweep: `uri` of the store, `run_id` of the run that its jobs
+    belong under, if any, and the `swept` keys. Nothing if there is none; `UserError` if damaged.
+    """
+    path = sweep_dir / SWEEP_FILE
+    state = _read_mapping(path)
+    with reading(path, "is damaged"):
+        if path.exists() and "swept" not in state:
+            raise ValueError("it does not say what is swept")
+    return state
 
 
 def write_state(run_dir: Path, state: dict[str, Any]) -> None:

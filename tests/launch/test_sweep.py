@@ -131,7 +131,8 @@ def test_a_sweep_that_stopped_tells_what_is_done_and_what_does_the_rest(tmp_path
     config = multirun("seed=1,2,3", "dataset.data_url='x y'", sweep_dir=str(folder))
     (folder / "seed=1").mkdir(parents=True)
     (folder / "seed=1" / "metrics.json").write_text("{}")
-    state = {"jobs": sweep.count_jobs(config), "command": sweep.command_of(config)}
+    state = {"swept": ["seed"], "jobs": sweep.count_jobs(config)}
+    state["command"] = sweep.command_of(config)
     (folder / SWEEP_FILE).write_text(json.dumps(state))
     told, _, command = sweep.what_is_left(folder).partition(": ")
     assert told == "1 of 3 jobs are done; to do the rest"
@@ -148,7 +149,8 @@ def test_a_sweep_that_stopped_tells_what_is_done_and_what_does_the_rest(tmp_path
 def test_a_damaged_file_of_a_job_costs_the_sweep_its_report_and_is_named(
     name: str, tmp_path: Path, capsys
 ) -> None:
-    (tmp_path / "sweep.json").write_text('{"run_id": null, "uri": "sqlite:///none.db"}')
+    state = {"run_id": None, "uri": "sqlite:///none.db", "swept": []}
+    (tmp_path / "sweep.json").write_text(json.dumps(state))
     write_run(tmp_path / "seed=1", top1=())
     (tmp_path / "seed=1" / name).write_bytes(b"\xffjunk{")
     sweep.finish(tmp_path, "FINISHED")

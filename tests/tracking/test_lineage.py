@@ -69,7 +69,7 @@ def test_a_soup_of_a_sweep_is_shown_beside_the_jobs_and_is_none_of_them(
     cfg = settings("sqlite:///a.db", "task=soup", f"checkpoint={tmp_path}")
     tags = lineage_tags(cfg)
     assert tags == {TRAINED_BY_TAG: "1", PARENT_TAG: "1"} and not is_job(tags)
-    of_sweep.write_text(json.dumps({"uri": "sqlite:///a.db", "run_id": None}))  # the store failed
+    of_sweep.write_text(json.dumps({"run_id": None, "swept": ["seed"]}))  # the store failed
     assert lineage_tags(cfg) == {}
 
 
