@@ -22,6 +22,7 @@ from beit_exp.train.build import (
     build_trainer,
     make_labelled_batches,
     prepare_network,
+    start_head,
 )
 from beit_exp.train.loop import fit
 from beit_exp.train.progress import Metrics
@@ -38,6 +39,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
     precision = build_precision(cfg.hardware.amp_level, half=runtime.half)
     classes = cfg.dataset.num_classes
     network = build_model(cfg.model, num_classes=classes, precision=precision, seed=cfg.seed)
+    start_head(network, cfg, session.train_images.labels)
     if cfg.model.pretrained is not None:
         load_pretrained(network, cfg.model.pretrained, kind=cfg.checkpoint_kind)
     prepare_network(network, cfg.train)
