@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from beit_exp.report import markup
+from beit_exp.report.intervals import Interval, as_text, intervals
 from beit_exp.report.markup import Section
 from beit_exp.report.multi_label import AnyOutcomes, join_outcomes, load_outcomes
 from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes, confusion
@@ -26,6 +27,11 @@ class Pooled(NamedTuple):
     classes: list[str]
     folds: int
     rows: list[list[Any]]  # an image each: path, fold, label, predicted, probability
+
+    def intervals(self) -> dict[str, Interval]:
+        """Of its metrics; none where images are there several times, once for each seed."""
+        is_once = len({path for path, *_ in self.rows}) == len(self.rows)
+        return intervals(self.outcomes.metrics(), self.outcomes) if is_once else {}
 
     def __str__(self) -> str:
         found = "  ".join(f"{name} {value:.4f}" for name, value in self.outcomes.metrics().items())
@@ -81,7 +87,10 @@ def write_pooled(pooled: Pooled | None, folder: Path) -> Section | None:
     )
     header, *rows = pooled.outcomes.class_table(pooled.classes)
     rows.sort(key=lambda row: (row[2] == "", row[2]))
-    measured = [[name, value] for name, value in pooled.outcomes.metrics().items()]
+    sure = pooled.intervals()
+    measured = [
+        [name, value, as_text(sure.get(name))] for name, value in pooled.outcomes.metrics().items()
+    ]
     title, picture = "Out-of-fold predictions", ""
     if isinstance(pooled.outcomes, Outcomes):
         matrix = confusion(pooled.outcomes, len(pooled.classes))
@@ -93,7 +102,7 @@ def write_pooled(pooled: Pooled | None, folder: Path) -> Section | None:
         f"All {len(pooled.rows)} images, each as predicted by the run of the {pooled.folds} folds "
         "that was not trained on it, at the last evaluation. "
         f"Every prediction is in {TABLE}.",
-        markup.table(["of all images, %", "value"], measured)
+        markup.table(["of all images, %", "value", "95 % interval"], measured)
         + markup.table([*header[:2], CLASS_SCORES[header[2]], header[3]], rows, bars=2)
         + picture,
     )

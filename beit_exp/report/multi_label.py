@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from beit_exp.data.labels import SEPARATOR, label_text
+from beit_exp.report.class_scores import label_scores
 from beit_exp.report.outcomes import Outcomes, load_arrays, save_arrays
 
 THRESHOLD = 0.5  # a class at least as probable is predicted
@@ -29,21 +30,15 @@ class MultiLabelOutcomes(NamedTuple):
         return self.probabilities >= THRESHOLD
 
     def metrics(self) -> dict[str, float]:
-        """In percent `map`, the mean over classes of their average precision; `macro_f1`, that of
-        their F1; and `micro_f1`, of all classes' hits together.
+        """`map`, the mean over classes of their average precision in percent, as scikit-learn's
+        `average_precision_score` has it, and those of `label_scores`.
 
-        As scikit-learn's `average_precision_score` and `f1_score` have them; classes of no image
-        are left out of the first, those that are neither had nor predicted of the second.
+        Classes of no image are left out of it; with none left it is not a number.
         """
         precisions = self.average_precisions()
         found = precisions[~np.isnan(precisions)]
-        hits, named = self.counts()
-        f1 = 2 * hits[named > 0] / named[named > 0]
-        return {
-            "map": 100 * float(found.mean()) if len(found) else np.nan,
-            "macro_f1": 100 * float(f1.mean()) if len(f1) else 0.0,
-            "micro_f1": 100 * float(2 * hits.sum() / max(1, named.sum())),
-        }
+        mean = 100 * float(found.mean()) if len(found) else np.nan
+        return {"map": mean} | label_scores(self.labels == 1, self.predicted)
 
     def average_precisions(self) -> np.ndarray:
         """(K,) average precision of each class; NaN for one that no image has."""
@@ -56,14 +51,10 @@ class MultiLabelOutcomes(NamedTuple):
             ]
         )
 
-    def counts(self) -> tuple[np.ndarray, np.ndarray]:
-        """(K,) images in which each class was found, and those with it plus those predicted."""
-        hits = (self.predicted & (self.labels == 1)).sum(axis=0)
-        return hits, self.labels.sum(axis=0, dtype=int) + self.predicted.sum(axis=0)
-
     def class_table(self, classes: Sequence[str]) -> list[list[Any]]:
         """A heading, then each class: its images, F1 and average precision in percent."""
-        hits, named = self.counts()
+        hits = np.count_nonzero(self.predicted & (self.labels == 1), axis=0)
+        named = self.labels.sum(axis=0, dtype=int) + self.predicted.sum(axis=0)
         rows: list[list[Any]] = [["class", "images", "f1", "average precision"]]
         for number, (name, precision) in enumerate(
             zip(classes, self.average_precisions(), strict=True)

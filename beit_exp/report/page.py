@@ -8,7 +8,10 @@ from typing import Any
 from beit_exp.config.objective import is_lower_better
 from beit_exp.report import markup
 from beit_exp.report.folds import pool_folds, write_pooled
+from beit_exp.report.intervals import COUNTED, accuracy_interval
+from beit_exp.report.intervals import as_text as interval_text
 from beit_exp.report.markup import Section, cell
+from beit_exp.report.pairs import paired_rows, paired_section
 from beit_exp.report.plots import plot_mean_curves
 from beit_exp.report.responses import plot_response
 from beit_exp.report.result_files import write_table
@@ -54,9 +57,12 @@ def table(runs: list[Run]) -> tuple[list[str], list[list[Any]]]:
         for run in choice.runs
     }
     objective = f"best {runs[0].objective}"
+    sure = {id(run): best_interval(run) for run in runs}
+    is_counted = any(sure.values())
     tested = any(run.tested is not None for run in runs)
     header = [
         *("run", *keys, objective),
+        *(["95 % interval"] if is_counted else []),
         *([f"mean ± std of {repeated_by(runs)}"] if repeated else []),
         "epoch",
         *([runs[0].objective.replace("val/", "test/")] if tested else []),
@@ -67,6 +73,7 @@ def table(runs: list[Run]) -> tuple[list[str], list[list[Any]]]:
         best, epoch = run.best or (None, None)
         row = [
             *(run.name, *(value_of(run, key) for key in keys), best),
+            *([sure[id(run)]] if is_counted else []),
             *([means.get(id(run))] if repeated else []),
             epoch,
             *([run.tested] if tested else []),
@@ -76,10 +83,22 @@ def table(runs: list[Run]) -> tuple[list[str], list[list[Any]]]:
     return header, rows
 
 
+def best_interval(run: Run) -> str:
+    """That of the best result, where that is a share of a known number of images."""
+    images, metric = run.validation_images, run.objective.removeprefix("val/")
+    if run.best is None or images is None or metric not in COUNTED:
+        return ""
+    return interval_text(accuracy_interval(run.best[0], images))
+
+
 def as_told(runs: list[Run]) -> str:
-    """The table for a terminal and, of all folds of the best choice, their predictions pooled."""
-    pooled = pool_folds(best_choice(runs))
-    return as_text(*table(runs)) + (f"\npooled    {pooled}" if pooled else "")
+    """The table for a terminal; how the best does beside others on the same images; and, of all
+    folds of the best choice, their predictions pooled.
+    """
+    pooled, paired = pool_folds(best_choice(runs)), paired_rows(ranked(runs))
+    parts = [as_text(*table(runs))]
+    parts += ["", as_text(paired[0], paired[1:]), ""] if paired else []
+    return "\n".join(parts + ([f"pooled    {pooled}"] if pooled else []))
 
 
 def best_choice(runs: list[Run]) -> list[Run]:
@@ -205,6 +224,8 @@ def as_html(
     if are_repeated(choices):
         by = repeated_by(runs)
         sections.append(choice_table(keys, choices, objective=runs[0].objective, repeated_by=by))
+    if paired := paired_rows(ranking):
+        sections.append(paired_section(paired))
     sections += [folds] if folds is not None else []
     drawn = picture_sections(
         pictures, varied=len(keys), repeated=are_repeated(choices), single=len(runs) == 1

@@ -69,6 +69,13 @@ class Run:
         return found[-1] if found else None
 
     @property
+    def validation_images(self) -> int | None:
+        """How many there were; None if the run does not tell."""
+        sets = self.facts.get("datasets", [])
+        found = [each["images"] for each in sets if each["context"] == "validation"]
+        return found[-1] if found else None
+
+    @property
     def images_per_s(self) -> float | None:
         """See `images_per_s`; None if no step was logged."""
         return images_per_s(self.records)

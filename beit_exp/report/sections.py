@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from beit_exp.report import markup
+from beit_exp.report.intervals import accuracy_interval, as_text
 from beit_exp.report.markup import Section, cell
 from beit_exp.report.multi_label import load_outcomes
 from beit_exp.report.outcomes import OUTCOMES_FILE
@@ -166,17 +167,22 @@ def _classes_of(run: Run) -> list[list[Any]]:
 def class_section(classes: list[list[Any]], best: Run) -> Section:
     """Accuracy per class: the worst classes of the best run, and the same ones in the next runs."""
     header, *rows = classes
+    has_others = len(header) > 4
     count = f"the worst {SHOWN_CLASSES} of {len(rows)} classes" if len(rows) > SHOWN_CLASSES else ""
     shown = [
         [round(value, 1) if isinstance(value, float) else value for value in row]
         for row in rows[:SHOWN_CLASSES]
     ]
+    if header[2] == CLASS_SCORES["top1"]:
+        header = [*header[:3], "95 % interval", *header[3:]]
+        sure = [as_text(accuracy_interval(row[2], row[1])) if row[1] else "" for row in rows]
+        shown = [[*row[:3], text, *row[3:]] for row, text in zip(shown, sure, strict=False)]
     return Section(
         "classes",
         f"{header[2].removesuffix(', %').capitalize()} per class",
         f"Of {best.name}, on the validation images of its last evaluation, the worst first"
         f"{f': {count}; all are in classes.csv' if count else ''}."
-        + (" The columns to the right: the same classes in the next runs." if header[4:] else ""),
+        + (" The columns to the right: the same classes in the next runs." if has_others else ""),
         markup.table(header, shown, bars=2),
     )
 

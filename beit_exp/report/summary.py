@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from beit_exp.report.intervals import COUNTED, accuracy_interval, as_text
 from beit_exp.report.page import duration
 from beit_exp.report.runs import images_per_s, training_s
 from beit_exp.storage.passwords import HIDDEN
@@ -23,21 +24,26 @@ def summary(
     uri: str,
     following: tuple[str, ...],
     classes: Sequence[Sequence[Any]] = (),
+    images: Mapping[str, int] | None = None,
 ) -> str:
     """The last result beside the best, where it is, and the `following` lines: what to do next.
 
-    A test set's result is of the best weights. `classes` is a `class_table`, with its heading.
+    A test set's result is of the best weights. `classes` is a `class_table`, with its heading;
+    `images` are the numbers of images in `val` and `test`, by which accuracies have an interval.
     """
     names = [name for name in metrics if name.startswith("val/")]
     tested = [name for name in metrics if name.startswith("test/")]
     width = max([9, *map(len, [*names, *tested])]) + 1
     best_epoch = metrics.get("best/epoch", 0.0)
+    bests = {name: metrics.get(f"best/{name}", metrics[name]) for name in names}
+    sure = intervals_of(bests | {name: metrics[name] for name in tested}, images or {})
     lines = [f"{'result':{width}}{'last':>10}{f'epoch {best_epoch:g} (best)':>20}"]
+    lines[0] += "   95 % interval" if sure else ""
     lines += [
-        f"{name:{width}}{metrics[name]:10.4f}{metrics.get(f'best/{name}', metrics[name]):20.4f}"
+        f"{name:{width}}{metrics[name]:10.4f}{bests[name]:20.4f}{sure.get(name, '')}"
         for name in names
     ]
-    lines += [f"{name:{width}}{metrics[name]:30.4f}" for name in tested]
+    lines += [f"{name:{width}}{metrics[name]:30.4f}{sure.get(name, '')}" for name in tested]
     if (speed := images_per_s(records)) is not None:
         elapsed = duration(training_s(records))
         lines.append(f"{'time':{width}}{elapsed:>10}{f'{speed:.0f} images/s':>20}")
@@ -50,6 +56,16 @@ def summary(
         *following,
     ]
     return "\n".join(lines)
+
+
+def intervals_of(metrics: Mapping[str, float], images: Mapping[str, int]) -> dict[str, str]:
+    """The interval of each accuracy over all images of a split, by the metric's name."""
+    parts = {name: name.split("/") for name in metrics}
+    return {
+        name: f"   {as_text(accuracy_interval(metrics[name], images[split]))}"
+        for name, (split, metric) in parts.items()
+        if split in images and metric in COUNTED
+    }
 
 
 def class_lines(classes: Sequence[Sequence[Any]]) -> list[str]:

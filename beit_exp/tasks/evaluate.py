@@ -11,6 +11,7 @@ from beit_exp.data.description import describe
 from beit_exp.hardware.device import Runtime
 from beit_exp.inference.held_out import evaluate_images, open_held_out
 from beit_exp.inference.network import load_network
+from beit_exp.report.intervals import as_text, intervals
 from beit_exp.report.mistakes import plot_outcomes
 from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes, confusion, confusion_table
 from beit_exp.report.result_files import write_table
@@ -58,9 +59,11 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         tracker.log_file(path, folder="plots")
 
     logger.info("%d images, %s of %s", len(images), split, cfg.dataset.data_url)
-    width = max(map(len, metrics))
-    for name, value in metrics.items():
-        logger.info("%-*s %9.4f", width, name, value)
+    width, sure = max(map(len, metrics)), intervals(found, outcomes)
+    logger.info("%-*s %9s   %s", width, "result", "", "95 % interval")
+    for name, value in found.items():
+        text = as_text(sure.get(name))
+        logger.info("%-*s %9.4f   %s", width, f"{split}/{name}", value, text)
     logger.info("speed     %.0f images/s, compiling included", len(images) / elapsed_s)
     logger.info("files     %s (%s, plots/)", run_dir, ", ".join(tables))
     return metrics

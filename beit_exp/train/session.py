@@ -136,8 +136,14 @@ class Session:
             uri=str(self.cfg.tracking.uri),
             following=following,
             classes=classes,
+            images=self.count_held_out(),
         )
         logger.info("%s", text)
+
+    def count_held_out(self) -> dict[str, int]:
+        """Images in `val` and, if there is one, `test`."""
+        counts = {"val": len(self.val_images)}
+        return counts if self.test_images is None else {**counts, "test": len(self.test_images)}
 
 
 def open_session(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Session:

@@ -8,10 +8,16 @@ from beit_exp.report.summary import summary
 RUN = Path("runs/a")
 
 
-def tell(metrics, records=(), *, uri: str = "sqlite:///x.db", classes=()) -> str:
-    page = RUN / "report" / "report.html"
+def tell(metrics, records=(), *, uri: str = "sqlite:///x.db", classes=(), images=None) -> str:
     return summary(
-        metrics, list(records), run_dir=RUN, page=page, uri=uri, following=(), classes=classes
+        metrics,
+        list(records),
+        run_dir=RUN,
+        page=RUN / "report" / "report.html",
+        uri=uri,
+        following=(),
+        classes=classes,
+        images=images,
     )
 
 
@@ -58,3 +64,12 @@ def test_the_closing_command_takes_a_password_from_where_the_run_had_it() -> Non
         "mlflow",
         "ui",
     ]
+
+
+def test_accuracies_over_all_images_stand_with_their_interval() -> None:
+    metrics = {"val/top1": 90.0, "best/val/top1": 96.0, "val/macro_f1": 90.0, "test/top1": 100.0}
+    lines = tell(metrics, images={"val": 50, "test": 20}).splitlines()
+    assert lines[0].endswith("   95 % interval")
+    assert lines[1].split()[2:] == ["96.0000", "86.29", "to", "99.51"]
+    assert lines[2].split() == ["val/macro_f1", "90.0000", "90.0000"]
+    assert lines[3].split() == ["test/top1", "100.0000", "83.16", "to", "100.00"]
