@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from settings import OFFICIAL
+
 OWN_IMAGES = ("dataset=image_folder", "dataset.data_url=x", "dataset.num_classes=2")
 TABLE = (*OWN_IMAGES, "dataset.labels=x.csv")
 
 WRONG_DATA_SETTINGS = {
+    "another set in training": (
+        ("evaluation.sets.v2=x",),
+        "must be {} but for task=evaluate of one label an image",
+    ),
+    "another set by the name of a split": (
+        ("task=evaluate", f"checkpoint={OFFICIAL}", "evaluation.sets.val=x"),
+        "must have other names than best, data, optim, real, test, time, train, val",
+    ),
+    "another set that is not there": (
+        ("task=evaluate", f"checkpoint={OFFICIAL}", "evaluation.sets.v2=nowhere"),
+        "evaluation.sets.v2 = 'nowhere': there is no such folder or tar",
+    ),
+    "real labels of a test set": (
+        ("task=evaluate", "evaluation.split=test", "evaluation.real_labels=x.json"),
+        "evaluation.real_labels = 'x.json': must be null but for task=evaluate with evaluation.spl",
+    ),
     "several labels without a table": (
         (*OWN_IMAGES, "dataset.multi_label=true", "objective=val/map"),
         "dataset.multi_label = true: must be false unless dataset.labels names a table",

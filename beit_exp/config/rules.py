@@ -6,6 +6,7 @@ import math
 from typing import get_args
 
 from beit_exp.config.data_rules import DATA_RULES
+from beit_exp.config.evaluation_rules import EVALUATION_RULES
 from beit_exp.config.rule import Rule
 from beit_exp.config.schema import TaskName
 from beit_exp.config.traits import task_traits
@@ -19,6 +20,7 @@ OBJECTIVES = {
 
 RULES = (
     *DATA_RULES,
+    *EVALUATION_RULES,
     Rule(
         ("model.image_size", "model.patch_size"),
         lambda size, patch: size % patch == 0,
@@ -256,22 +258,6 @@ RULES = (
         ("train.prune_after", "dataset.folds"),
         lambda after, folds: after is None or folds is None,
         "must be null with dataset.folds: folds are measured on other images each",
-    ),
-    Rule(
-        ("evaluation.split", "task"),
-        lambda split, task: split == "val" or task == "evaluate",
-        "must be val but for task=evaluate",
-    ),
-    Rule(
-        ("evaluation.flip", "task"),
-        lambda flip, task: not flip or task_traits(task).allows_flip,
-        "must be false but for task=evaluate and task=predict",
-    ),
-    Rule(
-        ("export.formats", "hardware.device_target", "task"),
-        lambda formats, target, task: task != "export" or "air" not in formats or target != "cpu",
-        "must not hold air for hardware.device_target=cpu: "
-        "MindSpore writes it on an Ascend card alone",
     ),
     Rule(
         ("images", "task"),

@@ -11,12 +11,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from beit_exp.config.augment_policy import parse_policy
-
-
-def _checked_policy(text: str) -> str:
-    parse_policy(text)
-    return text
+from beit_exp.config.value_types import (
+    BelowOne,
+    Interval,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PolicyText,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+    SetName,
+    ShareAboveZero,
+    Text,
+    Triple,
+)
 
 
 def _checked_keys(allowed: list[str]) -> list[str]:
@@ -25,17 +33,6 @@ def _checked_keys(allowed: list[str]) -> list[str]:
     return allowed
 
 
-PositiveInt = Annotated[int, Field(gt=0)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-NonNegativeFloat = Annotated[float, Field(ge=0)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-BelowOne = Annotated[float, Field(ge=0, lt=1)]
-ShareAboveZero = Annotated[float, Field(gt=0, le=1)]
-Triple = Annotated[list[float], Field(min_length=3, max_length=3)]
-Interval = Annotated[list[PositiveFloat], Field(min_length=2, max_length=2)]
-Text = Annotated[str, Field(min_length=1)]
-PolicyText = Annotated[str, AfterValidator(_checked_policy)]
 TaskName = Literal[
     "finetune",
     "pretrain",
@@ -240,6 +237,8 @@ class BenchmarkConfig(Section):
 
 class EvaluationConfig(Section):
     split: Literal["val", "test"]
+    sets: dict[SetName, Text]
+    real_labels: Text | None
     flip: bool
 
 

@@ -98,6 +98,7 @@ def few_steps(cfg: Config, folder: Path) -> Config:
         "scheduler": {"warmup_length": 0, "warmup_steps": None, "cooldown_epochs": 0},
         "train": {"epochs": epochs, **often, **NO_END, "checkpoint_url": None},
         "tracking": {"uri": f"sqlite:///{folder / STORE}", "log_model": None},
+        "evaluation": {"sets": {}, "real_labels": None},
         "benchmark": {"warm_up": 0, "repeats": 1, "data_batches": 1},
     }
     if lacks_tokenizer(cfg):

@@ -56,15 +56,18 @@ def evaluate(
     gather: Callable[[np.ndarray], np.ndarray],
     check_stop: Callable[[], None],
     flip: bool = False,
+    chosen: np.ndarray | None = None,
 ) -> tuple[dict[str, float], Outcomes]:
     """Metrics and outcomes over every image of all ranks' batches.
 
     Metrics are `loss` (cross-entropy without smoothing), `top1`, `top5` and those of `class_scores`
     (percent). `gather` brings the ranks' rows together (`Runtime.gather`), rank r's being every
-    size-th image from r on. `ValueError` if there is no image.
+    size-th image from r on. Of `chosen` classes, among which the labels count, the others are not
+    looked at: not for the softmax, either. `ValueError` if there is no image.
     """
     sums, rows = np.zeros(4), []
     for logits, labels in predict_batches(network, batches, batch_size=batch_size, flip=flip):
+        logits = logits if chosen is None else logits[:, chosen]
         sums += batch_sums(logits, labels)
         rows.append(image_rows(logits, labels))
         check_stop()

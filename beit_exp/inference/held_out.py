@@ -96,6 +96,7 @@ def evaluate_images(
     *,
     check_stop: CheckStop,
     flip: bool = False,
+    chosen: np.ndarray | None = None,
 ) -> tuple[Metrics, AnyOutcomes]:
     """See `evaluate`: of all images, this rank's share of them in batches as in training.
 
@@ -116,7 +117,13 @@ def evaluate_images(
             flip=flip,
         )
     return evaluate(
-        network, batches, batch_size=batch_size, gather=gather, check_stop=check, flip=flip
+        network,
+        batches,
+        batch_size=batch_size,
+        gather=gather,
+        check_stop=check,
+        flip=flip,
+        chosen=chosen,
     )
 
 

@@ -26,11 +26,13 @@ PATHS = (
     "model.pretrained",
     "dataset.data_url",
     "dataset.val_labels",
+    "evaluation.real_labels",
     "tokenizer.weights",
     "hydra.run.dir",
     "hydra.sweep.dir",
 )
-MAPPINGS = ("tracking.tags", "tokenizer.training")  # whose keys are the user's
+# Whose keys are the user's
+MAPPINGS = ("tracking.tags", "tokenizer.training", "evaluation.sets")
 
 
 def program_typed(path: str) -> str:

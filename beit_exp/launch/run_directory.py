@@ -78,9 +78,13 @@ def check_files(cfg: Config) -> None:
         needed["model.pretrained"] = cfg.model.pretrained
     if cfg.task == "pretrain":
         needed["tokenizer.weights"] = cfg.tokenizer.weights
+    needed["evaluation.real_labels"] = cfg.evaluation.real_labels
     for key, place in needed.items():
         if place is not None and not is_remote(place) and not Path(place).exists():
             raise UserError(f"{key} = {place!r}: there is no such file or run directory")
+    for name, place in cfg.evaluation.sets.items():
+        if not is_remote(place) and not Path(place).exists():
+            raise UserError(f"evaluation.sets.{name} = {place!r}: there is no such folder or tar")
     if cfg.task == "soup":
         find_ingredients(str(cfg.checkpoint), cfg.checkpoint_kind)
     if (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -87,6 +87,6 @@ def compare_paired(first: Outcomes, second: Outcomes) -> Paired | None:
     return Paired(only_first, only_second, p_value)
 
 
-def as_text(interval: Interval | None) -> str:
+def as_text(interval: Sequence[float] | None) -> str:
     """Two percentages as people read them; nothing for none."""
-    return "" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"
+    return f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else ""

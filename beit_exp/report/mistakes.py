@@ -9,6 +9,7 @@ from PIL import Image
 
 from beit_exp.data.decoding import load_image
 from beit_exp.data.listing import ImageList
+from beit_exp.report.calibration import plot_reliability
 from beit_exp.report.multi_label import AnyOutcomes, MultiLabelOutcomes
 from beit_exp.report.outcomes import Outcomes, confusion
 from beit_exp.report.plots import plot_confusion
@@ -18,10 +19,13 @@ SHOWN = 24
 
 
 def plot_outcomes(outcomes: AnyOutcomes, images: ImageList, folder: Path) -> None:
-    """`mistakes.png` of an evaluation of all `images` and, of one label each, `confusion.png`."""
+    """`mistakes.png` of an evaluation of all `images` and, of one label each, `confusion.png` and
+    `reliability.png`.
+    """
     if isinstance(outcomes, Outcomes):
         matrix = confusion(outcomes, len(images.classes))
         plot_confusion(matrix, images.classes, folder / "confusion.png")
+        plot_reliability(outcomes, folder / "reliability.png")
         worst, titles = mistaken_images(outcomes, images.classes)
         reading = "class, not predicted, probability of the predicted"
     else:

@@ -22,8 +22,15 @@ from beit_exp.tracking.records import read_facts, read_records, read_state, read
 
 FAILED_FILE = "failed.json"  # left by the launcher: exit status and message
 PICTURES = (
-    "schedule", "confusion", "mistakes", "masked", "reconstruction", "tokens", "batch"
-)  # fmt: skip
+    "schedule",
+    "confusion",
+    "mistakes",
+    "reliability",
+    "masked",
+    "reconstruction",
+    "tokens",
+    "batch",
+)
 # Change no result
 SILENT = ("tracking.", "hardware.num_parallel_workers", "hardware.master_", "allow_changes")
 

@@ -44,6 +44,11 @@ CAPTIONS = {  # name of a picture -> heading, caption
         "taken for a 9, with a probability of 80 %. “9 missed, 3 %”, where an image may have "
         "several: it has a 9, whose probability is 3 %.",
     ),
+    "reliability": (
+        "Calibration",
+        "Validation images by the probability of the predicted class. Below the dotted line the "
+        "network is right less often than it says. The error is the mean distance from the line.",
+    ),
     "masked": (
         "What the network and its tokenizer see",
         "Images, what was hidden of them, and the tokens to be found.",

@@ -34,7 +34,8 @@ def test_outcomes_are_drawn_for_few_and_many_classes(
     plot_outcomes(
         outcomes(labels.tolist(), ((labels + shift) % num_classes).tolist()), images, tmp_path
     )
-    assert {path.name for path in tmp_path.iterdir()} == {"confusion.png", "mistakes.png"}
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert drawn == {"confusion.png", "mistakes.png", "reliability.png"}
     assert all(Image.open(path).width > 500 for path in tmp_path.iterdir())
 
 

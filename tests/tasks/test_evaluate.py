@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,13 +9,15 @@ import numpy as np
 import pytest
 from whole_runs import Command, best_of, metrics_of
 
+from beit_exp.report.multi_label import load_outcomes
+
 
 @pytest.mark.slow
 def test_evaluation_gives_the_runs_best_accuracy_exactly(finished: tuple[Command, Path]) -> None:
     command, run_dir = finished
     done = command("task=evaluate", f"checkpoint={run_dir}", "hydra.run.dir=evaluated")
     found, expected = metrics_of(command.folder / "evaluated"), best_of(run_dir)
-    assert found == expected
+    assert {name: found[name] for name in expected} == expected
     assert str(expected["val/top1"]) in done.stdout
 
 
@@ -48,3 +51,27 @@ def test_a_flat_validation_folder_with_labels_is_evaluated_as_class_folders_are(
     assert sum(int(rows[number + 1][number + 1]) for number in range(10)) == round(
         expected["val/top1"] / 2
     )
+
+
+def test_other_sets_stand_in_one_table_with_their_intervals(
+    finished: tuple[Command, Path], work: Callable[..., Path], few_digits: Path, tmp_path: Path
+) -> None:
+    """Of two of the ten classes the images are those of `val`, and so are the answers."""
+    for digit in ("3", "7"):
+        shutil.copytree(few_digits / "val" / digit, tmp_path / "some" / digit)
+    some = f"+evaluation.sets.some={tmp_path / 'some'}"
+    run_dir = work("task=evaluate", f"checkpoint={finished[1]}", some)
+    with (run_dir / "evaluation.csv").open() as file:
+        rows = {(row["set"], row["metric"]): row for row in csv.DictReader(file)}
+    assert rows["val", "top1"]["images"] == "50" and rows["some", "top1"]["images"] == "10"
+    found = metrics_of(run_dir)
+    assert found["some/top5"] == 100  # of two classes
+    for (name, metric), row in rows.items():
+        assert found[f"{name}/{metric}"] == pytest.approx(float(row["value"]))
+        if metric in ("top1", "balanced_accuracy"):
+            assert float(row["low"]) <= float(row["value"]) <= float(row["high"])
+    outcomes = load_outcomes(run_dir / "val_outcomes.npz")
+    of_some = np.isin(outcomes.labels, (3, 7))
+    # With fewer classes to choose from none of them is found less often
+    right = (outcomes.predicted == outcomes.labels)[of_some]
+    assert found["some/top1"] >= 100 * right.mean()
