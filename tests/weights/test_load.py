@@ -7,7 +7,8 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
-from safetensors.numpy import save_file
+from published_files import class_token_shapes, masked_shapes, write_random
+from safetensors.numpy import load_file, save_file
 from settings import GOLDEN, OFFICIAL, make_config
 
 from beit_exp.errors import UserError
@@ -153,6 +154,33 @@ def test_a_shared_table_is_copied_to_every_block_and_pretraining_leftovers_are_l
     for block in range(3):
         table = value(network, f"blocks.{block}.rel_pos.relative_position_bias_table")
         assert (table == arrays["rel_pos_bias.relative_position_bias_table"]).all()
+
+
+@pytest.mark.parametrize("shared_lm_head", [True, False])
+def test_what_beit_v2_pre_trains_the_class_token_by_is_left_aside(
+    shared_lm_head: bool, tmp_path: Path
+) -> None:
+    """As beit2/run_class_finetuning.py does, whose `load_state_dict` names it as not used."""
+    own = ("model=beitv2_base_patch16_224", *SMALL, "model.depth=2")
+    shared = ("model.rel_pos_bias=false", "model.shared_rel_pos_bias=true")
+    cfg = make_config(*own, *shared).model
+    extra = class_token_shapes(cfg, vocabulary=16, shared_lm_head=shared_lm_head)
+    path = write_random(tmp_path / "pt1k.safetensors", masked_shapes(cfg, vocabulary=16) | extra)
+    network = build(*own)
+    outcome = load_pretrained(network, path)
+    names = {name.split(".attn.")[0] for name in outcome.unused if ".attn." in name}
+    assert names == {"cls_pt_layers.0", "cls_pt_layers.1"}
+    rest = {name for name in outcome.unused if not name.startswith("cls_pt_layers.")}
+    heads = {f"{name}.{part}" for name in ("norm", "lm_head") for part in ("weight", "bias")}
+    more = set() if shared_lm_head else {f"cls_pt_{name}" for name in heads}
+    assert rest == {"mask_token"} | heads | more
+    assert outcome.new == ["fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"]
+    found = load_file(path)
+    for block in range(2):
+        table = value(network, f"blocks.{block}.rel_pos.{TABLE}")
+        assert (table == found[f"rel_pos_bias.{TABLE}"]).all()
+        weight = value(network, f"blocks.{block}.mlp.fc1.weight")
+        assert (weight == found[f"blocks.{block}.mlp.fc1.weight"]).all()
 
 
 def test_tables_are_resized_for_another_image_size() -> None:
