@@ -157,6 +157,13 @@ def test_an_experiment_is_the_published_command(name: str) -> None:
     ) == PUBLISHED[name]
 
 
+@pytest.mark.parametrize("name", ["pretrain_base", "pretrain_base_1k", "pretrain_large"])
+def test_pre_training_has_the_second_beta_that_held_at_the_release_and_holds_now(name: str) -> None:
+    """unilm 2312c6f and f8616f4, beit/run_beit_pretraining.py line 69; no command says another."""
+    cfg = make_config(f"experiment={name}", "tokenizer.weights=x")
+    assert cfg.optimizer.beta == [0.9, 0.999]
+
+
 def test_imagenet_base_is_the_seed_documents_table() -> None:
     flat = flatten(make_config("experiment=imagenet_base"))
     assert {key: flat[key] for key in SEED_TABLE} == SEED_TABLE
