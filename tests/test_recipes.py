@@ -97,8 +97,7 @@ FINE_TUNING = {
 
 @pytest.mark.parametrize("name", FINE_TUNING)
 def test_a_fine_tuning_experiment_has_the_published_steps_and_rates(name: str) -> None:
-    hardware = ("hardware.device_num=8",) if name == "imagenet_base" else ()
-    cfg = make_config(f"experiment={name}", *hardware)
+    cfg = make_config(f"experiment={name}")
     top1, per_epoch, warmup, total, first, last, head = FINE_TUNING[name]
     images = cfg.train.batch_size * cfg.train.accumulate_steps * cfg.hardware.device_num
     assert IMAGENET // images == per_epoch
@@ -162,6 +161,14 @@ def test_pre_training_has_the_second_beta_that_held_at_the_release_and_holds_now
     """unilm 2312c6f and f8616f4, beit/run_beit_pretraining.py line 69; no command says another."""
     cfg = make_config(f"experiment={name}", "tokenizer.weights=x")
     assert cfg.optimizer.beta == [0.9, 0.999]
+
+
+def test_imagenet_base_as_its_header_has_it_is_on_eight_cards_like_every_imagenet_recipe() -> None:
+    typed = (ROOT / "conf" / "experiment" / "imagenet_base.yaml").read_text().splitlines()[1]
+    overrides = [word for word in typed.split() if "=" in word and "pretrained" not in word]
+    cfg = make_config(*overrides)
+    assert (cfg.hardware.device_target, cfg.hardware.device_num) == ("ascend", 8)
+    assert cfg.optimizer.lr_base_size == 8 * cfg.train.batch_size == 512
 
 
 def test_imagenet_base_is_the_seed_documents_table() -> None:
