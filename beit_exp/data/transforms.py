@@ -85,7 +85,7 @@ def make_train_transform(
             )
         array = normalise(image, dataset.mean, dataset.std, out)
         return random_erasing(
-            array, rng=rng, probability=cfg.re_prob, mode=cfg.re_mode, count=cfg.re_count
+            array, rng=rng, probability=cfg.re_prob, mode=cfg.re_mode, max_count=cfg.re_count
         )
 
     return transform
