@@ -183,6 +183,26 @@ def test_what_beit_v2_pre_trains_the_class_token_by_is_left_aside(
         assert (weight == found[f"blocks.{block}.mlp.fc1.weight"]).all()
 
 
+def test_weights_with_absolute_positions_alone_load_into_the_recipe_that_takes_them(
+    tmp_path: Path,
+) -> None:
+    """beit/README.md, line 190: --disable_rel_pos_bias --abs_pos_emb --layer_scale_init_value 0."""
+    small = ("model.embed_dim=24", "model.depth=2", "model.num_heads=2")
+    cfg = make_config("experiment=imagenet_base_pt1k", *small).model
+    path = write_random(tmp_path / "pt1k_800ep.safetensors", masked_shapes(cfg, vocabulary=16))
+    precision = build_precision("O0", half=ms.float32)
+    network = build_model(cfg, num_classes=10, precision=precision, seed=0)
+    outcome = load_pretrained(network, path)
+    assert outcome.new == ["fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"]
+    assert (outcome.resized, outcome.dropped) == ([], [])
+    found = load_file(path)
+    assert found["pos_embed"].shape == (1, 197, 24)
+    assert (value(network, "pos_embed") == found["pos_embed"]).all()
+    assert not any(TABLE in name or "gamma" in name for name in network.parameters_dict())
+    with pytest.raises(UserError, match="does not fit the network"):
+        load_pretrained(build(*small), path)
+
+
 def test_tables_are_resized_for_another_image_size() -> None:
     network = build("model.image_size=48")
     outcome = load_pretrained(network, str(OFFICIAL))
