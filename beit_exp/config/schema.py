@@ -138,6 +138,8 @@ class OptimizerConfig(Section):
     lr_base_size: PositiveInt | None
     layer_decay: ShareAboveZero
     weight_decay: NonNegativeFloat
+    weight_decay_end: NonNegativeFloat | None
+    decay_rel_pos_bias: bool
     beta: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=2, max_length=2)]
     eps: PositiveFloat
     momentum: BelowOne

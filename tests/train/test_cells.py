@@ -68,6 +68,7 @@ def saturating_trainer(monkeypatch, *, has_register: bool) -> Trainer:
         build_optimizer(cfg.optimizer, objective, depth=1),
         cfg.train,
         schedule=np.full(20, 0.1),
+        weight_decays=np.full(20, cfg.optimizer.weight_decay),
         loss_scale=LossScale(65536.0, True, 1000),
         clip_norm=None,
     )
