@@ -16,6 +16,7 @@ from beit_exp.model.build import build_model
 from beit_exp.model.precision import build_precision
 from beit_exp.train.checkpoint import save_checkpoint
 from beit_exp.weights.load import load_pretrained, load_trained
+from beit_exp.weights.model_settings import model_settings
 from beit_exp.weights.torch_file import read_torch_file
 
 SHARED = GOLDEN / "model" / "shared_rel_pos" / "official.pth"
@@ -175,6 +176,10 @@ def test_what_beit_v2_pre_trains_the_class_token_by_is_left_aside(
     more = set() if shared_lm_head else {f"cls_pt_{name}" for name in heads}
     assert rest == {"mask_token"} | heads | more
     assert outcome.new == ["fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"]
+    told = cfg.model_copy(update=model_settings(path, "best"))  # as model=auto has it
+    precision = build_precision("O0", half=ms.float32)
+    found_by_weights = build_model(told, num_classes=10, precision=precision, seed=0)
+    assert load_pretrained(found_by_weights, path).unused == outcome.unused
     found = load_file(path)
     for block in range(2):
         table = value(network, f"blocks.{block}.rel_pos.{TABLE}")
