@@ -68,6 +68,10 @@ WRONG_SETTINGS = {
         ("augment.mix_up=1", "train.batch_size=7"),
         "train.batch_size = 7: must be even",
     ),
+    "weight decay that ends and never was": (
+        ("optimizer.weight_decay=0", "optimizer.weight_decay_end=0.1"),
+        "optimizer.weight_decay_end = 0.1: must be null where optimizer.weight_decay is 0",
+    ),
     "policy": (
         ("augment.auto_augment=rand-m99",),
         "augment.auto_augment = 'rand-m99': m is out of range",

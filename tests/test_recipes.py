@@ -87,6 +87,7 @@ FINE_TUNING = {
     "imagenet_large_384": (88.41, 2502, 12510, 75060, 1.5953e-6, 1.8e-5, 2e-5),
     "imagenet_large_512": (88.60, 2502, 12510, 75060, 1.5953e-6, 1.8e-5, 2e-5),
     "imagenet_base_pt22k": (83.7, 1251, 25020, 125100, 2.2752e-5, 2.6e-3, 4e-3),
+    "imagenet_base_pt1k": (83.2, 1251, 25020, 125100, 2.2752e-5, 2.6e-3, 4e-3),
     "imagenet_large_pt22k": (86.0, 1251, 6255, 62550, 1.0034e-6, 7.5e-4, 1e-3),
     "beitv2_base": (86.46, 1251, 25020, 37530, 1.5838e-6, 3.75e-5, 5e-5),
     "beitv2_large": (88.37, 1251, 6255, 25020, 3.3057e-7, 5.6e-5, 7e-5),
@@ -97,8 +98,7 @@ FINE_TUNING = {
 
 @pytest.mark.parametrize("name", FINE_TUNING)
 def test_a_fine_tuning_experiment_has_the_published_steps_and_rates(name: str) -> None:
-    hardware = ("hardware.device_num=8",) if name == "imagenet_base" else ()
-    cfg = make_config(f"experiment={name}", *hardware)
+    cfg = make_config(f"experiment={name}")
     top1, per_epoch, warmup, total, first, last, head = FINE_TUNING[name]
     images = cfg.train.batch_size * cfg.train.accumulate_steps * cfg.hardware.device_num
     assert IMAGENET // images == per_epoch
@@ -155,6 +155,21 @@ def test_an_experiment_is_the_published_command(name: str) -> None:
         cfg.optimizer.weight_decay,
         cfg.optimizer.clip_global_norm_value,
     ) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", ["pretrain_base", "pretrain_base_1k", "pretrain_large"])
+def test_pre_training_has_the_second_beta_that_held_at_the_release_and_holds_now(name: str) -> None:
+    """unilm 2312c6f and f8616f4, beit/run_beit_pretraining.py line 69; no command says another."""
+    cfg = make_config(f"experiment={name}", "tokenizer.weights=x")
+    assert cfg.optimizer.beta == [0.9, 0.999]
+
+
+def test_imagenet_base_as_its_header_has_it_is_on_eight_cards_like_every_imagenet_recipe() -> None:
+    typed = (ROOT / "conf" / "experiment" / "imagenet_base.yaml").read_text().splitlines()[1]
+    overrides = [word for word in typed.split() if "=" in word and "pretrained" not in word]
+    cfg = make_config(*overrides)
+    assert (cfg.hardware.device_target, cfg.hardware.device_num) == ("ascend", 8)
+    assert cfg.optimizer.lr_base_size == 8 * cfg.train.batch_size == 512
 
 
 def test_imagenet_base_is_the_seed_documents_table() -> None:

@@ -15,7 +15,7 @@ from beit_exp.data.mixup import soft_targets
 from beit_exp.model.beit import BEiT
 from beit_exp.model.build import build_model
 from beit_exp.model.precision import Precision, build_precision
-from beit_exp.optim.schedule import build_schedule
+from beit_exp.optim.schedule import build_schedule, build_weight_decays
 from beit_exp.optim.update import build_optimizer
 from beit_exp.train.loss_scale import LossScale
 from beit_exp.train.losses import Classification
@@ -95,11 +95,13 @@ def train(precision: Precision = FLOAT32, *, skip: int | None = None) -> Traject
     golden, inputs = trajectory_reference()
     cfg = trajectory_config(golden)
     _, network = build_reference("trajectory", golden["model"], "init.pth", precision=precision)
+    schedule = schedule_of(cfg, golden)
     trainer = Trainer(
         Classification(network),
         build_optimizer(cfg.optimizer, network, depth=cfg.model.depth),
         cfg.train,
-        schedule=schedule_of(cfg, golden),
+        schedule=schedule,
+        weight_decays=build_weight_decays(cfg.optimizer, total_steps=len(schedule)),
         loss_scale=LossScale(1024.0, True, 1000),
         clip_norm=cfg.optimizer.clip_global_norm_value,
     )

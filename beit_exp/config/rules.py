@@ -68,6 +68,11 @@ RULES = (
         "must be at most optimizer.base_lr",
     ),
     Rule(
+        ("optimizer.weight_decay_end", "optimizer.weight_decay"),
+        lambda end, start: end is None or start > 0,
+        "must be null where optimizer.weight_decay is 0: then no parameter has a weight decay",
+    ),
+    Rule(
         ("scheduler.milestones", "scheduler.name"),
         lambda milestones, name: (
             milestones == sorted(set(milestones))

@@ -135,8 +135,11 @@ class AugmentConfig(Section):
 class OptimizerConfig(Section):
     name: Literal["adamw", "adam_weight_decay", "momentum"]
     base_lr: PositiveFloat
+    lr_base_size: PositiveInt | None
     layer_decay: ShareAboveZero
     weight_decay: NonNegativeFloat
+    weight_decay_end: NonNegativeFloat | None
+    decay_rel_pos_bias: bool
     beta: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=2, max_length=2)]
     eps: PositiveFloat
     momentum: BelowOne

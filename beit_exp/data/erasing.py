@@ -22,17 +22,18 @@ def random_erasing(
     rng: np.random.Generator,
     probability: float,
     mode: ErasingMode,
-    count: int,
+    max_count: int,
 ) -> np.ndarray:
-    """With `probability`, overwrite `count` boxes that share 2 to 33 % of the area.
+    """With `probability`, overwrite 1 to `max_count` boxes that share 2 to 33 % of the area.
 
-    Changes `image_CHW` itself. `pixel` fills with N(0, 1) per element, `rand` with N(0, 1) per
-    channel, `const` with 0: all three in the units of the normalised image, so erasing comes after
-    normalisation.
+    How many is drawn for every image. Changes `image_CHW` itself. `pixel` fills with N(0, 1) per
+    element, `rand` with N(0, 1) per channel, `const` with 0: all three in the units of the
+    normalised image, so erasing comes after normalisation.
     """
     if rng.random() > probability:
         return image_CHW
     channels, height, width = image_CHW.shape
+    count = 1 if max_count == 1 else int(rng.integers(1, max_count, endpoint=True))
     for _ in range(count):
         box = draw_box(height, width, rng=rng, count=count)
         if box is None:

@@ -111,7 +111,11 @@ def cutmix(images: np.ndarray, box: Box) -> np.ndarray:
 
 
 def cutmix_box(height: int, width: int, lam: float, center_y: int, center_x: int) -> Box:
-    """A box of share 1 - lam around a centre, clipped at the border."""
+    """A box of share 1 - lam around a centre, clipped at the border.
+
+    As in timm 0.3.2, data/mixup.py, `rand_bbox`, by which the recipes were published: twice half a
+    side, rounded down. timm 1.0 makes a side of odd length one pixel longer.
+    """
     ratio = np.sqrt(1 - lam)
     half_height, half_width = int(height * ratio) // 2, int(width * ratio) // 2
     top, bottom = np.clip([center_y - half_height, center_y + half_height], 0, height)

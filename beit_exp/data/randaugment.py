@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from beit_exp.config.augment_policy import MAX_LEVEL, Policy
+from beit_exp.config.schema import DrawnFilter
+from beit_exp.data.filters import draw_resampling
 from beit_exp.data.resample import slide
 
 APPLY_PROBABILITY = 0.5
@@ -44,11 +46,12 @@ def rand_augment(
     *,
     rng: np.random.Generator,
     fill: Color,
-    interpolation: Image.Resampling,
+    interpolation: DrawnFilter,
 ) -> Image.Image:
     """Apply `num_operations` operations, drawn with replacement, each with probability 0.5.
 
-    The magnitude's noise and the sign are drawn anew for every application.
+    The magnitude's noise, the sign and, where it is `random`, the interpolation are drawn anew for
+    every application.
     """
     for name in rng.choice(operations(policy), policy.num_operations):
         if rng.random() > APPLY_PROBABILITY:
@@ -61,7 +64,12 @@ def rand_augment(
         magnitude = float(np.clip(magnitude, 0, policy.max_magnitude))
         sign = -1.0 if rng.random() > 0.5 else 1.0
         image = apply_operation(
-            image, str(name), magnitude, sign=sign, fill=fill, interpolation=interpolation
+            image,
+            str(name),
+            magnitude,
+            sign=sign,
+            fill=fill,
+            interpolation=draw_resampling(interpolation, rng=rng),
         )
     return image
 

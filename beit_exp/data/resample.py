@@ -1,8 +1,9 @@
 """Resizing, shearing and shifting as Pillow 12 and before do it, bit for bit, compiled by numba.
 
 A 500 x 375 photograph's evaluation crop takes 1.0 ms instead of 2.4, a shear at 224 px 0.9 ms
-instead of 3.1. Later Pillows choose another order of the two passes for some sizes, which rounds
-otherwise. Sources: Pillow, libImaging/Resample.c and Geometry.c.
+instead of 3.1. Pillow 13 chooses another order of the two passes for some sizes, which rounds
+otherwise: of 30 bicubic crops of photographs 3 differ, by up to 8 of 255 levels. Sources:
+Pillow, libImaging/Resample.c and Geometry.c.
 """
 
 from __future__ import annotations

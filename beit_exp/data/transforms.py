@@ -1,7 +1,8 @@
 """From an image to a normalised array: the training and the evaluation transform.
 
 They work on Pillow images. The evaluation transform and the random resized crop follow torchvision,
-on which the published results rest.
+on which the published results rest; resized pixels are those of Pillow 12 and before, whichever is
+installed (see `resample.py`).
 """
 
 from __future__ import annotations
@@ -10,18 +11,12 @@ from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageEnhance
-from typing_extensions import assert_never
 
 from beit_exp.config.augment_policy import parse_policy
-from beit_exp.config.schema import (
-    AugmentConfig,
-    DatasetConfig,
-    DrawnFilter,
-    Filter,
-    TokenizerFilter,
-)
+from beit_exp.config.schema import AugmentConfig, DatasetConfig, TokenizerFilter
 from beit_exp.data.compiled import compiled
 from beit_exp.data.erasing import random_erasing
+from beit_exp.data.filters import draw_resampling, resampling
 from beit_exp.data.randaugment import rand_augment
 from beit_exp.data.resample import resize
 
@@ -68,24 +63,24 @@ def make_train_transform(
     def transform(
         image: Image.Image, rng: np.random.Generator, out: np.ndarray | None = None
     ) -> np.ndarray:
-        resample = draw_resampling(cfg.interpolation, rng=rng)
         if cfg.crop_scale is None:
             image = center_crop(
                 image, image_size, dataset.crop_pct, resampling(dataset.interpolation)
             )
         else:
             box = draw_crop(image.width, image.height, cfg.crop_scale, cfg.crop_ratio, rng=rng)
+            resample = draw_resampling(cfg.interpolation, rng=rng)
             image = resize(image.crop(box), (image_size, image_size), resample)
         if rng.random() < cfg.hflip:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         image = color_jitter(image, cfg.color_jitter, rng=rng)
         if policy is not None:
             image = rand_augment(
-                image, policy, rng=rng, fill=(red, green, blue), interpolation=resample
+                image, policy, rng=rng, fill=(red, green, blue), interpolation=cfg.interpolation
             )
         array = normalise(image, dataset.mean, dataset.std, out)
         return random_erasing(
-            array, rng=rng, probability=cfg.re_prob, mode=cfg.re_mode, count=cfg.re_count
+            array, rng=rng, probability=cfg.re_prob, mode=cfg.re_mode, max_count=cfg.re_count
         )
 
     return transform
@@ -144,30 +139,6 @@ def make_views_transform(
         normalise(second, *UNIT, tokenizer_view)
 
     return transform
-
-
-def resampling(name: Filter | TokenizerFilter) -> Image.Resampling:
-    """Pillow's filter of a name."""
-    match name:
-        case "bilinear":
-            return Image.Resampling.BILINEAR
-        case "bicubic":
-            return Image.Resampling.BICUBIC
-        case "lanczos":
-            return Image.Resampling.LANCZOS
-        case _:
-            assert_never(name)
-
-
-def draw_resampling(interpolation: DrawnFilter, *, rng: np.random.Generator) -> Image.Resampling:
-    """The filter that a setting names; `random` draws one of two."""
-    match interpolation:
-        case "random":
-            return (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)[rng.choice(2)]
-        case "bilinear" | "bicubic":
-            return resampling(interpolation)
-        case _:
-            assert_never(interpolation)
 
 
 def color_jitter(image: Image.Image, strength: float, *, rng: np.random.Generator) -> Image.Image:

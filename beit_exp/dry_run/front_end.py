@@ -104,7 +104,7 @@ def compile_step(trainer: Trainer, batch: list[Tensor | None]) -> None:
     if trainer.accumulate_steps > 1:
         trainer.gradients(one, one, False, *batch)
     trainer.gradients(one, one, True, *batch)
-    rates_3P = Tensor(trainer.optimizer.rates(0.0, updates_done=0))
+    rates_3P = Tensor(trainer.optimizer.rates(0.0, 0.0, updates_done=0))
     layout = trainer.gradients.gradients
     assert isinstance(layout, GradientsInBuckets)
     buckets = [Tensor(np.zeros(sum(sizes), np.float32)) for _, _, sizes in layout.buckets]

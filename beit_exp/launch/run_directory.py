@@ -35,6 +35,7 @@ FREE_ON_RESUME = (  # what changes neither the weights that a run arrives at nor
     "hardware.num_parallel_workers",
     "hardware.node_rank",
     "hardware.master_",
+    "optimizer.lr_base_size",
     "train.keep_checkpoints",
     "train.checkpoint_url",
 )

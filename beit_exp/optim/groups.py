@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 FIRST_LAYER = {"cls_token", "mask_token", "pos_embed"}
 NO_WEIGHT_DECAY = {"cls_token", "pos_embed"}
+REL_POS_TABLE = "relative_position_bias_table"
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,28 @@ def lr_scale(name: str, *, depth: int, decay: float) -> float:
     return decay ** (depth + 1 - layer_of(name, depth=depth))
 
 
-def has_weight_decay(name: str, *, ndim: int) -> bool:
-    """All but vectors (biases, norms, layer scales) and the class and position embeddings."""
+def has_weight_decay(name: str, *, ndim: int, decay_rel_pos_bias: bool) -> bool:
+    """All but vectors (biases, norms, layer scales), the class and position embeddings and, if so
+    said (--disable_weight_decay_on_rel_pos_bias), the tables of relative positions.
+    """
+    if name.endswith(REL_POS_TABLE) and not decay_rel_pos_bias:
+        return False
     return ndim > 1 and not name.endswith(".bias") and name not in NO_WEIGHT_DECAY
 
 
 def make_groups(
-    parameters: list[tuple[str, int]], *, depth: int, layer_decay: float, weight_decay: float
+    parameters: list[tuple[str, int]],
+    *,
+    depth: int,
+    layer_decay: float,
+    weight_decay: float,
+    decay_rel_pos_bias: bool,
 ) -> list[Group]:
     """Groups that hold every (name, number of dimensions) once, from the lowest layer up."""
     members: dict[tuple[int, bool], list[str]] = {}
     for name, ndim in parameters:
-        key = (layer_of(name, depth=depth), has_weight_decay(name, ndim=ndim))
+        decays = has_weight_decay(name, ndim=ndim, decay_rel_pos_bias=decay_rel_pos_bias)
+        key = (layer_of(name, depth=depth), decays)
         members.setdefault(key, []).append(name)
     return [
         Group(

@@ -1,11 +1,15 @@
-"""Learning rate of every optimizer step, as one table. NumPy only."""
+"""Learning rate and weight decay of every optimizer step, a table each. NumPy only.
+
+unilm's engines read their tables at the number of the step, also after steps that overflowed and
+changed nothing (beit/engine_for_finetuning.py, lines 55 to 65); here these use up no entry.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from typing_extensions import assert_never
 
-from beit_exp.config.schema import SchedulerConfig
+from beit_exp.config.schema import OptimizerConfig, SchedulerConfig
 from beit_exp.errors import UserError
 
 
@@ -44,9 +48,7 @@ def build_schedule(
     step = np.arange(main_steps)
     match cfg.name:
         case "cosine_lr":
-            main = cfg.min_lr + 0.5 * (peak_lr - cfg.min_lr) * (
-                1 + np.cos(np.pi * step / main_steps)
-            )
+            main = cosine(peak_lr, cfg.min_lr, main_steps)
         case "constant_lr":
             main = np.full(main_steps, peak_lr)
         case "exponential_lr":
@@ -62,3 +64,18 @@ def build_schedule(
             assert_never(cfg.name)
     cooldown = np.full(total_steps - warmup_steps - main_steps, cfg.min_lr)
     return np.concatenate([warmup, main, cooldown])
+
+
+def build_weight_decays(cfg: OptimizerConfig, *, total_steps: int) -> np.ndarray:
+    """(total_steps,) weight decays, from `weight_decay` to `weight_decay_end` on a cosine.
+
+    As in unilm/beit utils.py, `cosine_scheduler` without warm-up; constant without an end.
+    """
+    if cfg.weight_decay_end is None:
+        return np.full(total_steps, cfg.weight_decay)
+    return cosine(cfg.weight_decay, cfg.weight_decay_end, total_steps)
+
+
+def cosine(start: float, end: float, steps: int) -> np.ndarray:
+    """end + (start - end) (1 + cos(π t / T)) / 2 for t = 0 to T - 1."""
+    return end + 0.5 * (start - end) * (1 + np.cos(np.pi * np.arange(steps) / steps))

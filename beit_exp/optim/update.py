@@ -88,11 +88,12 @@ class Optimizer:
             depth=depth,
             layer_decay=cfg.layer_decay,
             weight_decay=cfg.weight_decay,
+            decay_rel_pos_bias=cfg.decay_rel_pos_bias,
         )
         number = {name: index for index, group in enumerate(self.groups) for name in group.names}
         self.group_of = [number[parameter.name] for parameter in parameters]
         self.lr_scales = np.array([group.lr_scale for group in self.groups])
-        self.weight_decays = np.array([group.weight_decay for group in self.groups])
+        self.is_decayed = np.array([group.weight_decay > 0 for group in self.groups])
         match cfg.name:
             case "adamw" | "adam_weight_decay":
                 self.update: AdamUpdate | MomentumUpdate = AdamUpdate(parameters, beta=cfg.beta)
@@ -101,7 +102,7 @@ class Optimizer:
             case _:
                 assert_never(cfg.name)
 
-    def rates(self, lr: float, *, updates_done: int) -> np.ndarray:
+    def rates(self, lr: float, weight_decay: float, *, updates_done: int) -> np.ndarray:
         """(3, P) float32: learning rate, epsilon and weight decay of each at the next update.
 
         AdamW is w ← w (1 - lr·wd) - lr/c₁ · m / (√v/c₂ + eps), c₁ = 1 - β₁ᵗ and c₂ = √(1 - β₂ᵗ).
@@ -115,7 +116,7 @@ class Optimizer:
         rows = [
             lr * self.lr_scales * c2 / c1,
             np.full(len(self.groups), self.cfg.eps * c2),
-            self.weight_decays * c1 / c2,
+            self.is_decayed * weight_decay * c1 / c2,
         ]
         return np.stack(rows).astype(np.float32)[:, self.group_of]
 

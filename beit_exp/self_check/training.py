@@ -42,6 +42,7 @@ def build_small_trainer(
         build_optimizer(cfg.optimizer, objective, depth=reference.cfg.depth),
         cfg.train,
         schedule=np.full(1 + STEPS_OF_RANKS, LEARNING_RATE),
+        weight_decays=np.full(1 + STEPS_OF_RANKS, cfg.optimizer.weight_decay),
         loss_scale=LossScale(GOOD_SCALE, True, 1000),
         clip_norm=cfg.optimizer.clip_global_norm_value,
         ranks=ranks,

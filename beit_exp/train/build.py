@@ -13,7 +13,7 @@ from beit_exp.data.build import TrainStream, train_batches
 from beit_exp.data.labels import count_classes
 from beit_exp.model.beit import BEiT, MaskedBEiT
 from beit_exp.model.build import drop_path_keep
-from beit_exp.optim.schedule import build_schedule
+from beit_exp.optim.schedule import build_schedule, build_weight_decays
 from beit_exp.optim.update import build_optimizer
 from beit_exp.train.loss_scale import build_loss_scale
 from beit_exp.train.losses import Classification, MultiLabelClassification
@@ -52,16 +52,18 @@ def prepare_network(network: BEiT | MaskedBEiT, cfg: TrainConfig) -> None:
 
 def build_trainer(cfg: Config, objective: nn.Cell, *, steps_per_epoch: int, ranks: int) -> Trainer:
     """A trainer of every trainable parameter of the objective."""
+    schedule = build_schedule(
+        cfg.scheduler,
+        peak_lr=cfg.optimizer.base_lr,
+        epochs=cfg.train.epochs,
+        steps_per_epoch=steps_per_epoch,
+    )
     return Trainer(
         objective,
         build_optimizer(cfg.optimizer, objective, depth=cfg.model.depth),
         cfg.train,
-        schedule=build_schedule(
-            cfg.scheduler,
-            peak_lr=cfg.optimizer.base_lr,
-            epochs=cfg.train.epochs,
-            steps_per_epoch=steps_per_epoch,
-        ),
+        schedule=schedule,
+        weight_decays=build_weight_decays(cfg.optimizer, total_steps=len(schedule)),
         loss_scale=build_loss_scale(cfg.hardware),
         clip_norm=cfg.optimizer.clip_global_norm_value,
         ranks=ranks,

@@ -8,9 +8,17 @@ from beit_exp.model.cost import forward_flops, parameter_count
 
 
 def opening(
-    cfg: Config, *, device: str, images: dict[str, int], weights: str, steps_per_epoch: int
+    cfg: Config,
+    *,
+    device: str,
+    images: dict[str, int],
+    weights: str,
+    steps_per_epoch: int,
+    ranks: int,
 ) -> str:
-    """A short block: device, model, data (`images` by their use), weights, steps."""
+    """A short block: device, model, data (`images` by their use), weights, steps; and a note of a
+    batch that the learning rate is not meant for.
+    """
     *sizes, last = (f"{count:,} {use}" for use, count in images.items())
     epochs, batch = cfg.train.epochs, cfg.train.batch_size
     data = f"{cfg.dataset.name}: {', '.join(sizes)} and {last} images"
@@ -24,7 +32,31 @@ def opening(
         "weights": weights,
         "steps": f"{steps_per_epoch:,} an epoch, {total}; batches of {batch} images",
     }
+    if (note := batch_note(cfg, ranks=ranks)) is not None:
+        lines["note"] = note
     return "\n".join(f"{name:10}{text}" for name, text in lines.items())
+
+
+def batch_note(cfg: Config, *, ranks: int) -> str | None:
+    """Which batch `base_lr` is meant for and what makes it fit, where the run's is another one.
+
+    A learning rate scaled linearly with the batch: Goyal et al. (arXiv 1706.02677).
+    """
+    meant, base_lr = cfg.optimizer.lr_base_size, cfg.optimizer.base_lr
+    micro_step = cfg.train.batch_size * ranks
+    size = micro_step * cfg.train.accumulate_steps
+    if meant is None or meant == size:
+        return None
+    scaled = (
+        f"optimizer.base_lr={base_lr * size / meant:.4g} optimizer.lr_base_size={size} scales it"
+    )
+    ways = scaled
+    if meant % micro_step == 0:
+        ways = f"train.accumulate_steps={meant // micro_step} makes {meant:,}, or {scaled}"
+    return (
+        f"{size:,} images a step, but optimizer.base_lr={base_lr:.4g} is meant for {meant:,} "
+        f"(optimizer.lr_base_size): {ways}"
+    )
 
 
 def model_line(cfg: Config) -> str:

@@ -62,6 +62,7 @@ class Session:
             images={use: len(images) for use, images in splits.items()},
             weights=weights,
             steps_per_epoch=self.stream.steps_per_epoch,
+            ranks=self.runtime.size,
         )
         logger.info("%s", text)
         name, source = self.cfg.dataset.name, self.cfg.dataset.data_url

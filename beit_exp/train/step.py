@@ -38,8 +38,8 @@ class Trainer:
     """Network and optimizer in training, with the few numbers that decide the next step. All of it
     can be saved.
 
-    `step` counts batches, `updates_done` the steps that changed the weights: learning rate, bias
-    correction and averaged weights follow the latter, so a skipped step shifts none of them.
+    `step` counts batches, `updates_done` the steps that changed the weights: learning rate, weight
+    decay, bias correction and averaged weights follow the latter, so a skipped step shifts none.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Trainer:
         cfg: TrainConfig,
         *,
         schedule: np.ndarray,
+        weight_decays: np.ndarray,
         loss_scale: LossScale,
         clip_norm: float | None,
         ranks: int = 1,
@@ -56,6 +57,7 @@ class Trainer:
         self.objective = objective
         self.optimizer = optimizer
         self.schedule = schedule
+        self.weight_decays = weight_decays
         self.loss_scale = loss_scale
         self.step = 0
         self.updates_done = 0
@@ -97,8 +99,9 @@ class Trainer:
         grad_norm = found[-1].norm / (scale * self.accumulate_steps * self.gradients.ranks)
         finite = bool(np.isfinite(grad_norm)) and not any(told.has_overflowed for told in found)
         if finite:
-            rates = Tensor(self.optimizer.rates(lr, updates_done=self.updates_done))
-            self.update(self.factor(grad_norm, scale), rates, *gradients)
+            decay = float(self.weight_decays[self.updates_done])
+            rates = self.optimizer.rates(lr, decay, updates_done=self.updates_done)
+            self.update(self.factor(grad_norm, scale), Tensor(rates), *gradients)
         if self.clear is not None:
             self.clear()
         self.step += 1

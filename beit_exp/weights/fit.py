@@ -17,7 +17,9 @@ from beit_exp.weights.names import TABLE, Arrays
 from beit_exp.weights.resize import is_embedding_size, is_table_size, resize_positions, resize_table
 
 PRETRAINING_MARKS = ("mask_token", "lm_head.")  # what self-supervised weights alone hold
-PRETRAINING_ONLY = (*PRETRAINING_MARKS, "norm.")
+# Of BEiT v2, what predicts from the class token: beit2/modeling_pretrain.py, `cls_pt_layers`,
+# `cls_pt_norm`, `cls_pt_lm_head`; beit2/run_class_finetuning.py leaves it aside, too
+PRETRAINING_ONLY = (*PRETRAINING_MARKS, "norm.", "cls_pt_")
 SHOWN = 16  # names in a line of the table
 SHOWN_PROBLEMS = 4
 

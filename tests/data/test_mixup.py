@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from agreement import agree
@@ -48,6 +50,36 @@ def test_cutmix_box_is_clipped_and_its_share_corrected(lam, center, box, correct
     found = mixup.cutmix_box(224, 224, lam, *center)
     assert found == box
     assert mixup.corrected_lam(found, 224, 224) == pytest.approx(corrected, abs=1e-6)
+
+
+BOXES = json.loads((GOLDEN / "cutmix_boxes.json").read_text())["boxes"]
+
+
+@pytest.mark.parametrize("row", BOXES, ids=lambda row: f"{row['size']} {row['center']}")
+def test_cutmix_box_is_that_of_timm_0_3_2_around_the_centre_that_it_drew(row: dict) -> None:
+    found = mixup.cutmix_box(*row["size"], row["lam"], *row["center"])
+    assert list(found) == row["box"]
+    assert mixup.corrected_lam(found, *row["size"]) == pytest.approx(row["corrected_lam"], abs=0)
+
+
+def test_the_golden_boxes_tell_odd_sides_and_all_borders() -> None:
+    """timm 1.0 would make each box with an odd side another one, unless a border clips it."""
+    sides = [int(row["size"][0] * np.sqrt(1 - row["lam"])) for row in BOXES]
+    assert 0.3 < np.mean([side % 2 for side in sides]) < 0.7
+    assert any(row["box"][0] == 0 for row in BOXES)
+    assert any(row["box"][1] == row["size"][0] for row in BOXES)
+
+
+def test_the_centre_of_a_cutmix_box_is_anywhere_in_the_image(monkeypatch) -> None:
+    centers = []
+    monkeypatch.setattr(
+        mixup, "cutmix_box", lambda _h, _w, _lam, *center: centers.append(center) or (0, 1, 0, 1)
+    )
+    cfg, rng = make_config("augment=none", "augment.cutmix=1.0").augment, default_rng(0)
+    for _ in range(4000):
+        mixup.draw_mix(cfg, (4, 8), rng=rng)
+    counts = np.unique(np.array(centers), axis=0, return_counts=True)[1]
+    assert len(counts) == 4 * 8 and counts.min() > 0.7 * counts.mean()
 
 
 def mixed_lams(*overrides: str, size: int = 64) -> tuple[np.ndarray, np.ndarray]:

@@ -50,7 +50,7 @@ def recorded(
     monkeypatch.setattr(randaugment, "apply_operation", record)
     rng, image = np.random.default_rng(0), Image.new("RGB", (4, 4))
     for _ in range(draws):
-        rand_augment(image, parse_policy(text), rng=rng, fill=GREY, interpolation=BICUBIC)
+        rand_augment(image, parse_policy(text), rng=rng, fill=GREY, interpolation="bicubic")
     return calls
 
 
@@ -86,6 +86,25 @@ def test_magnitude_without_noise_is_constant(monkeypatch) -> None:
 def test_signs_are_even(monkeypatch) -> None:
     signs = [sign for _, _, sign in recorded(monkeypatch, "rand-m9", 3000)]
     assert np.mean(signs) == pytest.approx(0, abs=0.05)
+
+
+def test_random_interpolation_is_drawn_anew_for_every_operation(monkeypatch) -> None:
+    """timm data/auto_augment.py, `_interpolation`: random.choice in every operation."""
+    filters: list[Image.Resampling] = []
+
+    def record(image, _name, _magnitude, *, sign, fill, interpolation):
+        filters.append(interpolation)
+        return image
+
+    monkeypatch.setattr(randaugment, "apply_operation", record)
+    monkeypatch.setattr(randaugment, "APPLY_PROBABILITY", 1.0)
+    policy, rng = parse_policy("rand-m9-n2"), np.random.default_rng(0)
+    image = Image.new("RGB", (4, 4))
+    for _ in range(2000):
+        rand_augment(image, policy, rng=rng, fill=GREY, interpolation="random")
+    is_bicubic = np.array(filters).reshape(2000, 2) == BICUBIC
+    assert is_bicubic.mean() == pytest.approx(0.5, abs=0.03)
+    assert (is_bicubic[:, 0] == is_bicubic[:, 1]).mean() == pytest.approx(0.5, abs=0.04)
 
 
 def test_posterize_to_no_bits_is_black(photo: Image.Image) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
+from settings import GOLDEN
 
+from beit_exp.data.decoding import load_image
 from beit_exp.data.resample import resize, slide
+from beit_exp.data.transforms import draw_crop
 
 FILTERS = [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS]
 FILL = (124, 116, 104)
@@ -41,6 +45,22 @@ def test_a_resized_image_is_pillows(
     np.testing.assert_array_equal(
         np.asarray(resize(image, new, resample)), pillows(image, new, resample)
     )
+
+
+def test_crops_of_photographs_are_those_of_pillow_12_whichever_is_installed() -> None:
+    rng = np.random.default_rng(0)
+    photographs = [load_image(path) for path in sorted((GOLDEN / "eval").glob("*.jpg"))]
+    differences = []
+    for number in range(30):
+        image = photographs[number % len(photographs)]
+        crop = image.crop(draw_crop(*image.size, [0.08, 1.0], [3 / 4, 4 / 3], rng=rng))
+        size, bicubic = (224, 224), Image.Resampling.BICUBIC
+        found = np.asarray(resize(crop, size, bicubic))
+        np.testing.assert_array_equal(found, pillows(crop, size, bicubic))
+        installed = np.asarray(crop.resize(size, bicubic))
+        differences.append(np.abs(found.astype(int) - installed.astype(int)).max())
+    is_13 = int(PIL.__version__.partition(".")[0]) >= 13
+    assert (np.count_nonzero(differences), max(differences)) == ((3, 8) if is_13 else (0, 0))
 
 
 @pytest.mark.parametrize("resample", FILTERS)

@@ -7,7 +7,7 @@ from numpy.random import default_rng
 from PIL import Image
 from settings import GOLDEN, make_config
 
-from beit_exp.data import transforms
+from beit_exp.data import randaugment, transforms
 from beit_exp.data.decoding import load_image
 from beit_exp.data.transforms import color_jitter
 
@@ -72,6 +72,31 @@ def test_random_interpolation_uses_both(photo: Image.Image) -> None:
     transform = transforms.make_train_transform(cfg.augment, cfg.dataset, image_size=32)
     kinds = {transform(photo, default_rng(seed))[:, ::4, ::4].tobytes() for seed in range(12)}
     assert len(kinds) > 1
+
+
+def test_the_crop_and_the_operations_draw_their_interpolation_apart(
+    photo: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[tuple[str, Image.Resampling]] = []
+
+    def crop(image, _size, resample):
+        used.append(("crop", resample))
+        return image
+
+    def operation(image, name, _magnitude, *, sign, fill, interpolation):
+        used.append((name, interpolation))
+        return image
+
+    monkeypatch.setattr(transforms, "resize", crop)
+    monkeypatch.setattr(randaugment, "apply_operation", operation)
+    monkeypatch.setattr(randaugment, "APPLY_PROBABILITY", 1.0)
+    cfg = make_config("augment=finetune", "augment.interpolation=random", "augment.re_prob=0")
+    transform = transforms.make_train_transform(cfg.augment, cfg.dataset, image_size=32)
+    for seed in range(400):
+        transform(photo, default_rng(seed))
+    drawn = np.array([resample for _, resample in used]).reshape(400, 3)
+    assert [name for name, _ in used[::3]] == ["crop"] * 400
+    assert (drawn[:, 0] == drawn[:, 1]).mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_jitter_changes_brightness_within_its_bounds_and_leaves_grey_grey() -> None:

@@ -140,6 +140,12 @@ def test_what_makes_another_run_of_it_is_refused_whatever_is_allowed(
     assert (begun / "config.yaml").read_bytes() == before
 
 
+def test_which_batch_the_learning_rate_is_meant_for_may_be_said_later(begun: Path) -> None:
+    typed = ("train.epochs=4", "optimizer.lr_base_size=64")
+    assert not prepare(make_config(*typed), begun, typed=typed)
+    assert load_config(begun / "config.yaml").optimizer.lr_base_size == 64
+
+
 def test_what_changes_no_tensor_may_be_allowed(begun: Path) -> None:
     changed = ("model.drop_path_rate=0.2", "optimizer.base_lr=1e-4", "scheduler.min_lr=0")
     allowed = "allow_changes=[model.drop_path_rate,optimizer.base_lr,scheduler.min_lr]"

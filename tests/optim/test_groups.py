@@ -4,7 +4,7 @@ import json
 
 import pytest
 from agreement import agree
-from settings import GOLDEN
+from settings import GOLDEN, make_config
 
 from beit_exp.optim.groups import has_weight_decay, layer_of, lr_scale, make_groups
 
@@ -22,7 +22,11 @@ def test_groups_are_the_official_ones(setting: str) -> None:
         if name in ("cls_token", "pos_embed"):
             dims[name] = 3
     groups = make_groups(
-        list(dims.items()), depth=depth, layer_decay=layer_decay, weight_decay=weight_decay
+        list(dims.items()),
+        depth=depth,
+        layer_decay=layer_decay,
+        weight_decay=weight_decay,
+        decay_rel_pos_bias=True,
     )
     found = {name: [group.lr_scale, group.weight_decay] for group in groups for name in group.names}
     assert found.keys() == golden[key].keys()
@@ -37,7 +41,9 @@ def test_base_has_28_groups_that_hold_every_parameter_once() -> None:
         (name, 1 if name.endswith("bias") or "gamma" in name or "norm" in name else 2)
         for name in names
     ]
-    groups = make_groups(parameters, depth=12, layer_decay=0.85, weight_decay=1e-8)
+    groups = make_groups(
+        parameters, depth=12, layer_decay=0.85, weight_decay=1e-8, decay_rel_pos_bias=True
+    )
     assert sorted(name for group in groups for name in group.names) == sorted(names)
     assert len(groups) == 28
 
@@ -55,7 +61,39 @@ def test_shared_bias_belongs_to_the_heads_layer() -> None:
     assert layer_of("rel_pos_bias.relative_position_bias_table", depth=12) == 13
 
 
-def test_tables_are_decayed_and_vectors_are_not() -> None:
-    assert has_weight_decay("blocks.0.rel_pos.relative_position_bias_table", ndim=2)
-    assert not has_weight_decay("blocks.0.gamma_1", ndim=1)
-    assert not has_weight_decay("pos_embed", ndim=3)
+TABLES = [
+    "blocks.0.rel_pos.relative_position_bias_table",
+    "blocks.11.rel_pos.relative_position_bias_table",
+    "rel_pos_bias.relative_position_bias_table",
+]
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("decays", [True, False])
+def test_tables_are_decayed_unless_the_setting_says_otherwise(name: str, decays: bool) -> None:
+    """run_class_finetuning.py: --disable_weight_decay_on_rel_pos_bias, by default off."""
+    assert make_config().optimizer.decay_rel_pos_bias
+    assert has_weight_decay(name, ndim=2, decay_rel_pos_bias=decays) == decays
+
+
+@pytest.mark.parametrize("decays", [True, False])
+def test_matrices_are_decayed_and_vectors_are_not(decays: bool) -> None:
+    assert has_weight_decay("blocks.0.attn.q.weight", ndim=2, decay_rel_pos_bias=decays)
+    assert not has_weight_decay("blocks.0.gamma_1", ndim=1, decay_rel_pos_bias=decays)
+    assert not has_weight_decay("pos_embed", ndim=3, decay_rel_pos_bias=decays)
+
+
+def test_without_decay_of_tables_only_they_change_their_group() -> None:
+    parameters = [(TABLES[0], 2), ("blocks.0.mlp.fc1.weight", 2), ("blocks.0.norm1.bias", 1)]
+    decayed, spared = (
+        {
+            name: (group.lr_scale, group.weight_decay)
+            for group in make_groups(
+                parameters, depth=1, layer_decay=0.5, weight_decay=0.1, decay_rel_pos_bias=decays
+            )
+            for name in group.names
+        }
+        for decays in (True, False)
+    )
+    assert decayed[TABLES[0]] == (0.5, 0.1)
+    assert spared == decayed | {TABLES[0]: (0.5, 0.0)}

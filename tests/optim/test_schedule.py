@@ -8,7 +8,7 @@ from agreement import agree
 from settings import GOLDEN, make_config
 
 from beit_exp.errors import UserError
-from beit_exp.optim.schedule import build_schedule
+from beit_exp.optim.schedule import build_schedule, build_weight_decays
 
 
 def schedule_of(
@@ -81,3 +81,20 @@ def test_warm_up_in_steps_is_that_of_as_many_epochs() -> None:
         UserError, match="scheduler.warmup_steps = 14: must be less than the 14 steps"
     ):
         build_schedule(steps, peak_lr=1.0, epochs=2, steps_per_epoch=7)
+
+
+WEIGHT_DECAYS = json.loads((GOLDEN / "cosine_weight_decay.json").read_text())
+
+
+@pytest.mark.parametrize("row", WEIGHT_DECAYS.values(), ids=WEIGHT_DECAYS)
+def test_weight_decay_with_an_end_is_the_official_table(row: dict) -> None:
+    names = ("weight_decay", "weight_decay_end")
+    cfg = make_config(*(f"optimizer.{name}={row[name]}" for name in names))
+    found = build_weight_decays(cfg.optimizer, total_steps=row["epochs"] * row["steps_per_epoch"])
+    agree("weight decay table", found, row["values"], within=1e-12)
+
+
+def test_weight_decay_without_an_end_is_constant_to_the_bit() -> None:
+    """run_class_finetuning.py: weight_decay_end is weight_decay where it is None."""
+    cfg = make_config("optimizer.weight_decay=0.05")
+    assert build_weight_decays(cfg.optimizer, total_steps=7).tolist() == [0.05] * 7

@@ -6,6 +6,7 @@ import pytest
 from mindspore import Parameter, ParameterTuple, Tensor
 from settings import make_config
 
+from beit_exp.optim.schedule import build_weight_decays
 from beit_exp.optim.state import state_names
 from beit_exp.optim.update import Optimizer
 from beit_exp.train.cells import UpdateCell
@@ -27,8 +28,10 @@ def run_updates(
         gradients=GradientsByWeight(),
         ema_decay=None,
     )
+    decays = build_weight_decays(optimizer.cfg, total_steps=steps)
     for step, gradient in enumerate(gradients):
-        update(None, Tensor(optimizer.rates(lr, updates_done=step)), Tensor(gradient))
+        rates = optimizer.rates(lr, decays[step], updates_done=step)
+        update(None, Tensor(rates), Tensor(gradient))
     return start.astype(np.float64), weight.asnumpy(), gradients
 
 
@@ -42,6 +45,23 @@ def test_adamw_is_the_textbook_one(mode: int) -> None:
         w = w * (1 - 0.01 * 0.1)
         w = w - 0.01 / (1 - 0.9**t) * m / (np.sqrt(v) / np.sqrt(1 - 0.999**t) + 1e-8)
     np.testing.assert_allclose(final, w, atol=5e-6)
+
+
+def test_weight_decay_is_that_of_the_step_and_spares_what_has_none() -> None:
+    w, final, gradients = run_updates(
+        "optimizer.weight_decay=0.1", "optimizer.weight_decay_end=2.0", steps=30, lr=0.01
+    )
+    m = v = np.zeros_like(w)
+    for t, g in enumerate(gradients, start=1):
+        decay = 2.0 - 0.5 * 1.9 * (1 + np.cos(np.pi * (t - 1) / 30))
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        w = w * (1 - 0.01 * decay)
+        w = w - 0.01 / (1 - 0.9**t) * m / (np.sqrt(v) / np.sqrt(1 - 0.999**t) + 1e-8)
+    np.testing.assert_allclose(final, w, atol=5e-6)
+    names = ["head.weight", "pos_embed"]
+    parameters = [Parameter(Tensor(np.ones((2, 2), np.float32)), name=name) for name in names]
+    optimizer = Optimizer(make_config("optimizer=momentum").optimizer, parameters, depth=1)
+    assert optimizer.rates(0.1, 0.5, updates_done=3)[2].tolist() == [0.5, 0.0]
 
 
 def test_adam_weight_decay_has_no_bias_correction() -> None:
@@ -67,7 +87,7 @@ def test_rates_of_the_groups_differ_by_layer_decay() -> None:
     names = ["cls_token", "blocks.0.mlp.fc1.weight", "blocks.1.mlp.fc1.weight", "head.weight"]
     parameters = [Parameter(Tensor(np.ones((2, 2), np.float32)), name=name) for name in names]
     cfg = make_config("optimizer.layer_decay=0.5", "optimizer=adam_weight_decay").optimizer
-    rates = Optimizer(cfg, parameters, depth=2).rates(0.8, updates_done=0)
+    rates = Optimizer(cfg, parameters, depth=2).rates(0.8, 0.05, updates_done=0)
     np.testing.assert_allclose(rates[0], [0.1, 0.2, 0.4, 0.8], rtol=1e-6)
 
 

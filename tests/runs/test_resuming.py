@@ -34,6 +34,7 @@ def test_a_run_stopped_after_two_epochs_and_resumed_equals_one_never_stopped(
         "augment=finetune_mixup",
         "model.drop_path_rate=0.2",
         "train.ema_decay=0.9",
+        "optimizer.weight_decay_end=0.2",
         epochs=40,
     )
     whole = launch(*settings, "hydra.run.dir=whole")

@@ -67,7 +67,8 @@ def saturating_trainer(monkeypatch, *, has_register: bool) -> Trainer:
         objective,
         build_optimizer(cfg.optimizer, objective, depth=1),
         cfg.train,
-        schedule=np.full(20, 0.1),
+        schedule=np.arange(1, 21) / 10,
+        weight_decays=np.full(20, cfg.optimizer.weight_decay),
         loss_scale=LossScale(65536.0, True, 1000),
         clip_norm=None,
     )
@@ -84,6 +85,15 @@ def test_an_overflow_that_saturates_is_skipped_and_lowers_the_scale(monkeypatch)
     assert trainer([(large,)]).finite  # 49,152 fits, and the register was cleared
     assert trainer([(small,)]).finite
     assert trainer.skipped_steps == 1
+
+
+def test_a_skipped_step_uses_up_no_entry_of_the_tables(monkeypatch) -> None:
+    """unilm's engine_for_finetuning.py, line 58, counts it: `it = start_steps + step`."""
+    trainer = saturating_trainer(monkeypatch, has_register=True)
+    large, small = np.full(3, 1.5, np.float32), np.full(3, 0.5, np.float32)
+    results = [trainer([(array,)]) for array in (small, large, small, small)]
+    assert [result.finite for result in results] == [True, False, True, True]
+    assert [result.lr for result in results] == pytest.approx([0.1, 0.2, 0.2, 0.3])
 
 
 def test_without_the_register_a_saturated_gradient_would_pass_for_a_good_one(monkeypatch) -> None:

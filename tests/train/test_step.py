@@ -9,6 +9,7 @@ from settings import TINY, make_config
 
 from beit_exp.data.mixup import soft_targets
 from beit_exp.model.precision import Precision, build_precision
+from beit_exp.optim.schedule import build_weight_decays
 from beit_exp.optim.update import AdamUpdate, build_optimizer
 from beit_exp.train import gradients
 from beit_exp.train.cells import ClearCell, UpdateCell
@@ -40,6 +41,7 @@ def make_trainer(
         build_optimizer(cfg.optimizer, network, depth=cfg.model.depth),
         cfg.train,
         schedule=np.linspace(1e-3, 2e-3, 20),
+        weight_decays=build_weight_decays(cfg.optimizer, total_steps=20),
         loss_scale=loss_scale or LossScale(1.0, False, 1000),
         clip_norm=cfg.optimizer.clip_global_norm_value,
         ranks=ranks,
@@ -145,6 +147,30 @@ def test_a_dynamic_scale_finds_a_value_that_trains_in_half_precision(half: Train
     # A skipped step does not advance the schedule
     np.testing.assert_allclose(used, trainer.schedule[: len(used)])
     assert results[-1].loss < results[0].loss
+
+
+def test_a_resumed_weight_decay_goes_on_where_it_was_bit_for_bit(
+    plain: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = make_config("optimizer.weight_decay=0.1", "optimizer.weight_decay_end=5.0").optimizer
+    table = build_weight_decays(cfg, total_steps=4)
+    monkeypatch.setattr(plain, "weight_decays", table)
+    trainer, kept = anew(plain), {}
+    for seed in range(4):
+        if seed == 2:
+            kept = {name: tensor.asnumpy().copy() for name, tensor in trainer.tensors().items()}
+            state = trainer.state()
+        trainer([(*batch(seed=seed), None)])
+    ends = weights_of(trainer)
+    for decays, is_same in ((table, True), (np.full(4, 0.1), False)):
+        monkeypatch.setattr(trainer, "weight_decays", decays)
+        for name, tensor in trainer.tensors().items():
+            tensor.set_data(Tensor(kept[name]))
+        trainer.load_state(state)
+        for seed in (2, 3):
+            trainer([(*batch(seed=seed), None)])
+        found = weights_of(trainer)
+        assert all((found[name] == value).all() for name, value in ends.items()) == is_same
 
 
 def test_averaged_weights_follow_their_formula_and_leave_the_network_as_it_was(

@@ -7,7 +7,8 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
-from safetensors.numpy import save_file
+from published_files import class_token_shapes, masked_shapes, write_random
+from safetensors.numpy import load_file, save_file
 from settings import GOLDEN, OFFICIAL, make_config
 
 from beit_exp.errors import UserError
@@ -15,6 +16,7 @@ from beit_exp.model.build import build_model
 from beit_exp.model.precision import build_precision
 from beit_exp.train.checkpoint import save_checkpoint
 from beit_exp.weights.load import load_pretrained, load_trained
+from beit_exp.weights.model_settings import model_settings
 from beit_exp.weights.torch_file import read_torch_file
 
 SHARED = GOLDEN / "model" / "shared_rel_pos" / "official.pth"
@@ -153,6 +155,57 @@ def test_a_shared_table_is_copied_to_every_block_and_pretraining_leftovers_are_l
     for block in range(3):
         table = value(network, f"blocks.{block}.rel_pos.relative_position_bias_table")
         assert (table == arrays["rel_pos_bias.relative_position_bias_table"]).all()
+
+
+@pytest.mark.parametrize("shared_lm_head", [True, False])
+def test_what_beit_v2_pre_trains_the_class_token_by_is_left_aside(
+    shared_lm_head: bool, tmp_path: Path
+) -> None:
+    """As beit2/run_class_finetuning.py does, whose `load_state_dict` names it as not used."""
+    own = ("model=beitv2_base_patch16_224", *SMALL, "model.depth=2")
+    shared = ("model.rel_pos_bias=false", "model.shared_rel_pos_bias=true")
+    cfg = make_config(*own, *shared).model
+    extra = class_token_shapes(cfg, vocabulary=16, shared_lm_head=shared_lm_head)
+    path = write_random(tmp_path / "pt1k.safetensors", masked_shapes(cfg, vocabulary=16) | extra)
+    network = build(*own)
+    outcome = load_pretrained(network, path)
+    names = {name.split(".attn.")[0] for name in outcome.unused if ".attn." in name}
+    assert names == {"cls_pt_layers.0", "cls_pt_layers.1"}
+    rest = {name for name in outcome.unused if not name.startswith("cls_pt_layers.")}
+    heads = {f"{name}.{part}" for name in ("norm", "lm_head") for part in ("weight", "bias")}
+    more = set() if shared_lm_head else {f"cls_pt_{name}" for name in heads}
+    assert rest == {"mask_token"} | heads | more
+    assert outcome.new == ["fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"]
+    told = cfg.model_copy(update=model_settings(path, "best"))  # as model=auto has it
+    precision = build_precision("O0", half=ms.float32)
+    found_by_weights = build_model(told, num_classes=10, precision=precision, seed=0)
+    assert load_pretrained(found_by_weights, path).unused == outcome.unused
+    found = load_file(path)
+    for block in range(2):
+        table = value(network, f"blocks.{block}.rel_pos.{TABLE}")
+        assert (table == found[f"rel_pos_bias.{TABLE}"]).all()
+        weight = value(network, f"blocks.{block}.mlp.fc1.weight")
+        assert (weight == found[f"blocks.{block}.mlp.fc1.weight"]).all()
+
+
+def test_weights_with_absolute_positions_alone_load_into_the_recipe_that_takes_them(
+    tmp_path: Path,
+) -> None:
+    """beit/README.md, line 190: --disable_rel_pos_bias --abs_pos_emb --layer_scale_init_value 0."""
+    small = ("model.embed_dim=24", "model.depth=2", "model.num_heads=2")
+    cfg = make_config("experiment=imagenet_base_pt1k", *small).model
+    path = write_random(tmp_path / "pt1k_800ep.safetensors", masked_shapes(cfg, vocabulary=16))
+    precision = build_precision("O0", half=ms.float32)
+    network = build_model(cfg, num_classes=10, precision=precision, seed=0)
+    outcome = load_pretrained(network, path)
+    assert outcome.new == ["fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"]
+    assert (outcome.resized, outcome.dropped) == ([], [])
+    found = load_file(path)
+    assert found["pos_embed"].shape == (1, 197, 24)
+    assert (value(network, "pos_embed") == found["pos_embed"]).all()
+    assert not any(TABLE in name or "gamma" in name for name in network.parameters_dict())
+    with pytest.raises(UserError, match="does not fit the network"):
+        load_pretrained(build(*small), path)
 
 
 def test_tables_are_resized_for_another_image_size() -> None:

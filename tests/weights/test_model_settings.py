@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
-from typing import Any
 
 import mindspore as ms
 import pytest
+from published_files import class_token_shapes, masked_shapes, published_shapes, write_empty
 from settings import GOLDEN, make_config
 
 from beit_exp.config.mapping import save_config
@@ -18,67 +17,10 @@ from beit_exp.weights.architecture import LAYER_SCALE
 from beit_exp.weights.hugging_face import model_config
 from beit_exp.weights.model_settings import model_settings, num_classes
 
-Shapes = dict[str, tuple[int, ...]]
-TABLE = "relative_position_bias_table"
 TOLD = (
     *("image_size", "patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio"),
     *("rel_pos_bias", "shared_rel_pos_bias", "abs_pos_emb", "layer_scale_init_value", "pooling"),
 )
-
-
-def published_shapes(cfg: Any, *, classes: int | None) -> Shapes:
-    """The names and shapes of a file as unilm publishes it."""
-    width, side = cfg.embed_dim, cfg.image_size // cfg.patch_size
-    hidden, table = int(cfg.mlp_ratio * width), ((2 * side - 1) ** 2 + 3, cfg.num_heads)
-    block: Shapes = {
-        **{
-            f"{norm}.{part}": (width,) for norm in ("norm1", "norm2") for part in ("weight", "bias")
-        },
-        "attn.qkv.weight": (3 * width, width),
-        "attn.q_bias": (width,),
-        "attn.v_bias": (width,),
-        "attn.proj.weight": (width, width),
-        "attn.proj.bias": (width,),
-        "mlp.fc1.weight": (hidden, width),
-        "mlp.fc1.bias": (hidden,),
-        "mlp.fc2.weight": (width, hidden),
-        "mlp.fc2.bias": (width,),
-    }
-    if cfg.layer_scale_init_value is not None:
-        block |= {"gamma_1": (width,), "gamma_2": (width,)}
-    if cfg.rel_pos_bias:
-        block[f"attn.{TABLE}"] = table
-    shapes: Shapes = {
-        "cls_token": (1, 1, width),
-        "patch_embed.proj.weight": (width, 3, cfg.patch_size, cfg.patch_size),
-        "patch_embed.proj.bias": (width,),
-        **{
-            f"blocks.{number}.{name}": shape
-            for number in range(cfg.depth)
-            for name, shape in block.items()
-        },
-    }
-    if cfg.shared_rel_pos_bias:
-        shapes[f"rel_pos_bias.{TABLE}"] = table
-    if cfg.abs_pos_emb:
-        shapes["pos_embed"] = (1, side * side + 1, width)
-    if classes is not None:
-        norm = "fc_norm" if cfg.pooling == "mean" else "norm"
-        shapes |= {f"{norm}.weight": (width,), "head.weight": (classes, width)}
-    return shapes
-
-
-def write_empty(path: Path, shapes: Shapes) -> str:
-    """A .safetensors file of zeros that takes no room on the disk."""
-    header, end = {}, 0
-    for name, shape in shapes.items():
-        begin, end = end, end + 4 * math.prod(shape)
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + end)
-    return str(path)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +54,21 @@ def test_a_pre_trained_file_of_absolute_positions_is_the_published_one(tmp_path:
     found, expected = model_settings(path, "best"), cfg.model_dump()
     assert {name: found[name] for name in TOLD} == {name: expected[name] for name in TOLD}
     assert num_classes(path, "best") is None
+
+
+@pytest.mark.parametrize("shared_lm_head", [True, False])
+@pytest.mark.parametrize("option", ["beitv2_base_patch16_224", "beitv2_large_patch16_224"])
+def test_blocks_of_the_class_token_are_no_depth(
+    option: str, shared_lm_head: bool, tmp_path: Path
+) -> None:
+    """beitv2_*_pt1k.pth: two blocks more than those that a fine-tuning takes."""
+    shared = ("model.rel_pos_bias=false", "model.shared_rel_pos_bias=true")
+    cfg = make_config(f"model={option}", *shared).model
+    shapes = masked_shapes(cfg, vocabulary=8192)
+    shapes |= class_token_shapes(cfg, vocabulary=8192, shared_lm_head=shared_lm_head)
+    found = model_settings(write_empty(tmp_path / "pt1k.safetensors", shapes), "best")
+    expected = cfg.model_dump() | {"layer_scale_init_value": LAYER_SCALE}
+    assert {name: found[name] for name in TOLD} == {name: expected[name] for name in TOLD}
 
 
 @pytest.mark.parametrize("variant", ["rel_pos", "shared_rel_pos", "abs_pos", "cls_token"])
