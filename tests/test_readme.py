@@ -15,6 +15,7 @@ from settings import GOLDEN, ROOT, TINY, compose
 from whole_runs import Command, metrics_of, small
 
 from beit_exp.config.mapping import build_config
+from beit_exp.launch.arguments import hydra_arguments
 from beit_exp.launch.found_settings import find_settings
 
 DOCUMENTS = ("README.md", "README_CN.md")
@@ -73,7 +74,7 @@ def test_a_documented_command_is_a_valid_run(document: str, command: str, few_di
     overrides = overrides_of(command, places)
     # Of a sweep, its first job
     single = [re.sub(r"^([\w.]+)=([^\[,]+),.*", r"\1=\2", word) for word in overrides]
-    assert build_config(find_settings(compose(*single))).seed >= 0
+    assert build_config(find_settings(compose(*hydra_arguments(single)))).seed >= 0
 
 
 def test_both_documents_show_the_same_runs() -> None:
