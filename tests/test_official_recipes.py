@@ -28,7 +28,13 @@ WITHOUT_ORIGINAL = {
 COMPARED = ("model", "dataset", "augment", "optimizer", "scheduler", "mask")
 WITHOUT_COUNTERPART = (  # of these groups: names, places and what the originals cannot do
     *("model.arch", "model.pretrained", "dataset.name", "dataset.data_url", "dataset.val_labels"),
-    *("dataset.labels", "dataset.val_fraction", "dataset.test_fraction", "dataset.folds"),
+    *(
+        "dataset.labels",
+        "dataset.multi_label",
+        "dataset.val_fraction",
+        "dataset.test_fraction",
+        "dataset.folds",
+    ),
     *("dataset.fold", "dataset.groups", "dataset.images_per_class", "dataset.bad_images"),
     *("scheduler.warmup_share", "scheduler.cooldown_epochs", "scheduler.decay_rate"),
     *("scheduler.decay_epochs", "scheduler.milestones"),
