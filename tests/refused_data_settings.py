@@ -30,12 +30,20 @@ WRONG_DATA_SETTINGS = {
     ),
     "several labels and one label's objective": (
         (*TABLE, "dataset.multi_label=true"),
-        "dataset.multi_label = true: must be true for objective=val/map and val/micro_f1, false "
-        "but for objective=val/map, val/macro_f1, val/micro_f1, val/loss",
+        "objective = 'val/top1': must be one of val/map, val/macro_f1, val/micro_f1, val/loss with "
+        "dataset.multi_label=true",
     ),
     "one label and several labels' objective": (
         (*TABLE, "objective=val/map"),
-        "dataset.multi_label = false: must be true for objective=val/map",
+        "objective = 'val/map': must be another than val/map and val/micro_f1 without dataset.mult",
+    ),
+    "several labels of ones own images without a table": (
+        ("experiment=own_images", "dataset.data_url=x", "dataset.multi_label=true"),
+        "dataset.multi_label = true: must be false unless dataset.labels names a table",
+    ),
+    "one class for one label": (
+        ("dataset=image_folder", "dataset.data_url=x", "dataset.num_classes=1"),
+        "dataset.num_classes = 1: must be 2 at the least, but for dataset.multi_label",
     ),
     "several labels and balanced sampling": (
         (*TABLE, "dataset.multi_label=true", "objective=val/map", "train.sampling=balanced"),

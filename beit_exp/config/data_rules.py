@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from beit_exp.config.rule import Rule
+from beit_exp.config.schema import TaskName
 from beit_exp.config.traits import OF_LABELS, OF_LABELS_ALONE, dataset_traits, task_traits
+
+
+def judges_classes(task: TaskName, objective: str) -> bool:
+    """Whether a task chooses by an objective, of labels."""
+    traits = task_traits(task)
+    return traits.uses_labels and objective in traits.objectives
+
 
 FRACTIONS = ("dataset.val_fraction", "dataset.test_fraction")
 
 DATA_RULES = (
+    Rule(
+        ("dataset.num_classes", "dataset.multi_label"),
+        lambda classes, multi_label: classes >= 2 or multi_label,
+        "must be 2 at the least, but for dataset.multi_label",
+    ),
     Rule(
         ("dataset.num_classes", "dataset.name"),
         lambda classes, name: dataset_traits(name).num_classes in (None, classes),
@@ -40,14 +53,18 @@ DATA_RULES = (
         "must be false unless dataset.labels names a table: a class folder is one label",
     ),
     Rule(
-        ("dataset.multi_label", "objective", "task"),
-        lambda multi_label, objective, task: (
-            objective not in task_traits(task).objectives
-            or not task_traits(task).uses_labels
-            or (objective in OF_LABELS if multi_label else objective not in OF_LABELS_ALONE)
+        ("objective", "dataset.multi_label", "task"),
+        lambda objective, multi_label, task: (
+            not multi_label or not judges_classes(task, objective) or objective in OF_LABELS
         ),
-        f"must be true for objective={' and '.join(OF_LABELS_ALONE)}, false but for objective="
-        f"{', '.join(OF_LABELS)}",
+        f"must be one of {', '.join(OF_LABELS)} with dataset.multi_label=true",
+    ),
+    Rule(
+        ("objective", "dataset.multi_label", "task"),
+        lambda objective, multi_label, task: (
+            multi_label or not judges_classes(task, objective) or objective not in OF_LABELS_ALONE
+        ),
+        f"must be another than {' and '.join(OF_LABELS_ALONE)} without dataset.multi_label=true",
     ),
     *(
         Rule(

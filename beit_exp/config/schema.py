@@ -96,7 +96,7 @@ class ModelConfig(Section):
 class DatasetConfig(Section):
     name: DatasetName
     data_url: Text
-    num_classes: Annotated[int, Field(ge=2)]
+    num_classes: PositiveInt
     val_labels: Text | None
     labels: Text | None
     multi_label: bool

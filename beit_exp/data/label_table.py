@@ -53,6 +53,7 @@ def read_label_table(
     paths = sorted(rows_of)
     found = [_names(rows_of[path], multi_label=multi_label) for path in paths]
     classes = sorted({name for names in found for name in names})
+    _check_classes(table, classes, multi_label=multi_label)
     number_of = {name: number for number, name in enumerate(classes)}
     if num_classes not in (None, len(classes)):
         raise UserError(
@@ -179,10 +180,19 @@ def _column(rows: list[Row], name: str) -> list[str]:
     return [row.fields[name] for row in rows]
 
 
+def _check_classes(table: Path, classes: list[str], *, multi_label: bool) -> None:
+    if len(classes) >= (1 if multi_label else 2):
+        return
+    named = f" ({classes[0]}); there must be two at the least" if classes else ""
+    raise UserError(f"dataset.labels: {table} names {len(classes)} labels{named}")
+
+
 def _check_splits(table: Path, splits: list[str], labels: np.ndarray, classes: list[str]) -> None:
     for split in ("train", "val"):
         if split not in splits:
             raise UserError(f"dataset.labels: no line of {table} has the split {split}")
+        if not count_classes(labels[np.array(splits) == split], len(classes)).any():
+            raise UserError(f"dataset.labels: no image of {split} in {table} has a label")
     is_trained_on = np.array(splits) == "train"
     if len(without := np.flatnonzero(count_classes(labels[is_trained_on], len(classes)) == 0)):
         raise UserError(

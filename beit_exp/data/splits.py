@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from beit_exp.data.labels import memberships
+from beit_exp.data.group_splits import find_groups, share_out
 from beit_exp.errors import UserError
 from beit_exp.randomness import Stream, generator
 
 SPLITS = ("train", "val", "test")
+DRAWS = 20
 
 
 class Sides(NamedTuple):
@@ -114,63 +115,24 @@ def _split_groups(
     classes: Sequence[str],
     seed: int,
 ) -> np.ndarray:
-    """(N,) number of a side: whole groups, the larger first, each to the side that lacks most of
-    its classes' images; without groups each image is one.
+    """(N,) number of a side: see `share_out`.
 
-    The last groups of a class go where there is none of it yet. What has no label is one class
-    more, of which no side needs an image. Source, for images of several labels: Sechidis et al., On
-    the Stratification of Multi-Label Data (2011).
+    Where an image has several labels, one for a side may take another's last one, so others are
+    drawn then.
     """
-    wanted = sides.shares
-    each = np.arange(len(labels)) if groups is None else np.asarray(groups)
-    names, group_of = np.unique(each, return_inverse=True)
-    image, label = _with_unlabelled(labels, len(classes))
-    held_at_most = len(classes) + 1
-    sizes, of_class = np.bincount(group_of), np.bincount(label, minlength=held_at_most)
-    # A pair is a group and a class that it holds
-    pairs, images = np.unique(group_of[image] * held_at_most + label, return_counts=True)
-    group_of_pair, held = np.divmod(pairs, held_at_most)
-    ends = np.searchsorted(group_of_pair, np.arange(len(names)), side="right")
-    to_come = np.bincount(held, minlength=held_at_most)  # groups of each class
-    num_groups = to_come.copy()
-    lack = wanted[:, None] * of_class
-    is_empty = np.repeat(wanted[:, None] > 0, held_at_most, axis=1)
-    is_empty[:, len(classes)] = False
-
-    drawn = generator(seed, Stream.split).permutation(len(names))
-    rarest, scale = np.full(len(names), len(labels)), np.ones(len(wanted))
-    if labels.ndim == 2:
-        np.minimum.at(rarest, group_of_pair, of_class[held])  # is the hardest to share out
-        # By its share: the largest side lacks most of every label, and would take what has several
-        scale[wanted > 0] = 1 / wanted[wanted > 0]
-    side_of = np.zeros(len(names), np.int64)
-    for group in drawn[np.lexsort((-sizes[drawn], rarest[drawn]))]:
-        own = slice(ends[group - 1] if group else 0, ends[group])
-        found, counts = held[own], images[own]
-        is_short = to_come[found] <= is_empty[:, found].sum(axis=0)
-        most_needed = (is_empty[:, found] & is_short).sum(axis=1)
-        # Of all sides this one comes nearest to the shares, in squares over a class's images
-        gain = scale * (counts / of_class[found] * lack[:, found]).sum(axis=1)
-        is_allowed = (wanted > 0) & (most_needed == most_needed.max())
-        side = int(np.argmax(np.where(is_allowed, gain, -np.inf)))
-        side_of[group] = side
-        lack[side, found] -= counts
-        is_empty[side, found] = False
-        to_come[found] -= 1
-    if is_empty.any():
-        side, label = np.argwhere(is_empty)[0]
-        what = f"{of_class[label]} images"
-        what += "" if groups is None else f" in {num_groups[label]} groups"
-        missing = f"{what} (none is left for {sides.names[side]})"
-        raise UserError(_too_few(classes[label], missing, sides))
-    return side_of[group_of]
-
-
-def _with_unlabelled(labels: np.ndarray, unlabelled: int) -> tuple[np.ndarray, np.ndarray]:
-    """The pairs of `memberships`; an image without a class has the class `unlabelled`."""
-    image, label = memberships(labels)
-    without = np.setdiff1d(np.arange(len(labels)), image)
-    return np.append(image, without), np.append(label, np.full(len(without), unlabelled))
+    several, wanted = labels.ndim == 2, sides.shares
+    found = find_groups(labels, groups, len(classes))
+    for draw in range(DRAWS if several else 1):
+        rng = generator(seed, Stream.split, *([draw] if draw else []))
+        drawn = rng.permutation(len(found.sizes))
+        side_of, is_empty = share_out(found, wanted, drawn, several=several)
+        if not is_empty.any():
+            return side_of
+    side, label = np.argwhere(is_empty)[0]
+    what = f"{found.of_class[label]} images"
+    what += "" if groups is None else f" in {found.num_groups[label]} groups"
+    missing = f"{what} (none is left for {sides.names[side]})"
+    raise UserError(_too_few(classes[label], missing, sides))
 
 
 def _check_enough(own: np.ndarray, name: str, sides: Sides) -> None:

@@ -96,6 +96,8 @@ def _dataset(values: dict[str, Any], weights: str | None) -> dict[str, Any]:
         cfg = DatasetConfig.model_validate({k: v for k, v in said.items() if v != MISSING})
     except ValidationError:
         return placeholders  # the section is refused, for another setting
+    if cfg.multi_label and cfg.labels is None:
+        return placeholders  # that is refused
     if (known := dataset_traits(cfg.name)).brings_all:
         return {"num_classes": known.num_classes, **dict.fromkeys(SHARES, 0.0)}
     if is_remote(cfg.data_url) or (cfg.labels is not None and is_remote(cfg.labels)):

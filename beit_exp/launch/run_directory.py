@@ -28,6 +28,8 @@ from beit_exp.storage.lock import locking
 from beit_exp.storage.remote import is_remote
 from beit_exp.tracking.records import SPLIT_FILE, read_records
 from beit_exp.weights.ingredients import find_ingredients
+from beit_exp.weights.model_settings import are_multi_label
+from beit_exp.weights.source import find_source
 
 FREE_ON_RESUME = (  # what changes neither the weights that a run arrives at nor its metrics
     "tracking.",
@@ -61,6 +63,7 @@ ANOTHER_RUN = (  # what makes other tensors of a run's checkpoints, another spli
     "tokenizer.blocks_per_group",
     "optimizer.name",
     "dataset.num_classes",
+    "dataset.multi_label",
     "dataset.val_fraction",
     "dataset.test_fraction",
     "dataset.folds",
@@ -96,8 +99,24 @@ def check_files(cfg: Config) -> None:
         raise MissingExtraError("export.formats: onnx", "onnx")
     if cfg.images is not None and not Path(cfg.images).exists():
         raise UserError(f"images = {cfg.images!r}: there is no such folder or file")
+    if traits.needs_checkpoint and cfg.task != "soup":
+        check_labels(cfg, str(cfg.checkpoint))
     if traits.reads_class_folders:
         check_folders(cfg.dataset)
+
+
+def check_labels(cfg: Config, place: str) -> None:
+    """Raise `UserError` for weights of several labels an image that are to answer with one, or the
+    other way round.
+    """
+    if is_remote(place):
+        return
+    told = are_multi_label(find_source(place, cfg.checkpoint_kind).path)
+    if told not in (None, cfg.dataset.multi_label):
+        raise UserError(
+            f"dataset.multi_label = {str(cfg.dataset.multi_label).lower()}: must be "
+            f"{str(told).lower()}, as {place} was trained"
+        )
 
 
 def check_split_images(cfg: Config) -> None:

@@ -33,7 +33,8 @@ def find(data: Inspection) -> list[Finding]:
     ]
     in_two_classes = data.copies(data.disagree())
     if any(in_two_classes):
-        found.append(Finding("labels", _told(in_two_classes, "", "in another class, too")))
+        where = "in another class, too" if data.labels.ndim == 1 else "there with other labels, too"
+        found.append(Finding("labels", _told(in_two_classes, "", where)))
     if data.complaints:
         found.append(Finding("unreadable", f"{_count(data.complaints, 'image')} cannot be read"))
     inside = data.copies(~data.across())

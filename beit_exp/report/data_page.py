@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from beit_exp.data.inspection import Inspection
 from beit_exp.report import markup
 from beit_exp.report.data_findings import (
@@ -54,14 +56,14 @@ def write_data_report(data: Inspection, run_dir: Path, *, source: str) -> Path:
 
 def as_html(data: Inspection, pictures: dict[str, bytes], *, source: str) -> str:
     """One self-contained page."""
-    sizes = data.class_sizes()
+    counts = np.bincount(data.split, minlength=len(data.splits)).tolist()
     images = ", ".join(
-        f"{count:,} {split}"
-        for split, count in zip(data.splits, sizes.sum(axis=1).tolist(), strict=True)
+        f"{count:,} {split}" for split, count in zip(data.splits, counts, strict=True)
     )
     facts = [
         ("images", images),
         ("classes", f"{len(data.classes):,}"),
+        *label_facts(data),
         *(
             (name, ", ".join(f"{kind} {count:,}" for kind, count in kinds(data, field).items()))
             for name, field in (("colour modes", "mode"), ("formats", "format"))
@@ -73,6 +75,15 @@ def as_html(data: Inspection, pictures: dict[str, bytes], *, source: str) -> str
         sections.append(_unreadable_section(data))
     summary = [(name, html.escape(text)) for name, text in facts]
     return markup.page(f"The images of {source}", summary, sections)
+
+
+def label_facts(data: Inspection) -> list[tuple[str, str]]:
+    """How many labels an image has, where that may be several."""
+    if data.labels.ndim == 1:
+        return []
+    held = data.labels.sum(axis=1, dtype=int)
+    without = f"{np.count_nonzero(held == 0):,} images without any"
+    return [("labels", f"{held.mean():.2f} an image, at most {held.max()}; {without}")]
 
 
 def _finding_section(data: Inspection) -> Section:

@@ -60,7 +60,7 @@ class MultiLabelOutcomes(NamedTuple):
             zip(classes, self.average_precisions(), strict=True)
         ):
             count = int(self.labels[:, number].sum())
-            f1 = round(200 * hits[number] / named[number], 4) if count else ""
+            f1 = round(200 * hits[number] / named[number], 4) if named[number] else ""
             rows.append([name, count, f1, round(100 * precision, 4) if count else ""])
         return rows
 

@@ -64,7 +64,7 @@ CAPTIONS = {  # name of a picture -> heading, caption
     "batch": (
         "A batch as the network sees it",
         "Training images after augmentation, each with its class; of mixed images, the two classes "
-        "with the largest shares.",
+        "with the largest shares. Of several labels an image, all of them.",
     ),
 }
 CLASS_SCORES = {"top1": "accuracy, %", "f1": "F1, %"}  # of a class, by its name in tables
@@ -153,7 +153,11 @@ def class_rows(ranking: list[Run]) -> list[list[Any]]:
     first = tables[0][1]
     if not first:
         return []
-    others = [(run, {row[0]: row[2] for row in found[1:]}) for run, found in tables[1:] if found]
+    others = [
+        (run, {row[0]: row[2] for row in found[1:]})
+        for run, found in tables[1:]
+        if found and found[0][2] == first[0][2]  # accuracies beside accuracies
+    ]
     header, *rows = first
     rows.sort(key=lambda row: (row[2] == "", row[2]))
     return [

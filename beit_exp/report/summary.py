@@ -75,13 +75,14 @@ def class_lines(classes: Sequence[Sequence[Any]]) -> list[str]:
     if not measured:
         return []
     worst = (f"{name} {accuracy:.1f} of {count}" for name, count, accuracy, *_ in measured[:NAMED])
-    score = classes[0][2]
-    lines = [f"classes   lowest val/{score} at the last evaluation: {', '.join(worst)}"]
+    is_accuracy = classes[0][2] == "top1"
+    score, found = ("val/top1", "classified correctly") if is_accuracy else ("F1", "found")
+    lines = [f"classes   lowest {score} at the last evaluation: {', '.join(worst)}"]
     unknown = [name for name, _, accuracy, *_ in measured if accuracy == 0]
     if unknown:
         others = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
         named = ", ".join(unknown[:NAMED])
-        lines.append(f"warning   not one image of {named}{others} was classified correctly")
+        lines.append(f"warning   not one image of {named}{others} was {found}")
     return lines
 
 

@@ -94,7 +94,8 @@ def build(cfg: Config, runtime: Runtime) -> Finetuning:
     classes = cfg.dataset.num_classes
     network = build_model(cfg.model, num_classes=classes, precision=precision, seed=cfg.seed)
     if cfg.model.pretrained is not None:
-        load_pretrained(network, cfg.model.pretrained, kind=cfg.checkpoint_kind)
+        kind, multi_label = cfg.checkpoint_kind, cfg.dataset.multi_label
+        load_pretrained(network, cfg.model.pretrained, kind=kind, multi_label=multi_label)
     prepare_network(network, cfg.train)
     objective = build_objective(cfg, network, stream.images.labels)
     steps_per_epoch = stream.steps_per_epoch

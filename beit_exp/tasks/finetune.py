@@ -41,7 +41,8 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
     network = build_model(cfg.model, num_classes=classes, precision=precision, seed=cfg.seed)
     start_head(network, cfg, session.train_images.labels)
     if cfg.model.pretrained is not None:
-        load_pretrained(network, cfg.model.pretrained, kind=cfg.checkpoint_kind)
+        kind, multi_label = cfg.checkpoint_kind, cfg.dataset.multi_label
+        load_pretrained(network, cfg.model.pretrained, kind=kind, multi_label=multi_label)
     prepare_network(network, cfg.train)
 
     objective = build_objective(cfg, network, session.train_images.labels)

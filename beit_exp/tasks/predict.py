@@ -39,11 +39,10 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
 
     classes, multi_label = class_names(cfg), cfg.dataset.multi_label
     header = ["path", *columns(len(classes), multi_label=multi_label)]
+    answers = answer_rows(logits, classes, multi_label=multi_label)
     rows = [
         [name, *(f"{each:.6f}" if isinstance(each, float) else each for each in answer)]
-        for name, answer in zip(
-            names, answer_rows(logits, classes, multi_label=multi_label), strict=True
-        )
+        for name, answer in zip(names, answers, strict=True)
     ]
     write_array(run_dir / "logits.npy", logits)
     write_table(run_dir / "predictions.csv", [header, *rows])
@@ -51,8 +50,10 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         tracker.log_file(run_dir / written)
 
     shown = rank_classes(logits[:SHOWN], classes, multi_label=multi_label)
-    for name, ranking in zip(names, shown, strict=False):
-        logger.info("%-40s %s  %.4f", name, ranking.classes[0], ranking.probabilities[0])
+    for name, ranking, answer in zip(names, shown, answers, strict=False):
+        labels = f"  {answer[0] or 'no label'}; likeliest" if multi_label else ""
+        best, share = ranking.classes[0], ranking.probabilities[0]
+        logger.info("%-40s%s %s  %.4f", name, labels, best, share)
     if len(names) > SHOWN:
         logger.info("... and %d more", len(names) - SHOWN)
     logger.info(

@@ -32,9 +32,11 @@ def start_head(network: BEiT, cfg: Config, labels: np.ndarray) -> None:
 
 
 def log_odds(cfg: Config, labels: np.ndarray) -> np.ndarray:
-    """(K,) float32 logits that cost the least of those that are the same for every image."""
+    """(K,) float32 logits that cost the least, without a focal loss, of those that are the same for
+    every image.
+    """
     classes, smoothing = cfg.dataset.num_classes, cfg.augment.label_smoothing
-    seen = np.clip(count_classes(labels, classes), 0.5, len(labels) - 0.5) / len(labels)
+    seen = sound_counts(labels, classes) / len(labels)
     targets = seen * (1 - smoothing) + smoothing / 2
     weights = positive_weights(cfg.train.class_weights, labels, num_classes=classes)
     return np.log(weights * targets / (1 - targets)).astype(np.float32)
@@ -138,9 +140,16 @@ def positive_weights(
     if choice is None:
         return np.ones(num_classes, np.float32)
     if choice == "balanced":
-        counts = np.maximum(count_classes(labels, num_classes), 1)
+        counts = sound_counts(labels, num_classes)
         return ((len(labels) - counts) / counts).astype(np.float32)
     return np.array(choice, np.float32)
+
+
+def sound_counts(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """(K,) images of each class; a label of all images, or of none, counts as if half of one were
+    otherwise: its odds are finite.
+    """
+    return np.clip(count_classes(labels, num_classes), 0.5, len(labels) - 0.5)
 
 
 def weighted(targets_BK: np.ndarray, weights_K: np.ndarray, *, smoothing: float) -> np.ndarray:

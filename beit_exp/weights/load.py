@@ -10,6 +10,7 @@ from mindspore import Tensor, nn
 from beit_exp.config.schema import CheckpointKind
 from beit_exp.train.checkpoint import read_state
 from beit_exp.weights.fit import Outcome, fit_to
+from beit_exp.weights.model_settings import are_multi_label
 from beit_exp.weights.names import Arrays
 from beit_exp.weights.read import read_weights
 from beit_exp.weights.source import Source, find_source
@@ -17,13 +18,25 @@ from beit_exp.weights.source import Source, find_source
 logger = logging.getLogger(__name__)
 
 
-def load_pretrained(network: nn.Cell, place: str, *, kind: CheckpointKind = "best") -> Outcome:
+def load_pretrained(
+    network: nn.Cell, place: str, *, kind: CheckpointKind = "best", multi_label: bool = False
+) -> Outcome:
     """Set the network from `model.pretrained`; the head and the final norm may be new.
 
-    `UserError` if anything else of the network is not in the file, or does not fit.
+    A head that was trained for one label an image says nothing of several, nor the other way round,
+    so it stays new. `UserError` if anything else of the network is not in the file or does not fit.
     """
     source = find_source(place, kind)
+    parameters = network.get_parameters()
+    new = {each: each.asnumpy().copy() for each in parameters if each.name.startswith("head.")}
     outcome = _load(network, source, may_be_new=("head.", "fc_norm."))
+    if are_multi_label(source.path) not in (None, multi_label):
+        for parameter, array in new.items():
+            parameter.set_data(Tensor(array))
+            if parameter.name in outcome.loaded:
+                outcome.loaded.remove(parameter.name)
+                outcome.dropped.append(f"{parameter.name} (of the other dataset.multi_label)")
+                outcome.new.append(parameter.name)
     logger.info("weights of %s\n%s", source, outcome.table())
     return outcome
 

@@ -47,6 +47,25 @@ def model_settings(place: str, kind: CheckpointKind) -> dict[str, Any]:
     return found
 
 
+def are_multi_label(path: Path) -> bool | None:
+    """Whether weights were trained with `dataset.multi_label`; None of a file that does not tell.
+
+    A checkpoint of ours tells it, an export's folder, and a `config.json` of Hugging Face's.
+    """
+    state = read_state(path) if path.suffix == ".safetensors" else None
+    if state is not None and "config" in state:
+        return bool(state["config"]["dataset"].get("multi_label", False))
+    if is_export(path.parent):
+        return bool(read_mapping(path.parent / "config.yaml")["dataset"].get("multi_label", False))
+    described = path.parent / "config.json"
+    if not described.is_file():
+        return None
+    with reading(described, "is damaged"):
+        said = json.loads(described.read_bytes())
+    kinds = {"multi_label_classification": True, "single_label_classification": False}
+    return kinds.get(str(said.get("problem_type"))) if isinstance(said, dict) else None
+
+
 def is_export(folder: Path) -> bool:
     """Whether a folder is that of a run that exported a network."""
     try:

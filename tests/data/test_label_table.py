@@ -61,7 +61,7 @@ def test_images_may_lie_in_a_tar(data: Path) -> None:
 
 
 def test_several_labels_are_joined_and_an_image_may_have_none(data: Path) -> None:
-    text = "path,label,split\na.png,dog|cat,train\nb.jpg,,val\ndeep/in/c.png, dog ,test\n"
+    text = "path,label,split\na.png,dog|cat,train\nb.jpg,,train\ndeep/in/c.png, dog ,val\n"
     found = read(data, text, multi_label=True)
     assert found.images.classes == ["cat", "dog"]
     assert found.images.labels.tolist() == [[1, 1], [0, 0], [0, 1]]
@@ -74,6 +74,11 @@ def test_several_labels_are_joined_and_an_image_may_have_none(data: Path) -> Non
         ("path,label\na.png,dog||cat\n", "line 2 has an empty label in 'dog||cat'"),
         ("path,label\na.png,dog|dog\n", "line 2 has a label twice in 'dog|dog'"),
         ("path,label\na.png,dog\nb.jpg,\n", r"dataset.num_classes = 2: .* 1 classes \(dog\)"),
+        ("path,label\na.png,\nb.jpg,\n", "labels.csv names 0 labels"),
+        (
+            "path,label,split\na.png,dog|cat,train\nb.jpg,,val\n",
+            "no image of val in .*labels.csv has a label",
+        ),
         (
             "path,label,split\na.png,dog,train\nb.jpg,dog|cat,val\n",
             "has the split train and the label cat",
@@ -104,7 +109,7 @@ WRONG = {  # table -> what is said of it
     f"{TOLD}b.jpg,y,\n": "line 3 names no split, as other lines do",
     f"{TOLD}b.jpg,y,test\n": "no line of .*labels.csv has the split val",
     f"{TOLD}b.jpg,y,val\n": "has the split train and the label y",
-    "path,label\na.png,x\nb.jpg,x\n": r"dataset.num_classes = 2: .* names 1 classes \(x\)",
+    "path,label\na.png,x\nb.jpg,x\n": r"names 1 labels \(x\); there must be two at the least",
     "path,label\na.png,x\nb.jpg,y\ndeep/in/c.png,z\n": r"names 3 classes \(x, y, z\)",
     'path,label\na.png,"x\n': "line 2 is no CSV: unexpected end of data",
     'path,label\na.png,"x"y\n': "line 2 is no CSV",

@@ -229,6 +229,46 @@ def test_images_without_a_label_are_split_like_a_class_of_which_none_is_needed()
     assert len(split_images(few, None, fractions=(0.2, 0.2), classes=list("abcd"), seed=0)) == 25
 
 
+def test_a_large_group_of_several_labels_goes_where_it_fits() -> None:
+    rng = np.random.default_rng(0)
+    groups = ["large"] * 26 + ["b"] * 8 + ["c"] * 6 + [f"{number // 2}" for number in range(20)]
+    for seed in range(5):
+        labels = (rng.random((60, 4)) < 0.4).astype(np.uint8)
+        sides = split_images(labels, groups, fractions=(0.2, 0.1), classes=list("abcd"), seed=seed)
+        counts = np.array([np.count_nonzero(sides == side) for side in SPLITS])
+        assert set(sides[:26]) == {"train"} and (np.abs(counts - [42, 12, 6]) <= 2).all()
+
+
+def test_folds_of_several_labels_are_of_equal_size() -> None:
+    labels = (np.random.default_rng(0).random((300, 6)) < 0.3).astype(np.uint8)
+    sizes = [
+        np.count_nonzero(
+            split_folds(
+                labels,
+                None,
+                folds=5,
+                fold=fold,
+                test_fraction=0.0,
+                classes=list("abcdef"),
+                seed=0,
+            )
+            == "val"
+        )
+        for fold in range(5)
+    ]
+    assert sum(sizes) == 300 and max(sizes) - min(sizes) <= 2
+
+
+def test_rare_labels_get_an_image_on_each_side_by_another_draw() -> None:
+    rng = np.random.default_rng(0)
+    for seed in range(30):
+        labels = np.zeros((40, 6), np.uint8)
+        for label in range(6):
+            labels[rng.choice(40, 3, replace=False), label] = 1
+        sides = split_images(labels, None, fractions=(0.2, 0.1), classes=list("abcdef"), seed=seed)
+        assert all(set(sides[labels[:, label] == 1]) == set(SPLITS) for label in range(6))
+
+
 def test_a_label_with_too_few_images_is_named() -> None:
     labels = multi_hot([])[:20]  # two of the last
     with pytest.raises(

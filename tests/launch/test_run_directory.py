@@ -104,13 +104,13 @@ def test_a_run_at_work_is_not_taken_for_dead(begun: Path) -> None:
 
 def test_a_run_of_another_version_is_told_as_such(begun: Path) -> None:
     values = compose("train.epochs=4")
-    del values["evaluation"], values["train"]["recompute"]
+    del values["soup"], values["train"]["recompute"]
     values["model"]["pos_drop"] = 0.1
     (begun / "config.yaml").write_text(json.dumps(values))
     (begun / "facts.json").write_text('{"tags": {"git.commit": "abc123"}}')
     text = "\n".join(refused(begun, "train.epochs=8"))
     assert "was written by another version of this project (commit abc123)" in text
-    assert "It lacks evaluation.flip, evaluation.split, train.recompute" in text
+    assert "It lacks soup.kind, train.recompute" in text
     assert "no longer: model.pos_drop" in text and "git checkout abc123" in text
 
 

@@ -67,7 +67,7 @@ def test_several_labels_an_image_go_from_a_table_to_predictions(
     metrics = metrics_of(run_dir)
     for name in MEASURED:
         assert {f"val/{name}", f"best/val/{name}", f"test/{name}"} <= metrics.keys()
-    assert "lowest val/f1 at the last evaluation: digit" in done.stdout
+    assert "lowest F1 at the last evaluation: digit" in done.stdout
     assert "val mAP" in done.stdout
     page = (run_dir / "report" / "report.html").read_text()
     assert "F1 per class" in page and "average precision" in page
@@ -95,6 +95,11 @@ def test_several_labels_an_image_go_from_a_table_to_predictions(
         "task=export", "checkpoint=run", "export.formats=[huggingface]", "hydra.run.dir=e"
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    refused = launch("task=predict", "checkpoint=run", "dataset.multi_label=false")
+    assert "dataset.multi_label = false: must be true, as run was trained" in refused.stderr
+    best = f"checkpoint={run_dir / 'checkpoints' / 'best.safetensors'}"
+    refused = launch("task=export", best, "model=auto", "dataset.multi_label=false")
+    assert "must be true, as" in refused.stderr and refused.returncode == 2
     described = json.loads((launch.folder / "e" / "huggingface" / "config.json").read_text())
     assert described["problem_type"] == "multi_label_classification"
 

@@ -99,3 +99,10 @@ def test_the_head_begins_with_the_shares_of_several_labels_alone() -> None:
     assert not network.head.bias.asnumpy().any()
     start_head(network, several, LABELS)
     np.testing.assert_array_equal(network.head.bias.asnumpy(), log_odds(several, LABELS))
+
+
+def test_a_label_of_all_images_or_of_none_has_a_finite_balanced_weight() -> None:
+    labels = np.array([[1, 0], [1, 0], [1, 0]], np.uint8)
+    np.testing.assert_allclose(positive_weights("balanced", labels, num_classes=2), [0.2, 5.0])
+    cfg = make_config(*SEVERAL, "dataset.num_classes=2", "train.class_weights=balanced")
+    np.testing.assert_allclose(log_odds(cfg, labels), 0, atol=1e-6)

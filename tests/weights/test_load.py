@@ -254,3 +254,20 @@ def test_loaded_weights_give_the_published_logits_through_every_layer() -> None:
     np.testing.assert_allclose(
         network(Tensor(reference["images"])).asnumpy(), reference["logits"], atol=1e-4
     )
+
+
+def test_a_head_for_one_label_an_image_is_not_taken_for_several(tmp_path: Path) -> None:
+    network = build()
+    before = {
+        name: value(network, name).copy() for name in ("head.weight", "head.bias", "cls_token")
+    }
+    (tmp_path / "config.json").write_text('{"problem_type": "single_label_classification"}')
+    path = save(read_torch_file(OFFICIAL), tmp_path / "w.safetensors")
+    outcome = load_pretrained(network, path, multi_label=True)
+    assert outcome.dropped == [
+        f"head.{name} (of the other dataset.multi_label)" for name in ("weight", "bias")
+    ]
+    for name in ("head.weight", "head.bias"):
+        np.testing.assert_array_equal(value(network, name), before[name])
+    assert (value(network, "cls_token") != before["cls_token"]).any()
+    assert load_pretrained(network, path).dropped == []

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import mindspore as ms
+import numpy as np
 import pytest
 from published_files import class_token_shapes, masked_shapes, published_shapes, write_empty
-from settings import GOLDEN, make_config
+from safetensors.numpy import save
+from settings import GOLDEN, OFFICIAL, make_config
 
 from beit_exp.config.mapping import save_config
 from beit_exp.errors import UserError
@@ -15,7 +17,7 @@ from beit_exp.model.precision import build_precision
 from beit_exp.train.checkpoint import save_checkpoint
 from beit_exp.weights.architecture import LAYER_SCALE
 from beit_exp.weights.hugging_face import model_config
-from beit_exp.weights.model_settings import model_settings, num_classes
+from beit_exp.weights.model_settings import are_multi_label, model_settings, num_classes
 
 TOLD = (
     *("image_size", "patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio"),
@@ -119,3 +121,16 @@ def test_shapes_of_something_else_tell_no_more_than_they_are(tmp_path: Path) -> 
     shapes = {"blocks.x.gamma_1": (1,), "pos_embed": (2,), "patch_embed.proj.weight": (1, 1, 1, 1)}
     found = model_settings(write_empty(tmp_path / "w.safetensors", shapes), "best")
     assert "image_size" not in found and found["arch"] == "beit_1x0_patch1_any"
+
+
+def test_weights_tell_whether_their_labels_are_several(tmp_path: Path) -> None:
+    foreign = tmp_path / "model.safetensors"
+    foreign.write_bytes(save({"head.bias": np.zeros(2, np.float32)}))
+    assert are_multi_label(foreign) is None and are_multi_label(OFFICIAL) is None
+    for kind, expected in (("multi", True), ("single", False), ("no", None)):
+        described = json.dumps({"problem_type": f"{kind}_label_classification"})
+        (tmp_path / "config.json").write_text(described)
+        assert are_multi_label(foreign) is expected
+    (tmp_path / "config.json").write_text("[")
+    with pytest.raises(UserError, match="config.json is damaged"):
+        are_multi_label(foreign)
