@@ -191,6 +191,10 @@ def find_task(name: TaskName) -> Task:
             from beit_exp.tasks import explain
 
             return explain.run
+        case "features":
+            from beit_exp.tasks import features
+
+            return features.run
         case "export":
             from beit_exp.tasks import export
 

@@ -125,6 +125,7 @@ TASKS = (
     "task=evaluate",
     "task=predict",
     "task=explain",
+    "task=features",
     "task=export",
     "task=soup",
     "task=check_data",

@@ -9,9 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from beit_exp.config.augment_policy import parse_policy
+from beit_exp.config.probing import FeaturesConfig
+from beit_exp.config.section import (
+    BelowOne,
+    Interval,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+    Section,
+    ShareAboveZero,
+    Text,
+    Triple,
+)
 
 
 def _checked_policy(text: str) -> str:
@@ -25,16 +39,6 @@ def _checked_keys(allowed: list[str]) -> list[str]:
     return allowed
 
 
-PositiveInt = Annotated[int, Field(gt=0)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-NonNegativeFloat = Annotated[float, Field(ge=0)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-BelowOne = Annotated[float, Field(ge=0, lt=1)]
-ShareAboveZero = Annotated[float, Field(gt=0, le=1)]
-Triple = Annotated[list[float], Field(min_length=3, max_length=3)]
-Interval = Annotated[list[PositiveFloat], Field(min_length=2, max_length=2)]
-Text = Annotated[str, Field(min_length=1)]
 PolicyText = Annotated[str, AfterValidator(_checked_policy)]
 TaskName = Literal[
     "finetune",
@@ -43,6 +47,7 @@ TaskName = Literal[
     "evaluate",
     "predict",
     "explain",
+    "features",
     "export",
     "soup",
     "check_data",
@@ -68,12 +73,6 @@ Objective = Literal[
     "val/masked_accuracy",
 ]
 SettingNames = Annotated[list[str], AfterValidator(_checked_keys)]
-
-
-class Section(BaseModel):
-    """One group of settings: no unknown keys, no silent conversions, no changes once built."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -270,6 +269,7 @@ class Config(Section):
     tokenizer: TokenizerConfig
     benchmark: BenchmarkConfig
     evaluation: EvaluationConfig
+    features: FeaturesConfig
     export: ExportConfig
     soup: SoupConfig
 

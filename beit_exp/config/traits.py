@@ -5,12 +5,13 @@ A new one is named by mypy here, and must say all of it.
 
 from __future__ import annotations
 
-from typing import NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 from typing_extensions import assert_never
 
 from beit_exp.config.schema import DatasetName, Objective, TaskName
 
+Training = Literal["finetune", "pretrain", "train_tokenizer"]
 OF_ALL = ("task", "seed", "hardware", "dataset")
 OF_TRAINING = (*OF_ALL, "objective", "augment", "optimizer", "scheduler", "train")
 OF_FINETUNING = (*OF_TRAINING, "model", "checkpoint_kind")
@@ -40,6 +41,54 @@ class TaskTraits(NamedTuple):
 def task_traits(name: TaskName) -> TaskTraits:
     """What a task is like."""
     match name:
+        case "finetune" | "pretrain" | "train_tokenizer":
+            return training_traits(name)
+        case "evaluate":
+            return TaskTraits(
+                reads=(*OF_CHECKPOINT, "evaluation", "train.batch_size"),
+                needs_checkpoint=True,
+                reads_class_folders=True,
+                allows_devices=True,
+                allows_flip=True,
+            )
+        case "predict":
+            return TaskTraits(
+                reads=(*OF_CHECKPOINT, "images", "evaluation", "train.batch_size"),
+                needs_checkpoint=True,
+                allows_images=True,
+                allows_flip=True,
+            )
+        case "explain":
+            return TaskTraits(
+                reads=(*OF_CHECKPOINT, "images"), needs_checkpoint=True, allows_images=True
+            )
+        case "features":
+            return TaskTraits(
+                reads=(*OF_CHECKPOINT, "images", "features", "train.batch_size"),
+                needs_checkpoint=True,
+                reads_class_folders=True,
+                allows_devices=True,
+                allows_images=True,
+            )
+        case "export":
+            return TaskTraits(reads=(*OF_CHECKPOINT, "export"), needs_checkpoint=True)
+        case "soup":
+            return TaskTraits(OF_SOUP, OF_CLASSES, needs_checkpoint=True, reads_class_folders=True)
+        case "check_data":
+            return TaskTraits(reads=OF_ALL, reads_class_folders=True)
+        case "benchmark":
+            return TaskTraits(
+                reads=(*OF_FINETUNING, "benchmark"),
+                reads_pretrained=True,
+                allows_devices=True,
+            )
+        case _:
+            assert_never(name)
+
+
+def training_traits(name: Training) -> TaskTraits:
+    """What a task is like that trains a network."""
+    match name:
         case "finetune":
             return TaskTraits(
                 reads=OF_FINETUNING,
@@ -62,37 +111,6 @@ def task_traits(name: TaskName) -> TaskTraits:
                 objectives=("val/loss",),
                 uses_labels=False,
                 reads_class_folders=True,
-                allows_devices=True,
-            )
-        case "evaluate":
-            return TaskTraits(
-                reads=(*OF_CHECKPOINT, "evaluation", "train.batch_size"),
-                needs_checkpoint=True,
-                reads_class_folders=True,
-                allows_devices=True,
-                allows_flip=True,
-            )
-        case "predict":
-            return TaskTraits(
-                reads=(*OF_CHECKPOINT, "images", "evaluation", "train.batch_size"),
-                needs_checkpoint=True,
-                allows_images=True,
-                allows_flip=True,
-            )
-        case "explain":
-            return TaskTraits(
-                reads=(*OF_CHECKPOINT, "images"), needs_checkpoint=True, allows_images=True
-            )
-        case "export":
-            return TaskTraits(reads=(*OF_CHECKPOINT, "export"), needs_checkpoint=True)
-        case "soup":
-            return TaskTraits(OF_SOUP, OF_CLASSES, needs_checkpoint=True, reads_class_folders=True)
-        case "check_data":
-            return TaskTraits(reads=OF_ALL, reads_class_folders=True)
-        case "benchmark":
-            return TaskTraits(
-                reads=(*OF_FINETUNING, "benchmark"),
-                reads_pretrained=True,
                 allows_devices=True,
             )
         case _:

@@ -18,6 +18,7 @@ from beit_exp.weights.resize import is_embedding_size, is_table_size, resize_pos
 
 PRETRAINING_MARKS = ("mask_token", "lm_head.")  # what self-supervised weights alone hold
 PRETRAINING_ONLY = (*PRETRAINING_MARKS, "norm.")
+BESIDE_BLOCKS = (*PRETRAINING_ONLY, "fc_norm.", "head.")  # what no block reads
 SHOWN = 16  # names in a line of the table
 SHOWN_PROBLEMS = 4
 

@@ -1,0 +1,20 @@
+"""Laws over the settings of features and of what is made of them."""
+
+from __future__ import annotations
+
+from beit_exp.config.rule import Rule
+
+
+def are_blocks(numbers: list[int], depth: int) -> bool:
+    """Whether these name blocks of a network, counted as Python does, and none twice."""
+    are_there = all(-depth <= number < depth for number in numbers)
+    return are_there and len({number % depth for number in numbers}) == len(numbers)
+
+
+FEATURE_RULES = (
+    Rule(
+        ("features.blocks", "model.depth"),
+        are_blocks,
+        "must be numbers of different blocks, from 0 to model.depth - 1 or from -model.depth to -1",
+    ),
+)
