@@ -195,6 +195,10 @@ def find_task(name: TaskName) -> Task:
             from beit_exp.tasks import features
 
             return features.run
+        case "probe":
+            from beit_exp.tasks import probe
+
+            return probe.run
         case "export":
             from beit_exp.tasks import export
 

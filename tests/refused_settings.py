@@ -38,8 +38,7 @@ WRONG_SETTINGS = {
     "unknown task": (
         ("task=finetun",),
         "must be one of finetune, pretrain, train_tokenizer, evaluate, predict, explain, features, "
-        "export, soup, check_data, "
-        "benchmark. Did you mean finetune?",
+        "probe, export, soup, check_data, benchmark. Did you mean finetune?",
     ),
     "text for a list": (
         ("dataset.mean=0.5",),
@@ -290,6 +289,6 @@ WRONG_SETTINGS = {
     "processes for one folder": (
         ("task=predict", f"checkpoint={GOLDEN}", "hardware.device_num=2"),
         "hardware.device_num = 2: must be 1 but for tasks that train, task=evaluate, "
-        "task=features and task=benchmark",
+        "task=features, task=probe and task=benchmark",
     ),
 }

@@ -126,6 +126,7 @@ TASKS = (
     "task=predict",
     "task=explain",
     "task=features",
+    "task=probe",
     "task=export",
     "task=soup",
     "task=check_data",

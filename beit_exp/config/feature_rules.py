@@ -17,4 +17,22 @@ FEATURE_RULES = (
         are_blocks,
         "must be numbers of different blocks, from 0 to model.depth - 1 or from -model.depth to -1",
     ),
+    Rule(
+        ("features.pooling", "task"),
+        lambda pooling, task: pooling != "tokens" or task not in ("probe", "pretrain"),
+        "must be cls, mean, both or attention but for task=features: one row an image",
+    ),
+    Rule(
+        ("probe.blocks", "model.depth"),
+        lambda blocks, depth: blocks == "all" or are_blocks(blocks, depth),
+        "must be all, or numbers of different blocks as in features.blocks",
+    ),
+    *(
+        Rule(
+            (f"probe.{key}",),
+            lambda values: len(set(values)) == len(values),
+            "must hold no value twice",
+        )
+        for key in ("parts", "neighbours", "inverse_regularisation", "few_shot")
+    ),
 )

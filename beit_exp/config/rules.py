@@ -100,8 +100,8 @@ RULES = (
         ("checkpoint", "task"),
         lambda checkpoint, task: (checkpoint is not None) == task_traits(task).needs_checkpoint,
         "must name a run directory or a weights file for task=evaluate, predict, explain, "
-        "features or export, a run's or a sweep's directory for task=soup, and be null for any "
-        "other (task=finetune starts from model.pretrained)",
+        "features, probe or export, a run's or a sweep's directory for task=soup, and be null for "
+        "any other (task=finetune starts from model.pretrained)",
     ),
     Rule(
         ("hardware.node_rank", "hardware.node_num"),
@@ -116,7 +116,8 @@ RULES = (
     Rule(
         ("hardware.device_num", "task"),
         lambda devices, task: devices == 1 or task_traits(task).allows_devices,
-        "must be 1 but for tasks that train, task=evaluate, task=features and task=benchmark",
+        "must be 1 but for tasks that train, task=evaluate, task=features, task=probe and "
+        "task=benchmark",
     ),
     Rule(
         ("train.recompute", "hardware.device_target"),

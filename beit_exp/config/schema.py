@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field
 
 from beit_exp.config.augment_policy import parse_policy
-from beit_exp.config.probing import FeaturesConfig
+from beit_exp.config.probing import FeaturesConfig, ProbeConfig
 from beit_exp.config.section import (
     BelowOne,
     Interval,
@@ -48,6 +48,7 @@ TaskName = Literal[
     "predict",
     "explain",
     "features",
+    "probe",
     "export",
     "soup",
     "check_data",
@@ -270,6 +271,7 @@ class Config(Section):
     benchmark: BenchmarkConfig
     evaluation: EvaluationConfig
     features: FeaturesConfig
+    probe: ProbeConfig
     export: ExportConfig
     soup: SoupConfig
 

@@ -70,6 +70,13 @@ def task_traits(name: TaskName) -> TaskTraits:
                 allows_devices=True,
                 allows_images=True,
             )
+        case "probe":
+            return TaskTraits(
+                reads=(*OF_CHECKPOINT, "features", "probe", "train.batch_size"),
+                needs_checkpoint=True,
+                reads_class_folders=True,
+                allows_devices=True,
+            )
         case "export":
             return TaskTraits(reads=(*OF_CHECKPOINT, "export"), needs_checkpoint=True)
         case "soup":

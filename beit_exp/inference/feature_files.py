@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from beit_exp.config.probing import FeaturesConfig
 from beit_exp.data.listing import ImageList
 from beit_exp.errors import UserError
 from beit_exp.report.result_files import write_table, writing_array
+from beit_exp.storage.foreign import reading
 
 FOLDER = "features"  # in a run directory
 TABLE = "images.csv"  # of each image, in the order of the arrays' rows
@@ -21,6 +24,29 @@ COLUMNS = ("path", "label", "class")  # of images without labels the first alone
 def block_file(number: int) -> str:
     """The name of a block's array; blocks are counted from 0."""
     return f"block{number}.npy"
+
+
+class StoredFeatures(NamedTuple):
+    """The folder of a set of images."""
+
+    folder: Path
+
+    def blocks(self) -> list[int]:
+        """The numbers of the blocks that there are, rising."""
+        numbers = (path.stem.removeprefix("block") for path in self.folder.glob("block*.npy"))
+        return sorted(int(number) for number in numbers if number.isdecimal())
+
+    def read(self, number: int) -> np.ndarray:
+        """(N, F) of a block, as a map of its file; `UserError` if that is damaged."""
+        path = self.folder / block_file(number)
+        with reading(path, "is damaged"):
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+
+    def labels(self) -> np.ndarray:
+        """(N,) classes of the images; `UserError` if their table has none."""
+        path = self.folder / TABLE
+        with reading(path, "has no labels of its images"), path.open(newline="") as file:
+            return np.array([int(row["label"]) for row in csv.DictReader(file)])
 
 
 def write_features(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import mindspore as ms
 import numpy as np
@@ -15,11 +19,14 @@ from beit_exp.data.build import Shard, eval_batches
 from beit_exp.data.listing import ImageList
 from beit_exp.hardware.device import Runtime
 from beit_exp.inference.evaluate import fill_up
+from beit_exp.inference.feature_files import write_features
 from beit_exp.model.attention import Attention
 from beit_exp.model.beit import Backbone, Block
 from beit_exp.model.build import build_backbone
 from beit_exp.model.precision import build_precision, cast
 from beit_exp.weights.load import load_backbone
+
+logger = logging.getLogger(__name__)
 
 # B batch · N tokens, the class token first · P patches · D width · H heads · K width per head
 # L chosen blocks · F numbers of an image's features · S image side
@@ -156,3 +163,26 @@ def feature_rows(
         yield in_order[: count - number * size * runtime.size]
         if runtime.size == 1:
             check_stop()
+
+
+def store_features(
+    network: BlockFeatures,
+    sets: Mapping[str, tuple[ImageList, Sequence[str]]],
+    folder: Path,
+    cfg: Config,
+    runtime: Runtime,
+    *,
+    check_stop: Callable[[], None],
+) -> None:
+    """Have the leader write a folder for each set of images, and what to call each image there."""
+    for name, (images, names) in sets.items():
+        started = time.perf_counter()
+        rows = feature_rows(network, images, cfg, runtime, check_stop=check_stop)
+        if not runtime.is_leader:
+            deque(rows, maxlen=0)  # the leader gets this rank's share by them
+            continue
+        place = folder / name
+        write_features(place, rows, images, names, cfg.features, blocks=network.numbers)
+        speed = len(images) / (time.perf_counter() - started)
+        text = "%d images of %s, %.0f images/s, compiling included"
+        logger.info(text, len(images), name, speed)

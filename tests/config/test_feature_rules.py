@@ -10,6 +10,7 @@ from beit_exp.config.mapping import build_config
 from beit_exp.errors import UserError
 
 FEATURES = ("task=features", "checkpoint=x")
+PROBE = ("task=probe", "checkpoint=x")
 WRONG = {  # overrides -> what the message must say
     (*FEATURES, "features.blocks=[4]"): "features.blocks = [4]: must be numbers of different blo",
     (
@@ -19,6 +20,15 @@ WRONG = {  # overrides -> what the message must say
     (*FEATURES, "features.blocks=[3,-1]"): "features.blocks = [3, -1]: must be numbers of differe",
     (*FEATURES, "features.blocks=[]"): "features.blocks = []: must be a list",
     (*FEATURES, "features.pooling=max"): "must be one of cls, mean, both, attention, tokens",
+    (*PROBE, "features.pooling=tokens"): "must be cls, mean, both or attention but for task=feat",
+    (*PROBE, "probe.blocks=[0,4]"): "probe.blocks = [0, 4]: must be all, or numbers of different",
+    (*PROBE, "probe.blocks=some"): "probe.blocks = 'some': must be all or a list",
+    (*PROBE, "probe.neighbours=[10,10]"): "probe.neighbours = [10, 10]: must hold no value twice",
+    (*PROBE, "probe.held_out=1"): "probe.held_out = 1: must be a number > 0 and < 1",
+    (*PROBE, "probe.few_shot_draws=1"): "probe.few_shot_draws = 1: must be a whole number >= 2",
+    (*PROBE, "probe.temperature=0"): "probe.temperature = 0: must be a number > 0",
+    (*PROBE, "images=x"): "images = 'x': belongs to task=predict, task=explain and task=features",
+    ("task=probe",): "checkpoint = null: must name a run directory or a weights file",
     ("task=features",): "checkpoint = null: must name a run directory or a weights file",
 }
 

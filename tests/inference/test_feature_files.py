@@ -11,7 +11,7 @@ from settings import make_config
 
 from beit_exp.data.listing import ImageList
 from beit_exp.errors import UserError
-from beit_exp.inference.feature_files import write_features
+from beit_exp.inference.feature_files import StoredFeatures, write_features
 
 ROWS = np.random.default_rng(0).standard_normal((5, 2, 3), np.float32)
 IMAGES = ImageList(list("abcde"), np.array([0, 0, 1, 1, 1], np.int32), ["cat", "dog"])
@@ -56,3 +56,17 @@ def test_a_number_that_half_precision_cannot_hold_is_told_and_leaves_no_file(
     with pytest.raises(UserError, match="features.dtype = 'float16': a feature is 70000"):
         write(tmp_path, "features.dtype=float16", rows=rows)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_stored_features_are_read_block_by_block(tmp_path: Path) -> None:
+    write(tmp_path, "features.dtype=float16")
+    stored = StoredFeatures(tmp_path)
+    assert stored.blocks() == [0, 3]
+    np.testing.assert_array_equal(stored.read(3), ROWS[:, 1].astype(np.float16))
+    assert stored.labels().tolist() == [0, 0, 1, 1, 1]
+    (tmp_path / "block3.npy").write_bytes(b"\x93NUMPY no array")
+    with pytest.raises(UserError, match=r"block3\.npy is damaged"):
+        stored.read(3)
+    (tmp_path / "images.csv").write_text("path\na\n")
+    with pytest.raises(UserError, match=r"images\.csv has no labels of its images"):
+        stored.labels()

@@ -207,7 +207,7 @@ def test_a_training_and_what_follows_it_read_no_setting_that_they_do_not_name(
     run_dir = work(*small(few_digits))
     assert {"optimizer.base_lr", "train.epochs", "seed"} <= read
     assert unnamed(read, "finetune") == []
-    for task in ("evaluate", "predict", "explain", "features", "export"):
+    for task in ("evaluate", "predict", "explain", "features", "probe", "export"):
         read.clear()
         work(f"task={task}", f"checkpoint={run_dir}", name=task)
         assert {"checkpoint", "checkpoint_kind"} <= read
