@@ -8,7 +8,12 @@ TOP = (1, 5)
 
 
 def accuracy(scores_NK: np.ndarray, labels_N: np.ndarray) -> dict[str, float]:
-    """`top1` and `top5` in percent: the right class is among so many of the highest scores.
+    """`top1` and `top5` in percent: see `is_found`."""
+    return in_percent(is_found(scores_NK, labels_N))
+
+
+def is_found(scores_NK: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
+    """(N, 2) bool: whether the right class has the highest score, or one of the five highest.
 
     Of equal scores the lower class comes first; one whose score is -inf is never found.
     """
@@ -16,4 +21,10 @@ def accuracy(scores_NK: np.ndarray, labels_N: np.ndarray) -> dict[str, float]:
     is_lower_NK = np.arange(scores_NK.shape[1])[None] < labels_N[:, None]
     before_N = ((scores_NK > own_N1) | ((scores_NK == own_N1) & is_lower_NK)).sum(axis=1)
     is_there_N = own_N1[:, 0] > -np.inf
-    return {f"top{top}": 100 * float(np.mean(is_there_N & (before_N < top))) for top in TOP}
+    return np.stack([is_there_N & (before_N < top) for top in TOP], axis=1)
+
+
+def in_percent(found_N2: np.ndarray) -> dict[str, float]:
+    """`top1` and `top5` of what `is_found` tells of each image."""
+    shares = 100 * found_N2.mean(axis=0)
+    return {f"top{top}": float(share) for top, share in zip(TOP, shares, strict=True)}

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.linalg.blas import sgemm
 
 from beit_exp.data.compiled import compiled
-from beit_exp.probes.accuracy import accuracy
+from beit_exp.probes.accuracy import in_percent, is_found
 
 # N known images · Q images to be classified · D width · C neighbours · K classes
 
@@ -35,18 +35,18 @@ def neighbour_accuracy(
     Where fewer images are known than that number, all of them vote.
     """
     similarities_QC, places_QC = nearest(known_ND, queries_QD, count=max(counts))
-    return {
-        count: accuracy(
-            votes(
-                similarities_QC[:, :count],
-                labels_N[places_QC[:, :count]],
+    found: dict[int, list[np.ndarray]] = {count: [] for count in counts}
+    for begin in range(0, len(queries_QD), QUERIES):  # of 22,000 classes a score each is much
+        part = slice(begin, begin + QUERIES)
+        for count, parts in found.items():
+            scores_QK = votes(
+                similarities_QC[part, :count],
+                labels_N[places_QC[part, :count]],
                 temperature=temperature,
                 num_classes=num_classes,
-            ),
-            answers_Q,
-        )
-        for count in counts
-    }
+            )
+            parts.append(is_found(scores_QK, answers_Q[part]))
+    return {count: in_percent(np.concatenate(parts)) for count, parts in found.items()}
 
 
 def nearest(
