@@ -27,6 +27,28 @@ FEATURE_RULES = (
         lambda blocks, depth: blocks == "all" or are_blocks(blocks, depth),
         "must be all, or numbers of different blocks as in features.blocks",
     ),
+    Rule(
+        ("probe.every_epochs", "task"),
+        lambda every, task: every is None or task != "finetune",
+        "must be null for task=finetune, which measures val/top1",
+    ),
+    Rule(
+        ("probe.every_epochs", "train.eval_every_epochs", "task"),
+        lambda every, evaluation, task: task != "pretrain" or (every or 0) % evaluation == 0,
+        "must be null or a multiple of train.eval_every_epochs: it is measured in evaluations",
+    ),
+    Rule(
+        ("probe.every_epochs", "train.eval_every_epochs", "objective", "task"),
+        lambda every, evaluation, objective, task: (
+            task != "pretrain" or objective != "val/knn_top1" or every == evaluation
+        ),
+        "must be train.eval_every_epochs where the objective is val/knn_top1",
+    ),
+    Rule(
+        ("features.blocks", "probe.every_epochs", "task"),
+        lambda blocks, every, task: task != "pretrain" or every is None or len(blocks) == 1,
+        "must be one block for task=pretrain, where probe.every_epochs is given",
+    ),
     *(
         Rule(
             (f"probe.{key}",),

@@ -20,6 +20,8 @@ class FeaturesConfig(Section):
 
 
 class ProbeConfig(Section):
+    every_epochs: PositiveInt | None
+    every_neighbours: PositiveInt
     parts: Annotated[list[ProbePart], Field(min_length=1)]
     blocks: Literal["all"] | Blocks
     held_out: Annotated[float, Field(gt=0, lt=1)]

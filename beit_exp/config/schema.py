@@ -72,6 +72,7 @@ Objective = Literal[
     "val/macro_f1",
     "best/val/top1",
     "val/masked_accuracy",
+    "val/knn_top1",
 ]
 SettingNames = Annotated[list[str], AfterValidator(_checked_keys)]
 

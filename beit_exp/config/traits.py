@@ -15,7 +15,14 @@ Training = Literal["finetune", "pretrain", "train_tokenizer"]
 OF_ALL = ("task", "seed", "hardware", "dataset")
 OF_TRAINING = (*OF_ALL, "objective", "augment", "optimizer", "scheduler", "train")
 OF_FINETUNING = (*OF_TRAINING, "model", "checkpoint_kind")
-OF_CLASSES = tuple(name for name in get_args(Objective) if name != "val/masked_accuracy")
+OF_PRETRAINING = ("val/loss", "val/masked_accuracy", "val/knn_top1")
+OF_CLASSES = tuple(
+    name for name in get_args(Objective) if name == "val/loss" or name not in OF_PRETRAINING
+)
+OF_MONITOR = (
+    *("features.blocks", "features.pooling"),
+    *("probe.every_epochs", "probe.every_neighbours", "probe.temperature"),
+)
 OF_CHECKPOINT = (*OF_ALL, "checkpoint", "checkpoint_kind", "model")
 OF_SOUP = (*OF_CHECKPOINT, "objective", "soup", "train.batch_size")
 
@@ -106,8 +113,8 @@ def training_traits(name: Training) -> TaskTraits:
             )
         case "pretrain":
             return TaskTraits(
-                reads=(*OF_FINETUNING, "mask", "tokenizer"),
-                objectives=("val/loss", "val/masked_accuracy"),
+                reads=(*OF_FINETUNING, "mask", "tokenizer", *OF_MONITOR),
+                objectives=OF_PRETRAINING,
                 uses_labels=False,
                 reads_class_folders=True,
                 allows_devices=True,

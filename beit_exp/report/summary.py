@@ -33,10 +33,11 @@ def summary(
     width = max([9, *map(len, [*names, *tested])]) + 1
     best_epoch = metrics.get("best/epoch", 0.0)
     lines = [f"{'result':{width}}{'last':>10}{f'epoch {best_epoch:g} (best)':>20}"]
-    lines += [
-        f"{name:{width}}{metrics[name]:10.4f}{metrics.get(f'best/{name}', metrics[name]):20.4f}"
-        for name in names
-    ]
+    for name in names:
+        best = metrics.get(f"best/{name}")  # what is measured now and then may have no best
+        lines.append(
+            f"{name:{width}}{metrics[name]:10.4f}" + ("" if best is None else f"{best:20.4f}")
+        )
     lines += [f"{name:{width}}{metrics[name]:30.4f}" for name in tested]
     if (speed := images_per_s(records)) is not None:
         elapsed = duration(training_s(records))

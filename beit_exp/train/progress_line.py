@@ -11,7 +11,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 logger = logging.getLogger(__name__)
 # Of the last evaluation, the first that it has
-SCORES = {"val/top1": "val top-1", "val/masked_accuracy": "val hidden tokens found"}
+SCORES = {
+    "val/top1": "val top-1",
+    "val/knn_top1": "val k-NN top-1",
+    "val/masked_accuracy": "val hidden tokens found",
+}
 AT_THE_END = ("balanced_accuracy", "macro_f1")  # the summary has them, and the records
 
 

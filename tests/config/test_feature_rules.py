@@ -11,6 +11,7 @@ from beit_exp.errors import UserError
 
 FEATURES = ("task=features", "checkpoint=x")
 PROBE = ("task=probe", "checkpoint=x")
+DIGITS = ("experiment=pretrain_digits",)
 WRONG = {  # overrides -> what the message must say
     (*FEATURES, "features.blocks=[4]"): "features.blocks = [4]: must be numbers of different blo",
     (
@@ -28,6 +29,16 @@ WRONG = {  # overrides -> what the message must say
     (*PROBE, "probe.few_shot_draws=1"): "probe.few_shot_draws = 1: must be a whole number >= 2",
     (*PROBE, "probe.temperature=0"): "probe.temperature = 0: must be a number > 0",
     (*PROBE, "images=x"): "images = 'x': belongs to task=predict, task=explain and task=features",
+    ("probe.every_epochs=1",): "probe.every_epochs = 1: must be null for task=finetune",
+    (*DIGITS, "probe.every_epochs=15"): "probe.every_epochs = 15: must be null or a multiple of",
+    (*DIGITS, "objective=val/knn_top1", "probe.every_epochs=null"): "must be train.eval_every_epo",
+    (*DIGITS, "objective=val/knn_top1", "probe.every_epochs=20"): "where the objective is val/knn",
+    (
+        *DIGITS,
+        "features.blocks=[0,1]",
+    ): "features.blocks = [0, 1]: must be one block for task=",
+    (*DIGITS, "features.pooling=tokens"): "must be cls, mean, both or attention but for",
+    ("objective=val/knn_top1",): "objective = 'val/knn_top1': must be one that the task measures",
     ("task=probe",): "checkpoint = null: must name a run directory or a weights file",
     ("task=features",): "checkpoint = null: must name a run directory or a weights file",
 }
@@ -43,3 +54,9 @@ def test_wrong_settings_of_features_are_named(overrides: tuple[str, ...]) -> Non
 def test_blocks_are_counted_from_both_ends_and_named_once() -> None:
     assert are_blocks([0, 3, -2], 4) and are_blocks([-4], 4)
     assert not are_blocks([4], 4) and not are_blocks([-5], 4) and not are_blocks([1, -3], 4)
+
+
+def test_a_pretraining_may_be_judged_by_its_neighbours() -> None:
+    cfg = build_config(compose(*DIGITS, "objective=val/knn_top1"))
+    assert cfg.probe.every_epochs == cfg.train.eval_every_epochs == 10
+    assert build_config(compose(*DIGITS, "probe.every_epochs=null")).probe.every_epochs is None

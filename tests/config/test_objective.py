@@ -24,6 +24,7 @@ def test_an_objective_is_a_metric_that_evaluations_log() -> None:
         "val/balanced_accuracy",
         "val/macro_f1",
         "val/masked_accuracy",
+        "val/knn_top1",
     }
 
 
