@@ -26,5 +26,5 @@ def is_found(scores_NK: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
 
 def in_percent(found_N2: np.ndarray) -> dict[str, float]:
     """`top1` and `top5` of what `is_found` tells of each image."""
-    shares = 100 * found_N2.mean(axis=0)
+    shares = 100 * found_N2.sum(axis=0) / len(found_N2)
     return {f"top{top}": float(share) for top, share in zip(TOP, shares, strict=True)}
