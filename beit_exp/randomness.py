@@ -22,6 +22,8 @@ class Stream(IntEnum):
     gumbel = 8
     subset = 9
     split = 10
+    held_out = 11
+    few_shot = 12
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

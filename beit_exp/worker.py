@@ -191,6 +191,14 @@ def find_task(name: TaskName) -> Task:
             from beit_exp.tasks import explain
 
             return explain.run
+        case "features":
+            from beit_exp.tasks import features
+
+            return features.run
+        case "probe":
+            from beit_exp.tasks import probe
+
+            return probe.run
         case "export":
             from beit_exp.tasks import export
 

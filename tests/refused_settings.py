@@ -35,9 +35,8 @@ WRONG_SETTINGS = {
     "unknown choice": (("model.pooling=max",), "model.pooling = 'max': must be one of mean, cls"),
     "unknown task": (
         ("task=finetun",),
-        "must be one of finetune, pretrain, train_tokenizer, evaluate, predict, explain, export, "
-        "soup, check_data, "
-        "benchmark. Did you mean finetune?",
+        "must be one of finetune, pretrain, train_tokenizer, evaluate, predict, explain, features, "
+        "probe, export, soup, check_data, benchmark. Did you mean finetune?",
     ),
     "text for a list": (
         ("dataset.mean=0.5",),
@@ -255,7 +254,7 @@ WRONG_SETTINGS = {
     ),
     "processes for one folder": (
         ("task=predict", f"checkpoint={GOLDEN}", "hardware.device_num=2"),
-        "hardware.device_num = 2: must be 1 but for tasks that train, task=evaluate and "
-        "task=benchmark",
+        "hardware.device_num = 2: must be 1 but for tasks that train, task=evaluate, "
+        "task=features, task=probe and task=benchmark",
     ),
 }

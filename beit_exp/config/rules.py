@@ -7,6 +7,7 @@ from typing import get_args
 
 from beit_exp.config.data_rules import DATA_RULES
 from beit_exp.config.evaluation_rules import EVALUATION_RULES
+from beit_exp.config.feature_rules import FEATURE_RULES
 from beit_exp.config.rule import Rule
 from beit_exp.config.schema import TaskName
 from beit_exp.config.traits import task_traits
@@ -21,6 +22,7 @@ OBJECTIVES = {
 RULES = (
     *DATA_RULES,
     *EVALUATION_RULES,
+    *FEATURE_RULES,
     Rule(
         ("model.image_size", "model.patch_size"),
         lambda size, patch: size % patch == 0,
@@ -104,9 +106,9 @@ RULES = (
     Rule(
         ("checkpoint", "task"),
         lambda checkpoint, task: (checkpoint is not None) == task_traits(task).needs_checkpoint,
-        "must name a run directory or a weights file for task=evaluate, predict, explain or "
-        "export, a run's or a sweep's directory for task=soup, and be null for any other "
-        "(task=finetune starts from model.pretrained)",
+        "must name a run directory or a weights file for task=evaluate, predict, explain, "
+        "features, probe or export, a run's or a sweep's directory for task=soup, and be null for "
+        "any other (task=finetune starts from model.pretrained)",
     ),
     Rule(
         ("hardware.node_rank", "hardware.node_num"),
@@ -121,7 +123,8 @@ RULES = (
     Rule(
         ("hardware.device_num", "task"),
         lambda devices, task: devices == 1 or task_traits(task).allows_devices,
-        "must be 1 but for tasks that train, task=evaluate and task=benchmark",
+        "must be 1 but for tasks that train, task=evaluate, task=features, task=probe and "
+        "task=benchmark",
     ),
     Rule(
         ("train.recompute", "hardware.device_target"),
@@ -267,6 +270,6 @@ RULES = (
     Rule(
         ("images", "task"),
         lambda images, task: images is None or task_traits(task).allows_images,
-        "belongs to task=predict and task=explain",
+        "belongs to task=predict, task=explain and task=features",
     ),
 )

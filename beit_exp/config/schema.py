@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field
 
-from beit_exp.config.value_types import (
+from beit_exp.config.probing import FeaturesConfig, ProbeConfig
+from beit_exp.config.section import (
     BelowOne,
     Interval,
     NonNegativeFloat,
@@ -20,6 +21,7 @@ from beit_exp.config.value_types import (
     PositiveFloat,
     PositiveInt,
     Probability,
+    Section,
     SetName,
     ShareAboveZero,
     Text,
@@ -40,6 +42,8 @@ TaskName = Literal[
     "evaluate",
     "predict",
     "explain",
+    "features",
+    "probe",
     "export",
     "soup",
     "check_data",
@@ -65,14 +69,9 @@ Objective = Literal[
     "val/map",
     "best/val/top1",
     "val/masked_accuracy",
+    "val/knn_top1",
 ]
 SettingNames = Annotated[list[str], AfterValidator(_checked_keys)]
-
-
-class Section(BaseModel):
-    """One group of settings: no unknown keys, no silent conversions, no changes once built."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -275,6 +274,8 @@ class Config(Section):
     tokenizer: TokenizerConfig
     benchmark: BenchmarkConfig
     evaluation: EvaluationConfig
+    features: FeaturesConfig
+    probe: ProbeConfig
     export: ExportConfig
     soup: SoupConfig
 

@@ -5,18 +5,26 @@ A new one is named by mypy here, and must say all of it.
 
 from __future__ import annotations
 
-from typing import NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 from typing_extensions import assert_never
 
 from beit_exp.config.schema import DatasetName, Objective, TaskName
 
+Training = Literal["finetune", "pretrain", "train_tokenizer"]
 OF_ALL = ("task", "seed", "hardware", "dataset")
 OF_TRAINING = (*OF_ALL, "objective", "augment", "optimizer", "scheduler", "train")
 OF_FINETUNING = (*OF_TRAINING, "model", "checkpoint_kind")
-OF_CLASSES = tuple(name for name in get_args(Objective) if name != "val/masked_accuracy")
+OF_PRETRAINING = ("val/loss", "val/masked_accuracy", "val/knn_top1")
+OF_CLASSES = tuple(
+    name for name in get_args(Objective) if name == "val/loss" or name not in OF_PRETRAINING
+)
 OF_LABELS = ("val/map", "val/macro_f1", "val/micro_f1", "val/loss")  # dataset.multi_label
 OF_LABELS_ALONE = ("val/map", "val/micro_f1")
+OF_MONITOR = (
+    *("features.blocks", "features.pooling"),
+    *("probe.every_epochs", "probe.every_neighbours", "probe.temperature"),
+)
 OF_CHECKPOINT = (*OF_ALL, "checkpoint", "checkpoint_kind", "model")
 OF_SOUP = (*OF_CHECKPOINT, "objective", "soup", "train.batch_size")
 
@@ -42,30 +50,8 @@ class TaskTraits(NamedTuple):
 def task_traits(name: TaskName) -> TaskTraits:
     """What a task is like."""
     match name:
-        case "finetune":
-            return TaskTraits(
-                reads=OF_FINETUNING,
-                objectives=OF_CLASSES,
-                reads_pretrained=True,
-                reads_class_folders=True,
-                allows_devices=True,
-            )
-        case "pretrain":
-            return TaskTraits(
-                reads=(*OF_FINETUNING, "mask", "tokenizer"),
-                objectives=("val/loss", "val/masked_accuracy"),
-                uses_labels=False,
-                reads_class_folders=True,
-                allows_devices=True,
-            )
-        case "train_tokenizer":
-            return TaskTraits(
-                reads=(*OF_TRAINING, "model.image_size", "model.patch_size", "tokenizer"),
-                objectives=("val/loss",),
-                uses_labels=False,
-                reads_class_folders=True,
-                allows_devices=True,
-            )
+        case "finetune" | "pretrain" | "train_tokenizer":
+            return training_traits(name)
         case "evaluate":
             return TaskTraits(
                 reads=(*OF_CHECKPOINT, "evaluation", "train.batch_size"),
@@ -85,6 +71,21 @@ def task_traits(name: TaskName) -> TaskTraits:
             return TaskTraits(
                 reads=(*OF_CHECKPOINT, "images"), needs_checkpoint=True, allows_images=True
             )
+        case "features":
+            return TaskTraits(
+                reads=(*OF_CHECKPOINT, "images", "features", "train.batch_size"),
+                needs_checkpoint=True,
+                reads_class_folders=True,
+                allows_devices=True,
+                allows_images=True,
+            )
+        case "probe":
+            return TaskTraits(
+                reads=(*OF_CHECKPOINT, "features", "probe", "train.batch_size"),
+                needs_checkpoint=True,
+                reads_class_folders=True,
+                allows_devices=True,
+            )
         case "export":
             return TaskTraits(reads=(*OF_CHECKPOINT, "export"), needs_checkpoint=True)
         case "soup":
@@ -95,6 +96,37 @@ def task_traits(name: TaskName) -> TaskTraits:
             return TaskTraits(
                 reads=(*OF_FINETUNING, "benchmark"),
                 reads_pretrained=True,
+                allows_devices=True,
+            )
+        case _:
+            assert_never(name)
+
+
+def training_traits(name: Training) -> TaskTraits:
+    """What a task is like that trains a network."""
+    match name:
+        case "finetune":
+            return TaskTraits(
+                reads=OF_FINETUNING,
+                objectives=OF_CLASSES,
+                reads_pretrained=True,
+                reads_class_folders=True,
+                allows_devices=True,
+            )
+        case "pretrain":
+            return TaskTraits(
+                reads=(*OF_FINETUNING, "mask", "tokenizer", *OF_MONITOR),
+                objectives=OF_PRETRAINING,
+                uses_labels=False,
+                reads_class_folders=True,
+                allows_devices=True,
+            )
+        case "train_tokenizer":
+            return TaskTraits(
+                reads=(*OF_TRAINING, "model.image_size", "model.patch_size", "tokenizer"),
+                objectives=("val/loss",),
+                uses_labels=False,
+                reads_class_folders=True,
                 allows_devices=True,
             )
         case _:

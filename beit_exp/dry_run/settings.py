@@ -101,6 +101,8 @@ def few_steps(cfg: Config, folder: Path) -> Config:
         "evaluation": {"sets": {}, "real_labels": None},
         "benchmark": {"warm_up": 0, "repeats": 1, "data_batches": 1},
     }
+    if cfg.probe.every_epochs is not None:
+        changes["probe"] = {"every_epochs": epochs}
     if lacks_tokenizer(cfg):
         changes["tokenizer"] = {"weights": str(folder / TOKENIZER)}
     return build_config(merge(cfg.model_dump(), changes))

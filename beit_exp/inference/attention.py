@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, ops
+from mindspore import Tensor
 
 from beit_exp.inference.softmax import softmax
 from beit_exp.model.beit import BEiT, Block
@@ -18,11 +18,7 @@ def attention_weights(network: BEiT, images: np.ndarray) -> tuple[np.ndarray, np
 
     Computed block by block: without compiling, in MindSpore's PyNative mode.
     """
-    patches_BND = network.patch_embed(Tensor(images))
-    cls_B1D = ops.tile(cast(network.cls_token, patches_BND.dtype), (len(images), 1, 1))
-    x_BND = ops.concat((cls_B1D, patches_BND), axis=1)
-    if network.pos_embed is not None:
-        x_BND = x_BND + network.pos_embed
+    x_BND = network.tokens(network.patch_embed(Tensor(images)))
     shared = None if network.rel_pos_bias is None else network.rel_pos_bias()
     weights = []
     for block in network.blocks:

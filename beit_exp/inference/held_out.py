@@ -14,7 +14,7 @@ from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, eval_batches
 from beit_exp.data.listing import ImageList
 from beit_exp.data.pool import is_pooled
-from beit_exp.data.sources import open_split, open_splits
+from beit_exp.data.sources import open_split, open_splits, training_images
 from beit_exp.errors import UserError
 from beit_exp.hardware.device import Runtime
 from beit_exp.inference.evaluate import evaluate, evaluate_multi_label
@@ -63,6 +63,11 @@ def open_held_out(cfg: Config, split: str) -> ImageList:
             "not trained on"
         )
     return images
+
+
+def open_labelled(cfg: Config) -> dict[str, ImageList]:
+    """The images to train on and those that `checkpoint` was not trained on, by their split."""
+    return {"train": training_images(cfg), "val": open_held_out(cfg, "val")}
 
 
 def same_file(one: str, other: str) -> bool:

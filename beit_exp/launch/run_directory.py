@@ -74,6 +74,9 @@ ANOTHER_RUN = (  # what makes other tensors of a run's checkpoints, another spli
 )
 
 
+ANSWERING = ("evaluate", "predict", "explain", "export")  # tasks that use a network's head
+
+
 def check_files(cfg: Config) -> None:
     """Raise `UserError` for missing files and packages before anything heavy starts."""
     needed = {"checkpoint": cfg.checkpoint}
@@ -99,10 +102,15 @@ def check_files(cfg: Config) -> None:
         raise MissingExtraError("export.formats: onnx", "onnx")
     if cfg.images is not None and not Path(cfg.images).exists():
         raise UserError(f"images = {cfg.images!r}: there is no such folder or file")
-    if traits.needs_checkpoint and cfg.task != "soup":
+    if cfg.task in ANSWERING:
         check_labels(cfg, str(cfg.checkpoint))
-    if traits.reads_class_folders:
+    if reads_class_folders(cfg):
         check_folders(cfg.dataset)
+
+
+def reads_class_folders(cfg: Config) -> bool:
+    """Whether a task reads `dataset.data_url`, and not the images that it is pointed at."""
+    return task_traits(cfg.task).reads_class_folders and cfg.images is None
 
 
 def check_labels(cfg: Config, place: str) -> None:
@@ -123,7 +131,7 @@ def check_split_images(cfg: Config) -> None:
     """Raise `UserError` for images of this machine that cannot be split as the settings say."""
     data = cfg.dataset
     is_here = not is_remote(data.data_url) and not (data.labels and is_remote(data.labels))
-    if task_traits(cfg.task).reads_class_folders and is_pooled(data) and is_here:
+    if reads_class_folders(cfg) and is_pooled(data) and is_here:
         open_splits(cfg)
 
 

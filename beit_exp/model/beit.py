@@ -103,15 +103,18 @@ class Backbone(nn.Cell):
         self.unstack = ops.Unstack()
         self.precision = operations.precision
 
-    def features(self, patches_BND: Tensor, keep_L2B: Tensor | None) -> Tensor:
+    def tokens(self, patches_BPD: Tensor) -> Tensor:
+        """Embedded patches -> (B, N, D) tokens before the first block."""
+        cls_B1D = ops.tile(cast(self.cls_token, patches_BPD.dtype), (patches_BPD.shape[0], 1, 1))
+        x_BND = ops.concat((cls_B1D, patches_BPD), axis=1)
+        return x_BND if self.pos_embed is None else x_BND + cast(self.pos_embed, x_BND.dtype)
+
+    def features(self, patches_BPD: Tensor, keep_L2B: Tensor | None) -> Tensor:
         """Embedded patches -> (B, N, D) tokens after the last block.
 
         `keep_L2B` holds 0 or 1/(1 - rate) for each block's branches.
         """
-        cls_B1D = ops.tile(cast(self.cls_token, patches_BND.dtype), (patches_BND.shape[0], 1, 1))
-        x_BND = ops.concat((cls_B1D, patches_BND), axis=1)
-        if self.pos_embed is not None:
-            x_BND = x_BND + cast(self.pos_embed, x_BND.dtype)
+        x_BND = self.tokens(patches_BPD)
         shared_bias_HNN = None if self.rel_pos_bias is None else self.rel_pos_bias()
         if keep_L2B is None:
             for block in self.blocks:

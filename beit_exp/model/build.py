@@ -7,7 +7,8 @@ from mindspore import Tensor, nn
 from scipy.special import ndtr, ndtri
 
 from beit_exp.config.schema import ModelConfig
-from beit_exp.model.beit import BEiT, MaskedBEiT
+from beit_exp.model.beit import Backbone, BEiT, MaskedBEiT
+from beit_exp.model.operations.choice import Operations
 from beit_exp.model.precision import Precision
 from beit_exp.randomness import Stream, generator
 
@@ -21,6 +22,11 @@ def build_model(
     network = BEiT(cfg, num_classes=num_classes, precision=precision, portable=portable)
     initialise(network, seed=seed, head_init_scale=cfg.head_init_scale)
     return network
+
+
+def build_backbone(cfg: ModelConfig, *, precision: Precision) -> Backbone:
+    """The blocks of `cfg` and what stands before them, for weights that are there."""
+    return Backbone(cfg, Operations(precision))
 
 
 def build_masked_model(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,3 +25,22 @@ def write_array(path: Path, array: np.ndarray) -> None:
     """A .npy file, whatever the ending of `path`."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, array)
+
+
+@contextmanager
+def writing_array(
+    path: Path, *, shape: tuple[int, ...], dtype: np.dtype
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """A .npy file of `shape`, of which a function writes one row after the other.
+
+    In memory there are no others. Not as a map of the file, for a full disk would be no error then
+    but the end of the process.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
+
+        def write(rows: np.ndarray) -> None:
+            file.write(np.ascontiguousarray(rows, dtype).data)
+
+        yield write

@@ -35,14 +35,16 @@ def summary(
     tested = [name for name in metrics if name.startswith("test/")]
     width = max([9, *map(len, [*names, *tested])]) + 1
     best_epoch = metrics.get("best/epoch", 0.0)
-    bests = {name: metrics.get(f"best/{name}", metrics[name]) for name in names}
+    bests = {name: metrics[f"best/{name}"] for name in names if f"best/{name}" in metrics}
     sure = intervals_of(bests | {name: metrics[name] for name in tested}, images or {})
     lines = [f"{'result':{width}}{'last':>10}{f'epoch {best_epoch:g} (best)':>20}"]
     lines[0] += "   95 % interval" if sure else ""
-    lines += [
-        f"{name:{width}}{metrics[name]:10.4f}{bests[name]:20.4f}{sure.get(name, '')}"
-        for name in names
-    ]
+    for name in names:
+        best = bests.get(name)  # what is measured now and then may have no best
+        lines.append(
+            f"{name:{width}}{metrics[name]:10.4f}"
+            + ("" if best is None else f"{best:20.4f}{sure.get(name, '')}")
+        )
     lines += [f"{name:{width}}{metrics[name]:30.4f}{sure.get(name, '')}" for name in tested]
     if (speed := images_per_s(records)) is not None:
         elapsed = duration(training_s(records))

@@ -16,6 +16,7 @@ from beit_exp.config.schema import Config
 from beit_exp.data.views import Views, eval_masks, eval_views, train_masks, train_views
 from beit_exp.hardware.device import Runtime
 from beit_exp.inference.evaluate import fill_up, gather_exactly
+from beit_exp.inference.monitor import make_neighbour_metric
 from beit_exp.launch.following import finetuning_command
 from beit_exp.launch.tokenizer_first import tokenizer_place
 from beit_exp.model.build import build_masked_model
@@ -26,7 +27,7 @@ from beit_exp.tracking.tracker import Tracker
 from beit_exp.train.build import build_trainer, draw_keep, prepare_network
 from beit_exp.train.loop import fit
 from beit_exp.train.losses import MaskedPrediction, Reconstruction
-from beit_exp.train.progress import Metrics
+from beit_exp.train.progress import Metrics, due
 from beit_exp.train.session import CheckStop, open_session
 from beit_exp.train.step import MicroBatch
 from beit_exp.weights.tokenizer import load_tokenizer
@@ -72,7 +73,13 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
             check_stop()
         totals = gather_exactly(sums, runtime.gather).sum(axis=0)
         count, loss_sum, accuracy_sum = totals.tolist()
-        return {"loss": loss_sum / count, "masked_accuracy": accuracy_sum / count}, None
+        metrics = {"loss": loss_sum / count, "masked_accuracy": accuracy_sum / count}
+        every, epoch = cfg.probe.every_epochs, trainer.step // steps_per_epoch
+        if every is not None and due(epoch, every, cfg.train.epochs):
+            metrics |= measure_neighbours(check_stop)
+        return metrics, None
+
+    measure_neighbours = make_neighbour_metric(network, session)
 
     if runtime.is_leader:
         place = tokenizer_place(cfg, run_dir)

@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 SCORES = {
     "val/top1": "val top-1",
     "val/map": "val mAP",
+    "val/knn_top1": "val k-NN top-1",
     "val/masked_accuracy": "val hidden tokens found",
 }
 AT_THE_END = ("balanced_accuracy", "macro_f1", "micro_f1")  # the summary has them, and the records

@@ -20,6 +20,7 @@ PRETRAINING_MARKS = ("mask_token", "lm_head.")  # what self-supervised weights a
 # Of BEiT v2, what predicts from the class token: beit2/modeling_pretrain.py, `cls_pt_layers`,
 # `cls_pt_norm`, `cls_pt_lm_head`; beit2/run_class_finetuning.py leaves it aside, too
 PRETRAINING_ONLY = (*PRETRAINING_MARKS, "norm.", "cls_pt_")
+BESIDE_BLOCKS = (*PRETRAINING_ONLY, "fc_norm.", "head.")  # what no block reads
 SHOWN = 16  # names in a line of the table
 SHOWN_PROBLEMS = 4
 

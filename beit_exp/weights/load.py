@@ -9,7 +9,7 @@ from mindspore import Tensor, nn
 
 from beit_exp.config.schema import CheckpointKind
 from beit_exp.train.checkpoint import read_state
-from beit_exp.weights.fit import Outcome, fit_to
+from beit_exp.weights.fit import BESIDE_BLOCKS, Outcome, fit_to
 from beit_exp.weights.model_settings import are_multi_label
 from beit_exp.weights.names import Arrays
 from beit_exp.weights.read import read_weights
@@ -47,6 +47,18 @@ def load_trained(network: nn.Cell, place: str, *, kind: CheckpointKind = "best")
     outcome = _load(network, source, may_be_new=())
     logger.info("weights of %s", source)
     return outcome
+
+
+def load_backbone(network: nn.Cell, place: str, *, kind: CheckpointKind = "best") -> Outcome:
+    """Set a network that ends with its blocks from `checkpoint`, of whatever training that is.
+
+    `UserError` if a block of it, or what stands before, is not in the file or does not fit.
+    """
+    source = find_source(place, kind)
+    found = read_weights(source.path, is_averaged=source.is_averaged)
+    read = {name: array for name, array in found.items() if not name.startswith(BESIDE_BLOCKS)}
+    logger.info("weights of %s", source)
+    return set_weights(network, read, path=source.path)
 
 
 def saved_classes(place: str, *, kind: CheckpointKind = "best") -> list[str]:

@@ -26,6 +26,7 @@ def test_an_objective_is_a_metric_that_evaluations_log() -> None:
         "val/micro_f1",
         "val/map",
         "val/masked_accuracy",
+        "val/knn_top1",
     }
 
 

@@ -5,12 +5,12 @@ import shlex
 from pathlib import Path
 
 import pytest
-from settings import compose, make_config
+from settings import OFFICIAL, compose, make_config
 from whole_runs import write_run
 
 from beit_exp.config.mapping import load_config, save_config
 from beit_exp.errors import UserError
-from beit_exp.launch.run_directory import last_error, prepare
+from beit_exp.launch.run_directory import check_files, last_error, prepare
 from beit_exp.storage.lock import locking
 
 
@@ -151,3 +151,11 @@ def test_what_changes_no_tensor_may_be_allowed(begun: Path) -> None:
     allowed = "allow_changes=[model.drop_path_rate,optimizer.base_lr,scheduler.min_lr]"
     cfg = make_config(*changed, "train.epochs=4", allowed)
     assert not prepare(cfg, begun, typed=changed)
+
+
+def test_a_data_set_is_looked_for_unless_the_task_is_pointed_at_images(tmp_path: Path) -> None:
+    data = ("dataset=image_folder", f"dataset.data_url={tmp_path / 'none'}")
+    typed = ("task=features", f"checkpoint={OFFICIAL}", *data, "dataset.num_classes=2")
+    with pytest.raises(UserError, match=r"the folder .*none/train is missing"):
+        check_files(make_config(*typed))
+    check_files(make_config(*typed, f"images={tmp_path}"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beit_exp.report.result_files import write_array, write_table
+from beit_exp.report.result_files import write_array, write_table, writing_array
 
 
 def test_a_table_is_comma_separated_with_quotes_where_they_are_needed(tmp_path: Path) -> None:
@@ -36,3 +36,18 @@ def test_a_table_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         write_table(path, rows())
     assert path.read_text() == "old\n"
+
+
+def test_an_array_written_in_parts_is_that_written_at_once(tmp_path: Path) -> None:
+    array = np.arange(12, dtype=np.float32).reshape(4, 3)
+    write_array(tmp_path / "once.npy", array)
+    path = tmp_path / "parts.npy"
+    with writing_array(path, shape=(4, 3), dtype=array.dtype) as write:
+        write(array[:1])
+        write(array[1:])
+        assert not path.exists()
+    assert path.read_bytes() == (tmp_path / "once.npy").read_bytes()
+    with pytest.raises(RuntimeError), writing_array(path, shape=(1,), dtype=array.dtype) as write:
+        raise RuntimeError("no rows")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["once.npy", "parts.npy"]
+    np.testing.assert_array_equal(np.load(path), array)

@@ -31,6 +31,12 @@ def test_closing_summary_shows_the_last_and_the_best_result() -> None:
     assert "report    runs/a/report/report.html" in text and "imagenet" not in text
 
 
+def test_what_the_best_evaluation_did_not_measure_has_no_value_there() -> None:
+    text = tell({"val/loss": 2.0, "best/val/loss": 1.5, "val/knn_top1": 90.0})
+    assert text.splitlines()[1].split() == ["val/loss", "2.0000", "1.5000"]
+    assert text.splitlines()[2].split() == ["val/knn_top1", "90.0000"]
+
+
 def test_the_test_set_stands_below_the_best() -> None:
     metrics = {"val/top1": 97.5, "best/val/top1": 98.0, "test/balanced_accuracy": 96.25}
     text = tell(metrics)
@@ -71,5 +77,5 @@ def test_accuracies_over_all_images_stand_with_their_interval() -> None:
     lines = tell(metrics, images={"val": 50, "test": 20}).splitlines()
     assert lines[0].endswith("   95 % interval")
     assert lines[1].split()[2:] == ["96.0000", "86.29", "to", "99.51"]
-    assert lines[2].split() == ["val/macro_f1", "90.0000", "90.0000"]
+    assert lines[2].split() == ["val/macro_f1", "90.0000"]
     assert lines[3].split() == ["test/top1", "100.0000", "83.16", "to", "100.00"]

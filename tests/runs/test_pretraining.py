@@ -41,6 +41,7 @@ def pretraining(data: Path, *more: str) -> tuple[str, ...]:
         "tokenizer.decoder_input=8",
         "tokenizer.training.train.epochs=3",
         "train.epochs=4",
+        "probe.every_epochs=2",
         *more,
     )
 
@@ -73,6 +74,8 @@ def test_a_pretraining_leaves_two_runs_with_their_pictures(finished: tuple[Comma
         "tokenizer/plots/tokens.png",
     }
     assert metrics_of(run_dir).keys() >= {"val/loss", "val/masked_accuracy", "best/val/loss"}
+    measured = [record["epoch"] for record in without_times(run_dir) if "val/knn_top1" in record]
+    assert measured == [2, 4]
     assert metrics_of(run_dir / "tokenizer").keys() >= {
         "val/loss",
         "val/reconstruction_mse",
@@ -170,13 +173,16 @@ def test_two_processes_pretrain_as_one(finished: tuple[Command, Path], few_digit
         f"tokenizer.weights={run_dir / 'tokenizer'}",
     )
     # As many hidden patches on each process: means are alike
-    exact = ("mask.exact=true", "train.epochs=2")
+    exact = ("mask.exact=true", "train.epochs=2", "probe.every_epochs=1")
     one = (*exact, f"tokenizer.weights={run_dir / 'tokenizer'}")
-    losses = []
+    losses, tops = [], []
     for name, settings in (("one", one), ("two", (*exact, *two))):
         done = command(*pretraining(few_digits, *settings), f"hydra.run.dir={name}")
         assert done.returncode == 0, done.stdout + done.stderr
         found = without_times(command.folder / name)
         losses.append([record["train/loss"] for record in found if "train/loss" in record])
         losses[-1] += [record["val/loss"] for record in found if "val/loss" in record]
+        tops.append([record["val/knn_top1"] for record in found if "val/knn_top1" in record])
     np.testing.assert_allclose(losses[1], losses[0], rtol=2e-5)
+    assert len(tops[0]) == 2
+    np.testing.assert_allclose(tops[1], tops[0], atol=2.0)  # one of 50 images

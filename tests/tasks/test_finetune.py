@@ -47,6 +47,7 @@ def test_a_run_leaves_everything_in_its_directory(finished: tuple[Command, Path]
         "plots/confusion.png",
         "plots/curves.png",
         "plots/mistakes.png",
+        "plots/reliability.png",
         "plots/schedule.png",
         "val_outcomes.npz",
     }
@@ -207,7 +208,7 @@ def test_a_training_and_what_follows_it_read_no_setting_that_they_do_not_name(
     run_dir = work(*small(few_digits))
     assert {"optimizer.base_lr", "train.epochs", "seed"} <= read
     assert unnamed(read, "finetune") == []
-    for task in ("evaluate", "predict", "explain", "export"):
+    for task in ("evaluate", "predict", "explain", "features", "probe", "export"):
         read.clear()
         work(f"task={task}", f"checkpoint={run_dir}", name=task)
         assert {"checkpoint", "checkpoint_kind"} <= read

@@ -38,7 +38,9 @@ def training(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("place", ["", "checkpoints/best.safetensors"])
-@pytest.mark.parametrize("task", ["evaluate", "predict", "explain", "export", "soup"])
+@pytest.mark.parametrize(
+    "task", ["evaluate", "predict", "explain", "features", "probe", "export", "soup"]
+)
 def test_a_run_that_takes_a_checkpoint_is_shown_below_its_training(
     training: Path, place: str, task: str
 ) -> None:

@@ -1,10 +1,10 @@
-"""Types of single settings: numbers in a range, texts of a form."""
+"""What settings are made of: groups of them, and types by the range that they allow."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from beit_exp.config.augment_policy import parse_policy
 
@@ -26,3 +26,9 @@ Interval = Annotated[list[PositiveFloat], Field(min_length=2, max_length=2)]
 Text = Annotated[str, Field(min_length=1)]
 PolicyText = Annotated[str, AfterValidator(_checked_policy)]
 SetName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Section(BaseModel):
+    """One group of settings: no unknown keys, no silent conversions, no changes once built."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
