@@ -83,6 +83,7 @@ def test_a_run_is_tracked_with_its_setting_and_its_metrics_by_step(
         "plots/confusion.png",
         "plots/curves.png",
         "plots/mistakes.png",
+        "plots/reliability.png",
         "plots/schedule.png",
     }
 
