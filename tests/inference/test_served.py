@@ -19,7 +19,7 @@ from beit_exp.inference.received import REFUSAL
 def model(monkeypatch: pytest.MonkeyPatch) -> served.ServedModel:
     """A served model whose network sees the brightness of an image."""
     model, cfg = served.ServedModel(), make_config()
-    model.classes = ["dark", "bright"]
+    model.classes, model.multi_label = ["dark", "bright"], False
     model.transform = make_eval_transform(cfg.dataset, image_size=8)
     model.folder, model.one_at_a_time, model.network = None, threading.Lock(), None
 
