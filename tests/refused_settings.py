@@ -191,8 +191,8 @@ WRONG_SETTINGS = {
         "mask.num_mask_patches = 64: must be less than the number of patches",
     ),
     "the class token's blocks without pre-training": (
-        ("mask=class_token",),
-        "mask.early_block = 9: must be null but for task=pretrain",
+        ("mask.early_block=2", "mask.head_blocks=2"),
+        "mask.early_block = 2: must be null but for task=pretrain",
     ),
     "the class token's blocks after the last": (
         ("experiment=pretrain_digits", "mask.early_block=7", "mask.head_blocks=2"),

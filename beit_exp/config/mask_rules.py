@@ -27,7 +27,7 @@ MASK_RULES = (
     ),
     Rule(
         ("mask.head_blocks", "mask.early_block"),
-        lambda layers, early: (layers is None) == (early is None),
+        lambda blocks, early: (blocks is None) == (early is None),
         "must be null where mask.early_block is, and a number where that is one",
     ),
     Rule(
