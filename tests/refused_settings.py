@@ -189,6 +189,26 @@ WRONG_SETTINGS = {
         ("experiment=pretrain_digits", "mask.num_mask_patches=64"),
         "mask.num_mask_patches = 64: must be less than the number of patches",
     ),
+    "the class token's blocks without pre-training": (
+        ("mask.early_block=2", "mask.head_blocks=2"),
+        "mask.early_block = 2: must be null but for task=pretrain",
+    ),
+    "the class token's blocks after the last": (
+        ("experiment=pretrain_digits", "mask.early_block=7", "mask.head_blocks=2"),
+        "mask.early_block = 7: must be at most model.depth",
+    ),
+    "the class token's blocks, uncounted": (
+        ("experiment=pretrain_digits", "mask.early_block=2"),
+        "mask.head_blocks = None: must be null where mask.early_block is, and a number where",
+    ),
+    "the class token's blocks from nowhere": (
+        ("experiment=pretrain_digits", "mask.head_blocks=2"),
+        "mask.head_blocks = 2: must be null where mask.early_block is",
+    ),
+    "a head of no blocks": (
+        ("experiment=pretrain_digits", "mask.shared_lm_head=false"),
+        "mask.shared_lm_head = False: must be true unless mask.early_block adds blocks",
+    ),
     "mixup without labels": (
         ("experiment=pretrain_digits", "augment.mix_up=0.8"),
         "augment.mix_up = 0.8: must be 0 for task=pretrain and task=train_tokenizer",

@@ -38,6 +38,7 @@ WITHOUT_COUNTERPART = (  # of these groups: names, places and what the originals
     *("dataset.fold", "dataset.groups", "dataset.images_per_class", "dataset.bad_images"),
     *("scheduler.warmup_share", "scheduler.cooldown_epochs", "scheduler.decay_rate"),
     *("scheduler.decay_epochs", "scheduler.milestones"),
+    *("mask.early_block", "mask.head_blocks", "mask.shared_lm_head"),  # of BEiT v2 alone
 )
 NO_ERASING_NOR_MIXING = ("augment.re_*", "augment.*mix*", "augment.switch_prob")
 NOT_READ = {  # besides, by the first part of an experiment's name

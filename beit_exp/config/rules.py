@@ -8,6 +8,7 @@ from typing import get_args
 from beit_exp.config.data_rules import DATA_RULES
 from beit_exp.config.evaluation_rules import EVALUATION_RULES
 from beit_exp.config.feature_rules import FEATURE_RULES
+from beit_exp.config.mask_rules import MASK_RULES
 from beit_exp.config.rule import Rule
 from beit_exp.config.schema import TaskName
 from beit_exp.config.traits import task_traits
@@ -23,6 +24,7 @@ RULES = (
     *DATA_RULES,
     *EVALUATION_RULES,
     *FEATURE_RULES,
+    *MASK_RULES,
     Rule(
         ("model.image_size", "model.patch_size"),
         lambda size, patch: size % patch == 0,
@@ -204,16 +206,6 @@ RULES = (
         ("model.pretrained", "task"),
         lambda pretrained, task: pretrained is None or task_traits(task).uses_labels,
         "must be null for task=pretrain and task=train_tokenizer, which start from nothing",
-    ),
-    Rule(
-        ("mask.num_mask_patches", "model.image_size", "model.patch_size", "task"),
-        lambda count, size, patch, task: task != "pretrain" or count < (size // patch) ** 2,
-        "must be less than the number of patches, (model.image_size / model.patch_size)²",
-    ),
-    Rule(
-        ("mask.min_mask_patches_per_block", "mask.num_mask_patches", "task"),
-        lambda least, count, task: task != "pretrain" or least <= count,
-        "must be at most mask.num_mask_patches",
     ),
     Rule(
         ("tokenizer.hidden",),

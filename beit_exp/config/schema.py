@@ -212,6 +212,9 @@ class MaskConfig(Section):
     num_mask_patches: PositiveInt
     min_mask_patches_per_block: PositiveInt
     exact: bool
+    early_block: PositiveInt | None
+    head_blocks: PositiveInt | None
+    shared_lm_head: bool
 
 
 class TokenizerConfig(Section):

@@ -6,13 +6,14 @@ import numpy as np
 from mindspore import Tensor, nn
 from scipy.special import ndtr, ndtri
 
-from beit_exp.config.schema import ModelConfig
-from beit_exp.model.beit import Backbone, BEiT, MaskedBEiT
+from beit_exp.config.schema import MaskConfig, ModelConfig
+from beit_exp.model.beit import Backbone, BEiT, MaskedBEiT, extra_blocks
 from beit_exp.model.operations.choice import Operations
 from beit_exp.model.precision import Precision
 from beit_exp.randomness import Stream, generator
 
 INIT_STD = 0.02
+EXTRA_BLOCKS = "cls_pt_layers."
 
 
 def build_model(
@@ -30,25 +31,41 @@ def build_backbone(cfg: ModelConfig, *, precision: Precision) -> Backbone:
 
 
 def build_masked_model(
-    cfg: ModelConfig, *, vocabulary: int, precision: Precision, seed: int
+    cfg: ModelConfig, mask: MaskConfig, *, vocabulary: int, precision: Precision, seed: int
 ) -> MaskedBEiT:
     """The network of `cfg` for pre-training, initialised from `seed`.
 
-    Truncated at ±0.02, the patch projection too. Source: unilm/beit modeling_pretrain.py.
+    Truncated at ±0.02, the patch projection too; blocks beside the network's keep the uniform
+    ±1/√fan_in of PyTorch's linear layers, since the official initialiser runs before they are
+    there. Sources: unilm/beit modeling_pretrain.py; unilm/beit2 modeling_pretrain.py, lines 272,
+    281 and 289.
     """
-    network = MaskedBEiT(cfg, vocabulary=vocabulary, precision=precision)
+    network = MaskedBEiT(cfg, mask, vocabulary=vocabulary, precision=precision)
     low, high = ndtr(-1.0), ndtr(1.0)
+    shapes = {parameter.name: parameter.shape for parameter in network.get_parameters()}
+    extra = extra_blocks(mask)
     for number, parameter in enumerate(network.get_parameters()):
-        if not is_drawn(parameter.name, parameter.ndim):
-            continue
+        name, shape = parameter.name, parameter.shape
         rng = generator(seed, Stream.weights, number)
-        value = (
-            INIT_STD
-            * ndtri(rng.uniform(low, high, parameter.shape))
-            / depth_divisor(parameter.name)
-        )
+        if name.startswith(EXTRA_BLOCKS):
+            if not is_of_dense(name):
+                continue
+            bound = shapes[name.replace(".bias", ".weight")][1] ** -0.5
+            value = rng.uniform(-bound, bound, shape) / depth_divisor(name, first=extra.start)
+        elif is_drawn(name, len(shape)):
+            value = INIT_STD * ndtri(rng.uniform(low, high, shape)) / depth_divisor(name)
+        else:
+            continue
         parameter.set_data(Tensor(value.astype(np.float32)))
     return network
+
+
+def is_of_dense(name: str) -> bool:
+    """Whether PyTorch draws a block's parameter itself: all linear layers' but the biases of q and
+    v, which are parameters beside a layer without bias.
+    """
+    inner = name.split(".", 2)[2]
+    return inner.startswith(("attn.", "mlp.")) and inner not in {"attn.q.bias", "attn.v.bias"}
 
 
 def is_drawn(name: str, ndim: int) -> bool:
@@ -58,10 +75,13 @@ def is_drawn(name: str, ndim: int) -> bool:
     )
 
 
-def depth_divisor(name: str) -> float:
-    """√(2 · (block + 1)) for the projections that end a block's branches, else 1."""
+def depth_divisor(name: str, *, first: int = 0) -> float:
+    """√(2 · (block + 1)) for the projections that end a block's branches, else 1.
+
+    `first` is the number of the first block that is named 0.
+    """
     is_output = name.endswith(("attn.proj.weight", "mlp.fc2.weight"))
-    return float(np.sqrt(2.0 * (int(name.split(".")[1]) + 1))) if is_output else 1.0
+    return float(np.sqrt(2.0 * (first + int(name.split(".")[1]) + 1))) if is_output else 1.0
 
 
 def initialise(network: nn.Cell, *, seed: int, head_init_scale: float) -> None:
@@ -91,18 +111,29 @@ def initialise(network: nn.Cell, *, seed: int, head_init_scale: float) -> None:
 
 
 def drop_path_keep(
-    rate: float, *, depth: int, seed: int, micro_step: int, slots: np.ndarray
+    rate: float,
+    *,
+    depth: int,
+    seed: int,
+    micro_step: int,
+    slots: np.ndarray,
+    extra: range = range(0),
 ) -> np.ndarray | None:
-    """(L, 2, B) float32: 0 where a block's branch is dropped for an image, else 1/(1 - its rate).
+    """(L + E, 2, B) float32: 0 where a block's branch is dropped for an image, else 1/(1 - its
+    rate).
 
-    The rate rises linearly from 0 at the first block to `rate` at the last. `slots` are the images'
-    places in the batch over all devices, so that splitting a batch over devices changes no draw.
+    The rate rises linearly from 0 at the first block to `rate` at the last; `extra` blocks have
+    that of their number, on a line to whichever number is the last. `slots` are the images' places
+    in the batch over all devices, so that splitting a batch over devices changes no draw. Source of
+    the extra blocks' rates: unilm/beit2 modeling_pretrain.py, line 280.
     """
     if rate == 0:
         return None
     draws = generator(seed, Stream.drop_path, micro_step).random(
-        (int(slots.max()) + 1, depth, 2), dtype=np.float32
+        (int(slots.max()) + 1, depth + len(extra), 2), dtype=np.float32
     )
-    rates = np.linspace(0, rate, depth, dtype=np.float32)[:, None]
+    rates = np.linspace(0, rate, depth, dtype=np.float32)
+    further = np.linspace(0, rate, max(depth, extra.stop), dtype=np.float32)[list(extra)]
+    rates = np.concatenate((rates, further))[:, None]
     keep = (draws[slots] >= rates) / (1 - rates)
     return np.ascontiguousarray(keep.transpose(1, 2, 0), dtype=np.float32)

@@ -46,7 +46,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
     precision = build_precision(cfg.hardware.amp_level, half=runtime.half)
     vocabulary = cfg.tokenizer.vocabulary
     network = build_masked_model(
-        cfg.model, vocabulary=vocabulary, precision=precision, seed=cfg.seed
+        cfg.model, cfg.mask, vocabulary=vocabulary, precision=precision, seed=cfg.seed
     )
     prepare_network(network, cfg.train)
 
@@ -61,19 +61,18 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
             yield *arrays, draw_keep(cfg, stream, number)
 
     def measure(check_stop: CheckStop) -> tuple[Metrics, None]:
-        size, sums = min(cfg.train.batch_size, len(val_images)), np.zeros(3)
+        names = ("loss", *objective.measures)
+        size, sums = min(cfg.train.batch_size, len(val_images)), np.zeros(1 + len(names))
         objective.set_train(False)
         views = eval_views(val_images, cfg, stream.shard)
         masks = eval_masks(val_images, cfg, stream.shard)
         for view, mask in zip(views, masks, strict=True):
             arrays = masked_batch(tokenizer, view, mask, cfg, size)
-            loss, accuracy = objective(*map(Tensor, arrays), None)
-            found = np.array([1.0, float(loss.asnumpy()), float(accuracy.asnumpy())])
-            sums += found * mask.sum()
+            found = [float(value.asnumpy()) for value in objective(*map(Tensor, arrays), None)]
+            sums += np.array([1.0, *found]) * mask.sum()
             check_stop()
         totals = gather_exactly(sums, runtime.gather).sum(axis=0)
-        count, loss_sum, accuracy_sum = totals.tolist()
-        metrics = {"loss": loss_sum / count, "masked_accuracy": accuracy_sum / count}
+        metrics = dict(zip(names, (totals[1:] / totals[0]).tolist(), strict=True))
         every, epoch = cfg.probe.every_epochs, trainer.step // steps_per_epoch
         if every is not None and due(epoch, every, cfg.train.epochs):
             metrics |= measure_neighbours(check_stop)

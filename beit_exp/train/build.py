@@ -11,7 +11,7 @@ from mindspore import Tensor, nn
 from beit_exp.config.schema import Config, TrainConfig
 from beit_exp.data.build import TrainStream, train_batches
 from beit_exp.data.labels import count_classes
-from beit_exp.model.beit import BEiT, MaskedBEiT
+from beit_exp.model.beit import BEiT, Block, MaskedBEiT, extra_blocks
 from beit_exp.model.build import drop_path_keep
 from beit_exp.optim.schedule import build_schedule, build_weight_decays
 from beit_exp.optim.update import build_optimizer
@@ -45,8 +45,9 @@ def log_odds(cfg: Config, labels: np.ndarray) -> np.ndarray:
 def prepare_network(network: BEiT | MaskedBEiT, cfg: TrainConfig) -> None:
     """Freeze what is not to learn, and let blocks be computed again in the backward pass."""
     if cfg.recompute:
-        for block in network.blocks:
-            block.recompute()
+        for _, cell in network.cells_and_names():
+            if isinstance(cell, Block):
+                cell.recompute()
     if cfg.freeze == "backbone":
         for parameter in network.get_parameters():
             parameter.requires_grad = parameter.name.startswith("head.")
@@ -73,13 +74,16 @@ def build_trainer(cfg: Config, objective: nn.Cell, *, steps_per_epoch: int, rank
 
 
 def draw_keep(cfg: Config, stream: TrainStream, number: int) -> np.ndarray | None:
-    """(L, 2, B) what drop-path keeps of micro-batch `number`; None where it drops nothing."""
+    """(L + E, 2, B) what drop-path keeps of micro-batch `number`, in the network's blocks and those
+    beside them; None where it drops nothing.
+    """
     return drop_path_keep(
         cfg.model.drop_path_rate,
         depth=cfg.model.depth,
         seed=cfg.seed,
         micro_step=number,
         slots=stream.slots,
+        extra=extra_blocks(cfg.mask),
     )
 
 

@@ -98,17 +98,18 @@ class Classification(nn.Cell):
 
 class MaskedPrediction(nn.Cell):
     """Images with hidden patches and these patches' visual tokens -> (cross-entropy, percent of
-    tokens found).
+    tokens found); of a network that predicts by its class token, too, the sum of both
+    cross-entropies, and both percentages.
 
     `weights_M` is 1 for a hidden patch and 0 for what fills up: masks differ in their number,
-    shapes may not.
+    shapes may not. Source of the sum: unilm/beit2 engine_for_pretraining.py, lines 64 to 66.
     """
-
-    measures = ("masked_accuracy",)
 
     def __init__(self, network: MaskedBEiT) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
+        by_class_token = () if network.early_block is None else ("cls_masked_accuracy",)
+        self.measures = ("masked_accuracy", *by_class_token)
 
     def construct(
         self,
@@ -119,14 +120,25 @@ class MaskedPrediction(nn.Cell):
         weights_M: Tensor,
         keep_L2B: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        logits_MV = self.network(images_BCSS, hidden_BP, places_M, keep_L2B)
-        found_M1 = ops.gather_elements(
-            ops.log_softmax(logits_MV, -1), 1, ops.reshape(tokens_M, (-1, 1))
-        )
-        count = weights_M.sum()
-        loss = -(ops.reshape(found_M1, (-1,)) * weights_M).sum() / count
-        is_right_M = (ops.argmax(logits_MV, 1).astype(ms.int32) == tokens_M).astype(ms.float32)
-        return loss, 100 * (ops.stop_gradient(is_right_M) * weights_M).sum() / count
+        logits = self.network(images_BCSS, hidden_BP, places_M, keep_L2B)
+        loss, accuracy = masked_cross_entropy(logits[0], tokens_M, weights_M)
+        if self.network.early_block is None:
+            return loss, accuracy
+        cls_loss, cls_accuracy = masked_cross_entropy(logits[1], tokens_M, weights_M)
+        return loss + cls_loss, accuracy, cls_accuracy
+
+
+def masked_cross_entropy(
+    logits_MV: Tensor, tokens_M: Tensor, weights_M: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Weighted means of -log softmax(logits) at the tokens, and of the percent that are found."""
+    found_M1 = ops.gather_elements(
+        ops.log_softmax(logits_MV, -1), 1, ops.reshape(tokens_M, (-1, 1))
+    )
+    count = weights_M.sum()
+    loss = -(ops.reshape(found_M1, (-1,)) * weights_M).sum() / count
+    is_right_M = (ops.argmax(logits_MV, 1).astype(ms.int32) == tokens_M).astype(ms.float32)
+    return loss, 100 * (ops.stop_gradient(is_right_M) * weights_M).sum() / count
 
 
 class Autoencoding(nn.Cell):

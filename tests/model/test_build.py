@@ -90,14 +90,22 @@ def test_drop_path_of_a_shard_is_its_part_of_the_whole() -> None:
     assert (whole[:, :, 4:] == part).all()
 
 
+def test_drop_path_of_blocks_beside_follows_their_number_and_shifts_no_rate() -> None:
+    many = {"depth": 3, "seed": 0, "micro_step": 0, "slots": np.arange(20_000)}
+    keep = drop_path_keep(0.3, **many, extra=range(2, 4))
+    # Of four blocks the third and fourth drop 0.2 and 0.3; the network's own three 0, 0.15 and 0.3
+    expected = np.array([0, 0.15, 0.3, 0.2, 0.3])[:, None].repeat(2, 1)
+    np.testing.assert_allclose((keep == 0).mean(axis=2), expected, atol=0.012)
+    np.testing.assert_allclose(keep.mean(axis=2), 1, atol=0.02)
+
+
 def test_drop_path_of_zero_costs_nothing() -> None:
     assert drop_path_keep(0.0, depth=3, seed=7, micro_step=2, slots=np.arange(8)) is None
 
 
 def test_initial_weights_are_cut_off_at_one_deviation() -> None:
-    cfg = pretraining(Path("digits"), "model.embed_dim=64").model
-    network = build_masked_model(cfg, vocabulary=16, precision=O0, seed=0)
-    arrays = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
+    cfg = pretraining(Path("digits"), "model.embed_dim=64")
+    arrays = arrays_of(build_masked_model(cfg.model, cfg.mask, vocabulary=16, precision=O0, seed=0))
     for name in (
         "patch_embed.proj.weight",
         "mask_token",
@@ -110,3 +118,28 @@ def test_initial_weights_are_cut_off_at_one_deviation() -> None:
     assert arrays["lm_head.weight"].std() == pytest.approx(0.5396 * 0.02, rel=0.05)
     assert np.abs(arrays["blocks.1.mlp.fc2.weight"]).max() == pytest.approx(0.02 / 2, rel=0.05)
     assert not arrays["patch_embed.proj.bias"].any() and not arrays["lm_head.bias"].any()
+
+
+def test_blocks_beside_the_network_begin_as_pytorchs_linear_layers() -> None:
+    words = ("model.embed_dim=128", "model.depth=3", "mask.early_block=2", "mask.head_blocks=2")
+    cfg = pretraining(Path("digits"), *words, "mask.shared_lm_head=false")
+    network = build_masked_model(cfg.model, cfg.mask, vocabulary=16, precision=O0, seed=0)
+    arrays = arrays_of(network)
+    width, hidden = 128**-0.5, 512**-0.5
+    expected = {
+        "cls_pt_layers.0.attn.k.weight": width,
+        "cls_pt_layers.1.mlp.fc1.weight": width,
+        "cls_pt_layers.1.mlp.fc1.bias": width,
+        "cls_pt_layers.1.mlp.fc2.bias": hidden,
+        "cls_pt_layers.0.attn.proj.weight": width / 6**0.5,  # as if it were the third block
+        "cls_pt_layers.1.mlp.fc2.weight": hidden / 8**0.5,
+        "cls_pt_lm_head.weight": 0.02,
+        "blocks.0.attn.k.weight": 0.02,
+    }
+    for name, largest in expected.items():
+        assert np.abs(arrays[name]).max() == pytest.approx(largest, rel=0.03), name
+        assert abs(arrays[name].mean()) < 0.1 * largest, name
+    for name in ("attn.q.bias", "attn.v.bias", "norm1.bias"):
+        assert not arrays[f"cls_pt_layers.0.{name}"].any(), name
+    assert not arrays["cls_pt_lm_head.bias"].any()
+    assert (arrays["cls_pt_layers.1.gamma_2"] == np.float32(0.1)).all()

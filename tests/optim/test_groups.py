@@ -57,8 +57,19 @@ def test_head_keeps_full_learning_rate_under_layer_decay() -> None:
     )
 
 
-def test_shared_bias_belongs_to_the_heads_layer() -> None:
-    assert layer_of("rel_pos_bias.relative_position_bias_table", depth=12) == 13
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rel_pos_bias.relative_position_bias_table",
+        "cls_pt_layers.0.attn.q.weight",
+        "cls_pt_layers.1.norm1.bias",
+        "cls_pt_norm.weight",
+        "cls_pt_lm_head.weight",
+    ],
+)
+def test_what_is_shared_or_beside_the_blocks_belongs_to_the_heads_layer(name: str) -> None:
+    """beit2/optim_factory.py, `get_num_layer_for_vit`."""
+    assert layer_of(name, depth=12) == 13
 
 
 TABLES = [

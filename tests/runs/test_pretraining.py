@@ -186,3 +186,21 @@ def test_two_processes_pretrain_as_one(finished: tuple[Command, Path], few_digit
     np.testing.assert_allclose(losses[1], losses[0], rtol=2e-5)
     assert len(tops[0]) == 2
     np.testing.assert_allclose(tops[1], tops[0], atol=2.0)  # one of 50 images
+
+
+def test_a_class_token_head_is_pretrained_and_fine_tuning_leaves_it_aside(
+    finished: tuple[Command, Path], few_digits: Path
+) -> None:
+    command, run_dir = finished
+    head = ("mask.early_block=1", "mask.head_blocks=2", "mask.shared_lm_head=false")
+    more = (*head, "train.epochs=2", f"tokenizer.weights={run_dir / 'tokenizer'}")
+    done = command(*pretraining(few_digits, *more), "hydra.run.dir=with_head")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = metrics_of(command.folder / "with_head")
+    assert 0 < found["val/cls_masked_accuracy"] <= 100 and 0 < found["val/masked_accuracy"] <= 100
+    assert "model/cls_pt_layers.1.mlp.fc2.weight" in newest(command.folder / "with_head")
+    words = (*SMALL, "dataset=image_folder", "dataset.num_classes=10", "train.epochs=2")
+    weights = ("model.pretrained=with_head", f"dataset.data_url={few_digits}")
+    done = command(*words, *weights, "hydra.run.dir=tuned")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not any("cls_pt_" in name for name in newest(command.folder / "tuned"))

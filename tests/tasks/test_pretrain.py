@@ -21,7 +21,7 @@ def test_what_fills_up_changes_nothing(few_digits) -> None:
     cfg = pretraining(few_digits)
     stream = TrainStream(training_images(cfg), cfg, Shard(0, 1))
     tokenizer = build_tokenizer(cfg.tokenizer, has_decoder=True, seed=0)
-    network = build_masked_model(cfg.model, vocabulary=16, precision=O0, seed=0)
+    network = build_masked_model(cfg.model, cfg.mask, vocabulary=16, precision=O0, seed=0)
     views = next(train_views(stream, cfg, first=0, last=1))
     hidden = next(train_masks(stream, cfg, first=0, last=1))
     objective = MaskedPrediction(network)
@@ -33,8 +33,8 @@ def test_what_fills_up_changes_nothing(few_digits) -> None:
     shapes = [array.shape for array in full]
     assert shapes == [(16, 3, 32, 32), (16, 16), (112,), (112,), (112,)]
     images, hidden_BP, places, tokens, weights = exact
-    logits = network(Tensor(images), Tensor(hidden_BP), Tensor(places)).asnumpy()
-    logits = logits[weights == 1].astype(float)
+    (logits,) = network(Tensor(images), Tensor(hidden_BP), Tensor(places))
+    logits = logits.asnumpy()[weights == 1].astype(float)
     mine = tokenizer(Tensor(part.tokenizer_images)).asnumpy()[hidden[:5].reshape(5, -1)]
     np.testing.assert_array_equal(mine, tokens[weights == 1])
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

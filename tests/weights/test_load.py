@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from settings import GOLDEN, OFFICIAL, make_config
 
 from beit_exp.errors import UserError
-from beit_exp.model.build import build_model
+from beit_exp.model.build import build_masked_model, build_model
 from beit_exp.model.precision import build_precision
 from beit_exp.train.checkpoint import save_checkpoint
 from beit_exp.weights.load import load_pretrained, load_trained
@@ -237,6 +237,23 @@ def test_a_missing_block_is_refused(official: dict[str, np.ndarray], tmp_path: P
         match=r"gap.safetensors does not fit the network: .*blocks.1.gamma_1 \(48,\) is missing",
     ):
         load_pretrained(build(), path)
+
+
+def test_fine_tuning_leaves_aside_what_a_run_of_ours_pre_trained_the_class_token_by(
+    tmp_path: Path,
+) -> None:
+    extra = ("mask.early_block=2", "mask.head_blocks=2", "mask.shared_lm_head=false")
+    cfg = make_config("experiment=pretrain_digits", *SMALL, *extra)
+    precision = build_precision("O0", half=ms.float32)
+    trained = build_masked_model(cfg.model, cfg.mask, vocabulary=16, precision=precision, seed=3)
+    arrays = {parameter.name: parameter.asnumpy() for parameter in trained.get_parameters()}
+    network = build()
+    outcome = load_pretrained(network, save(arrays, tmp_path / "best.safetensors"))
+    beside = {name for name in arrays if name.startswith("cls_pt_")}
+    assert beside and beside <= set(outcome.unused)
+    assert outcome.new == ["fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"]
+    for name in ("cls_token", "blocks.2.mlp.fc2.weight"):
+        np.testing.assert_array_equal(value(network, name), arrays[name])
 
 
 def test_an_absent_head_is_an_error_where_the_file_is_not_from_pretraining(

@@ -202,12 +202,12 @@ def gradients(network: Any, keep: np.ndarray | None, *, masked: bool) -> list[np
 def test_another_device_gets_operators_that_give_the_numbers_of_a_cpus(
     settings: tuple[str, ...], keep: np.ndarray | None, masked: bool, monkeypatch
 ) -> None:
-    cfg = make_config(*SMALL, *settings).model
-    found = []
+    whole = make_config(*SMALL, *settings)
+    cfg, found = whole.model, []
     for on_cpu in HERE_AND_ELSEWHERE:
         monkeypatch.setattr(choice, "is_cpu", lambda on_cpu=on_cpu: on_cpu)
         network: Any = (
-            build_masked_model(cfg, vocabulary=16, precision=O0, seed=0)
+            build_masked_model(cfg, whole.mask, vocabulary=16, precision=O0, seed=0)
             if masked
             else build_model(cfg, num_classes=10, precision=O0, seed=0)
         )
