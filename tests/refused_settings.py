@@ -199,7 +199,7 @@ WRONG_SETTINGS = {
     ),
     "the class token's blocks, uncounted": (
         ("experiment=pretrain_digits", "mask.early_block=2"),
-        "mask.head_blocks = None: must be null where mask.early_block is, and a number where",
+        "mask.head_blocks = null: must be null where mask.early_block is, and a number where",
     ),
     "the class token's blocks from nowhere": (
         ("experiment=pretrain_digits", "mask.head_blocks=2"),
@@ -207,7 +207,7 @@ WRONG_SETTINGS = {
     ),
     "a head of no blocks": (
         ("experiment=pretrain_digits", "mask.shared_lm_head=false"),
-        "mask.shared_lm_head = False: must be true unless mask.early_block adds blocks",
+        "mask.shared_lm_head = false: must be true unless mask.early_block adds blocks",
     ),
     "mixup without labels": (
         ("experiment=pretrain_digits", "augment.mix_up=0.8"),

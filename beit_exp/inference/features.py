@@ -51,7 +51,7 @@ class BlockFeatures(nn.Cell):
     def construct(self, images_BCSS: Tensor) -> Tensor:
         network = self.network
         x_BND = network.tokens(network.patch_embed(images_BCSS))
-        shared_HNN = None if network.rel_pos_bias is None else network.rel_pos_bias()
+        shared_HNN = network.shared_bias()
         found = []
         for number in range(self.numbers[-1] + 1):
             block, before_BND = network.blocks[number], x_BND

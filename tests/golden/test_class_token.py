@@ -23,6 +23,7 @@ from beit_exp.weights.names import to_official, to_ours
 REFERENCE = dict(np.load(GOLDEN / "class_token.npz"))
 STEPS, LR, WEIGHT_DECAY = 20, 1e-3, 0.05
 KINDS = ("shared", "own")
+ONE_FAST = [pytest.param(KINDS[0], marks=pytest.mark.slow), *KINDS[1:]]
 MODES = [
     pytest.param(ms.PYNATIVE_MODE, id="eager", marks=pytest.mark.slow),
     pytest.param(ms.GRAPH_MODE, id="compiled"),
@@ -101,7 +102,7 @@ class Gradients(nn.Cell):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ONE_FAST)
 def test_both_logits_the_loss_and_every_gradient_are_torchs(kind: str, mode: int) -> None:
     ms.set_context(mode=mode)
     _, network = build(kind)
@@ -121,6 +122,7 @@ def test_both_logits_the_loss_and_every_gradient_are_torchs(kind: str, mode: int
         agree("class-token head: gradients", found[name], gradient, within=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_twenty_steps_of_pretraining_with_it_are_those_of_torch(kind: str) -> None:
     ms.set_context(mode=ms.GRAPH_MODE)

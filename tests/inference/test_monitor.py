@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("compiled")
 def measured(few_digits: Path):
     """A network as it is pre-trained, and what measures it on the ranks of a runtime."""
     cfg, splits = pretraining(few_digits, *SETTINGS), open_splits(pretraining(few_digits))
-    network = build_masked_model(cfg.model, vocabulary=16, precision=O0, seed=0)
+    network = build_masked_model(cfg.model, cfg.mask, vocabulary=16, precision=O0, seed=0)
 
     def measure(runtime) -> dict[str, float]:
         session = SimpleNamespace(

@@ -52,6 +52,7 @@ def config(checkpoint: Path, *, amp_level: str = "O0") -> Config:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("amp_level", ["O0", "O2"])
 def test_portable_networks_are_float32_and_others_as_the_settings_say(amp_level: str) -> None:
     ms.set_context(mode=ms.GRAPH_MODE)

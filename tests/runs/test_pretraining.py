@@ -188,6 +188,7 @@ def test_two_processes_pretrain_as_one(finished: tuple[Command, Path], few_digit
     np.testing.assert_allclose(tops[1], tops[0], atol=2.0)  # one of 50 images
 
 
+@pytest.mark.long
 def test_a_class_token_head_is_pretrained_and_fine_tuning_leaves_it_aside(
     finished: tuple[Command, Path], few_digits: Path
 ) -> None:

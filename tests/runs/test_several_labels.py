@@ -105,6 +105,7 @@ def test_several_labels_an_image_go_from_a_table_to_predictions(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_folds_of_images_with_several_labels_are_pooled(launch: Command, pairs: Path) -> None:
     done = launch(
         "experiment=own_images",

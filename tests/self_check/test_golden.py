@@ -33,6 +33,7 @@ def test_float16_agrees_as_far_as_it_can(level: str, monkeypatch) -> None:
     assert not golden.check_golden(reference, precision, operands="float32").passed
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_not_finite_fails_and_is_named() -> None:
     reference = golden.load_reference()
     reference.gradients["head.bias"][:] = np.nan

@@ -44,6 +44,7 @@ def test_one_of_float16_alone_passes_too(monkeypatch) -> None:
     assert outcome.passed and "1.1e+09" in outcome.seen, outcome.seen
 
 
+@pytest.mark.slow
 def test_an_overflow_that_nobody_sees_fails(monkeypatch) -> None:
     read = cells.GradientCell.read
 

@@ -60,6 +60,7 @@ def test_a_key_with_new_content_is_copied_anew_and_the_old_copy_removed(bucket) 
     assert sorted(path.name for path in version.iterdir()) == [".lock", "newest.safetensors"]
 
 
+@pytest.mark.slow
 def test_a_folder_whose_files_changed_came_or_went_is_copied_anew(bucket) -> None:
     def names() -> dict[str, str]:
         kept_copy.cache_clear()
@@ -84,6 +85,7 @@ def test_what_has_not_changed_is_not_copied_again(bucket, monkeypatch: pytest.Mo
     assert os.stat(first).st_mtime_ns == changed_ns
 
 
+@pytest.mark.slow
 def test_another_process_goes_on_reading_what_it_was_given(bucket) -> None:
     put(bucket, "weights", "old")
     place = "s3://bucket/weights"
@@ -113,6 +115,7 @@ def test_a_process_that_waited_takes_the_answer_that_came_meanwhile(
     assert Path(local_copy("s3://bucket/weights")) == fetched
 
 
+@pytest.mark.slow
 def test_a_copy_of_which_the_store_changed_meanwhile_is_not_used(
     bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +135,7 @@ def test_a_copy_of_which_the_store_changed_meanwhile_is_not_used(
     assert len(versions()) == 1
 
 
+@pytest.mark.slow
 def test_a_store_that_is_silent_is_given_up_and_the_last_copy_named(
     bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ def stored(finished: tuple[Command, Path], work: Callable[..., Path]) -> Path:
     )
 
 
+@pytest.mark.slow
 def test_a_network_and_its_stored_features_are_worth_the_same(
     finished: tuple[Command, Path], work: Callable[..., Path], stored: Path
 ) -> None:
@@ -45,6 +46,7 @@ def test_a_network_and_its_stored_features_are_worth_the_same(
     assert metrics["probe/block0_knn20_top1"] == pytest.approx(expected, abs=2.0)  # one image
 
 
+@pytest.mark.slow
 def test_features_that_are_not_as_the_settings_say_are_refused(
     finished: tuple[Command, Path],
     work: Callable[..., Path],

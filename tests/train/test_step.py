@@ -102,6 +102,7 @@ def test_accumulated_micro_batches_equal_the_large_batch(plain: Trainer) -> None
         np.testing.assert_allclose(weights_of(parts)[name], value, atol=2e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_loss_scale_changes_no_result(plain: Trainer) -> None:
     images, targets = batch()
 
