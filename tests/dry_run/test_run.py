@@ -142,7 +142,8 @@ def test_a_run_that_fails_ends_with_status_1_its_reason_and_its_folder(ranks) ->
 @needs_simulation
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("card", "reads_status", "fuses"), [("910A", True, False), ("910B", False, True)]
+    ("card", "reads_status", "fuses"),
+    [("910A", True, False), pytest.param("910B", False, True, marks=pytest.mark.long)],
 )
 def test_a_card_that_saturates_is_asked_for_its_status_and_a_later_one_fuses(
     card: str, reads_status: bool, fuses: bool, tmp_path: Path

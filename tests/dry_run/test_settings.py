@@ -34,7 +34,6 @@ RUNS = [
     (),
     ("hardware=ascend_8p",),
     ("train.accumulate_steps=3", "train.batch_size=10"),
-    ("experiment=imagenet_base", "hardware=ascend_8p"),
     ("experiment=imagenet_base",),
     ("experiment=imagenet_large_512", "hardware=ascend_8p"),
     ("experiment=pretrain_base", "tokenizer.weights=tokenizer.pth"),

@@ -26,7 +26,11 @@ from beit_exp.train.losses import soft_cross_entropy
 from beit_exp.weights.load import load_trained
 from beit_exp.weights.names import to_official
 
-VARIANTS = ["rel_pos", "shared_rel_pos", "abs_pos", "cls_token"]
+VARIANTS = [
+    "rel_pos",
+    "shared_rel_pos",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("abs_pos", "cls_token")),
+]
 KERNELS = (
     ["native", pytest.param("mindspore", marks=pytest.mark.slow)]
     if onednn_kernels.is_available()

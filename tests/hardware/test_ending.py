@@ -43,11 +43,13 @@ def test_a_crash_in_the_clean_up_changes_no_status(status: int, tmp_path: Path, 
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_no_rank_leaves_while_another_works(tmp_path: Path) -> None:
     assert run_two(tmp_path, LATE) == 0
     assert [(tmp_path / f"left{rank}").read_text() for rank in (0, 1)] == ["True", "True"]
 
 
+@pytest.mark.slow
 def test_a_clean_up_that_does_not_end_is_ended(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(cluster, "LEAVING_S", 0.5)
     assert run_two(tmp_path, "atexit.register(time.sleep, 60); worker.leave(0)") == 0

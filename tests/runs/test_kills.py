@@ -52,7 +52,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, few_digits: Path) ->
     "moment",
     [
         "in the middle of a step",
-        "in a checkpoint",
+        pytest.param("in a checkpoint", marks=pytest.mark.long),
         pytest.param("between checkpoint and best", marks=pytest.mark.long),
     ],
 )

@@ -98,7 +98,7 @@ def write_member(folder: Path, fault: str) -> list[str]:
         pytest.param(
             EPS, ["layer norm and its gradient", "logits and gradients at O0"], id="eps", marks=LONG
         ),
-        pytest.param(UNSEEN, ["an overflow"], id="overflow"),
+        pytest.param(UNSEEN, ["an overflow"], id="overflow", marks=LONG),
         pytest.param(DRIFT, ["ranks"], id="rank", marks=LONG),
     ],
 )
@@ -113,7 +113,7 @@ def test_a_fault_fails_in_its_line(
 
 
 @needs_simulation
-@pytest.mark.parametrize("card", [pytest.param("910A", marks=LONG), "910B"])
+@pytest.mark.parametrize("card", [pytest.param(card, marks=LONG) for card in ("910A", "910B")])
 def test_all_of_it_compiles_for_a_card(card: str, tmp_path: Path, monkeypatch) -> None:
     """The simulated device answers zeros, so that every check must fail, and none may raise."""
     monkeypatch.setenv("BEIT_EXP_CACHE", str(tmp_path / "cache"))

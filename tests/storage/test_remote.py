@@ -48,6 +48,7 @@ def versions() -> list[Path]:
     return [path for path in cache_folder().glob("*/*") if path.is_dir()]
 
 
+@pytest.mark.slow
 def test_a_key_with_new_content_is_copied_anew_and_the_old_copy_removed(bucket) -> None:
     put(bucket, "newest.safetensors", "step 5")
     put(bucket, "newest.safetensors.md5", "a neighbour")

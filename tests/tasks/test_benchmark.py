@@ -62,6 +62,7 @@ def test_a_benchmark_measures_every_part_and_tells_the_store(
     assert "benchmark/step_s" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_benchmark_of_more_steps_than_the_run_has_is_refused(
     few_digits: Path, work: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from whole_runs import Command
 
 
@@ -14,6 +15,7 @@ def paths_in(folder: Path) -> list[str]:
         return [row["path"] for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_features_of_a_run_are_those_of_its_splits_and_of_any_images(
     finished: tuple[Command, Path], work: Callable[..., Path], few_digits: Path, tmp_path: Path
 ) -> None:

@@ -88,6 +88,7 @@ def test_a_run_is_tracked_with_its_setting_and_its_metrics_by_step(
     }
 
 
+@pytest.mark.slow
 def test_a_finished_run_started_again_changes_nothing(
     finished: tuple[Command, Path], work: Callable[..., Path], tmp_path: Path, few_digits: Path
 ) -> None:
@@ -100,6 +101,7 @@ def test_a_finished_run_started_again_changes_nothing(
     assert metrics_of(run_dir) == metrics_of(finished[1])
 
 
+@pytest.mark.slow
 def test_a_kill_before_the_best_weights_had_their_name_is_made_good(
     finished: tuple[Command, Path], work: Callable[..., Path], tmp_path: Path, few_digits: Path
 ) -> None:

@@ -126,6 +126,7 @@ def test_loss_scale_changes_no_result(plain: Trainer) -> None:
             np.testing.assert_allclose(scaled[2][name], value, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_an_overflow_changes_nothing_but_the_scale(half: Trainer) -> None:
     trainer = anew(half, loss_scale=LossScale(2.0**40, True, 1000))
     before = weights_of(trainer)
