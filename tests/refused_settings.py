@@ -247,6 +247,10 @@ WRONG_SETTINGS = {
         "export.formats = ['air']: must not hold air for hardware.device_target=cpu",
     ),
     "unknown kind of soup": (("soup.kind=best",), "must be one of greedy, uniform"),
+    "a folder without checkpoints": (
+        ("task=evaluate", f"checkpoint={GOLDEN}"),
+        "golden holds no checkpoint (looked for checkpoints/step_*.safetensors)",
+    ),
     "soup of nothing": (("task=soup",), "a run's or a sweep's directory for task=soup"),
     "soup of a file": (
         ("task=soup", f"checkpoint={OFFICIAL}"),

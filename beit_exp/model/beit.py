@@ -96,7 +96,9 @@ class Backbone(nn.Cell):
         """Embedded patches -> (B, N, D) tokens before the first block."""
         cls_B1D = ops.tile(cast(self.cls_token, patches_BPD.dtype), (patches_BPD.shape[0], 1, 1))
         x_BND = ops.concat((cls_B1D, patches_BPD), axis=1)
-        return x_BND if self.pos_embed is None else x_BND + cast(self.pos_embed, x_BND.dtype)
+        if self.pos_embed is not None:
+            x_BND = x_BND + cast(self.pos_embed, x_BND.dtype)
+        return x_BND
 
     def features(self, patches_BPD: Tensor, keep_L2B: Tensor | None) -> Tensor:
         """Embedded patches -> (B, N, D) tokens after the last block.

@@ -19,6 +19,7 @@ from beit_exp.inference.evaluate import fill_up, gather_exactly
 from beit_exp.inference.monitor import make_neighbour_metric
 from beit_exp.launch.following import finetuning_command
 from beit_exp.launch.tokenizer_first import tokenizer_place
+from beit_exp.model.beit import extra_blocks
 from beit_exp.model.build import build_masked_model
 from beit_exp.model.precision import build_precision
 from beit_exp.model.visual_tokenizer import VisualTokenizer
@@ -58,7 +59,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         masks = train_masks(stream, cfg, first=first, last=last)
         for number, (view, mask) in enumerate(zip(views, masks, strict=True), start=first):
             arrays = masked_batch(tokenizer, view, mask, cfg, cfg.train.batch_size)
-            yield *arrays, draw_keep(cfg, stream, number)
+            yield *arrays, draw_keep(cfg, stream, number, extra=extra_blocks(cfg.mask))
 
     def measure(check_stop: CheckStop) -> tuple[Metrics, None]:
         names = ("loss", *objective.measures)

@@ -11,7 +11,7 @@ from mindspore import Tensor, nn
 from beit_exp.config.schema import Config, TrainConfig
 from beit_exp.data.build import TrainStream, train_batches
 from beit_exp.data.labels import count_classes
-from beit_exp.model.beit import BEiT, Block, MaskedBEiT, extra_blocks
+from beit_exp.model.beit import BEiT, Block, MaskedBEiT
 from beit_exp.model.build import drop_path_keep
 from beit_exp.optim.schedule import build_schedule, build_weight_decays
 from beit_exp.optim.update import build_optimizer
@@ -73,9 +73,11 @@ def build_trainer(cfg: Config, objective: nn.Cell, *, steps_per_epoch: int, rank
     )
 
 
-def draw_keep(cfg: Config, stream: TrainStream, number: int) -> np.ndarray | None:
-    """(L + E, 2, B) what drop-path keeps of micro-batch `number`, in the network's blocks and those
-    beside them; None where it drops nothing.
+def draw_keep(
+    cfg: Config, stream: TrainStream, number: int, *, extra: range = range(0)
+) -> np.ndarray | None:
+    """(L + E, 2, B) what drop-path keeps of micro-batch `number`, in the network's blocks and
+    `extra` ones beside them; None where it drops nothing.
     """
     return drop_path_keep(
         cfg.model.drop_path_rate,
@@ -83,7 +85,7 @@ def draw_keep(cfg: Config, stream: TrainStream, number: int) -> np.ndarray | Non
         seed=cfg.seed,
         micro_step=number,
         slots=stream.slots,
-        extra=extra_blocks(cfg.mask),
+        extra=extra,
     )
 
 

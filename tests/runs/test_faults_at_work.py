@@ -28,7 +28,6 @@ FOUND_AT_WORK = {  # what only a worker can see: it ends as cleanly
         ("model.pretrained=notes.txt",),
         "weights are read from .pth, .pt, .bin",
     ),
-    "a run without checkpoints": (("task=evaluate", "checkpoint=pets"), "pets holds no checkpoint"),
     "an empty class folder": (
         ("dataset=image_folder", "dataset.data_url=pets", "dataset.num_classes=2"),
         "the class folder pets/train/cat holds no image",
