@@ -142,6 +142,7 @@ PUBLISHED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_an_experiment_is_the_published_command(name: str) -> None:
     cfg = make_config(f"experiment={name}", "tokenizer.weights=x")

@@ -101,6 +101,7 @@ class Gradients(nn.Cell):
         return self.gradients(*inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", ONE_FAST)
 def test_both_logits_the_loss_and_every_gradient_are_torchs(kind: str, mode: int) -> None:

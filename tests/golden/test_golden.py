@@ -28,8 +28,10 @@ from beit_exp.weights.names import to_official
 
 VARIANTS = [
     "rel_pos",
-    "shared_rel_pos",
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("abs_pos", "cls_token")),
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("shared_rel_pos", "abs_pos", "cls_token")
+    ),
 ]
 KERNELS = (
     ["native", pytest.param("mindspore", marks=pytest.mark.slow)]

@@ -67,6 +67,7 @@ def by_hand(network: Backbone, images: np.ndarray) -> dict[str, np.ndarray]:
     return {pooling: np.stack(each, axis=1) for pooling, each in found.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tables", TABLES)
 def test_features_are_the_pooled_outputs_of_the_blocks(tables: str) -> None:
     network = backbone(make_config(*TINY, "model.depth=3", *TABLES[tables]))
@@ -78,6 +79,7 @@ def test_features_are_the_pooled_outputs_of_the_blocks(tables: str) -> None:
         np.testing.assert_allclose(found, expected[pooling][:, [0, 2]], rtol=2e-5, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("pooling", ["both", pytest.param("attention", marks=pytest.mark.slow)])
 def test_a_compiled_network_gives_the_same_features(pooling: str) -> None:
@@ -93,6 +95,7 @@ def test_blocks_counted_from_the_end_have_the_numbers_from_the_beginning() -> No
     assert block_numbers([-1, 0, 1], 12) == [0, 1, 11]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["model/rel_pos", "mim"])
 def test_features_are_of_fine_tuned_and_of_pretrained_weights(place: str) -> None:
     tables = ("model.rel_pos_bias=false", "model.shared_rel_pos_bias=true") * (place == "mim")
@@ -144,6 +147,7 @@ def test_ranks_bring_the_features_of_one_process_in_the_order_of_the_images(
     np.testing.assert_allclose(np.concatenate(together), alone, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_signal_ends_the_work_of_one_process(pictures: ImageList) -> None:
     cfg = make_config(*TINY, "train.batch_size=2")
     cell = BlockFeatures(backbone(cfg), blocks=[0], pooling="cls")

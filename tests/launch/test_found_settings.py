@@ -34,6 +34,7 @@ def shares(cfg: Config) -> tuple[int, float, float]:
     return cfg.dataset.num_classes, cfg.dataset.val_fraction, cfg.dataset.test_fraction
 
 
+@pytest.mark.slow
 def test_classes_are_counted_and_val_and_test_held_out_where_there_is_none(images: Path) -> None:
     assert shares(own(images)) == shares(own(images / "train")) == (10, 0.2, 0.1)
     assert shares(own(images, "dataset.val_fraction=0.3")) == (10, 0.3, 0.1)
@@ -117,6 +118,7 @@ def test_other_settings_stay_as_they_are(images: Path) -> None:
     assert values["dataset"]["num_classes"] == 10 and values["optimizer"]["base_lr"] == 0.5
 
 
+@pytest.mark.slow
 def test_the_objective_of_ones_own_images_counts_each_class_once(images: Path) -> None:
     table = images / "labels.csv"
     paths = sorted((images / "train").rglob("*.png"))

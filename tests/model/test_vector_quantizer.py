@@ -54,6 +54,7 @@ def build(codes: np.ndarray) -> VectorQuantizer:
     return quantizer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_twenty_steps_of_the_codebook_are_torchs(mode: int) -> None:
     ms.set_context(mode=mode)
@@ -72,6 +73,7 @@ def test_twenty_steps_of_the_codebook_are_torchs(mode: int) -> None:
             agree("codebook: 20 steps", tensor.asnumpy(), expected, within=1e-5)
 
 
+@pytest.mark.slow
 def test_kmeans_of_the_first_batch_is_torchs_and_leaves_a_code_that_nothing_is_near() -> None:
     samples = unit(REFERENCE["inputs"][0].reshape(-1, WIDTH))
     found = spherical_kmeans(samples, REFERENCE["start"])
@@ -79,6 +81,7 @@ def test_kmeans_of_the_first_batch_is_torchs_and_leaves_a_code_that_nothing_is_n
     np.testing.assert_array_equal(found[-1], REFERENCE["start"][-1])
 
 
+@pytest.mark.slow
 def test_codes_begin_in_the_middle_of_what_is_there() -> None:
     rng = np.random.default_rng(0)
     middles = np.eye(4, dtype=np.float32)
@@ -92,6 +95,7 @@ def test_codes_begin_in_the_middle_of_what_is_there() -> None:
     assert start_codes(samples[:3], 8, rng).shape == (8, 4)  # fewer vectors than codes
 
 
+@pytest.mark.slow
 def test_a_vectors_length_changes_nothing_and_gets_no_gradient() -> None:
     ms.set_context(mode=ms.GRAPH_MODE)
     forward = Gradient(build(REFERENCE["kmeans"]))
@@ -103,6 +107,7 @@ def test_a_vectors_length_changes_nothing_and_gets_no_gradient() -> None:
     np.testing.assert_allclose((gradient.asnumpy() * x).sum(axis=-1), 0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_update_is_the_average_of_directions_and_unused_codes_stay() -> None:
     ms.set_context(mode=ms.GRAPH_MODE)
     codes = np.eye(3, dtype=np.float32)
@@ -117,6 +122,7 @@ def test_the_update_is_the_average_of_directions_and_unused_codes_stay() -> None
     np.testing.assert_allclose(quantizer.usage_V.asnumpy(), [0.02, 0.01, 0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_codes_are_no_weights_that_an_optimizer_moves() -> None:
     assert list(VectorQuantizer(8, 4, beta=1.0).trainable_params()) == []
 

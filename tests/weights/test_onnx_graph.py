@@ -31,6 +31,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_onnx_graph_has_the_networks_logits_at_any_batch(variant: str) -> None:
     cfg = make_config(*TINY, *VARIANTS[variant]).model
