@@ -145,7 +145,10 @@ def test_masked_logits_loss_and_every_gradient_are_the_official_ones(mode: int) 
     compare("masked image modelling: gradients", cell, gradients, reference)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode",
+    [pytest.param(ms.PYNATIVE_MODE, id="eager", marks=pytest.mark.long), MODES[1]],
+)
 def test_thirty_training_steps_are_those_of_torch(mode: int) -> None:
     ms.set_context(mode=mode)
     found, (golden, reference) = train(), trajectory_reference()

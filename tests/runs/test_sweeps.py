@@ -66,6 +66,7 @@ def test_a_sweep_is_one_parent_with_a_child_per_value(
     assert moved[0] < 0.9 * moved[1] < 0.9**2 * moved[2]
 
 
+@pytest.mark.long
 def test_a_sweep_without_its_tracking_store_still_runs(
     launch: Command, few_digits: Path, tmp_path: Path
 ) -> None:
