@@ -74,7 +74,7 @@ def test_wrong_command_gets_one_clear_message(case: str, tmp_path: Path, call: C
     assert list((tmp_path / "here" / "runs").glob("*")) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("case", REFUSED)
 def test_with_a_folder_of_ones_own_the_message_is_the_same(
     case: str, tmp_path: Path, call: Call

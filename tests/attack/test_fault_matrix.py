@@ -14,7 +14,7 @@ SOME = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_struck_by_a_fault_ends_as_one_that_was_not(tmp_path: Path) -> None:
     assert main(tmp_path, SOME) == []
 

@@ -122,6 +122,7 @@ def test_one_folder_that_can_be_written_is_enough(package: Path, own: Path) -> N
     assert metrics_of(own / "run")["epoch"] == 1
 
 
+@pytest.mark.long
 @needs_mounts
 def test_no_folder_for_temporary_files_is_one_message(package: Path, own: Path) -> None:
     places = (f"dataset.data_url={own}/digits", f"tracking.uri=sqlite:///{own}/mlflow.db")

@@ -107,7 +107,7 @@ def test_a_worker_ends_and_saves_when_its_launcher_is_killed(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_jobs_at_once_end_and_save_when_their_launcher_is_killed(
     launch: Command, few_digits: Path
 ) -> None:

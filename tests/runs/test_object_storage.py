@@ -39,6 +39,7 @@ def test_data_weights_and_checkpoint_copies_in_object_storage(
     assert missing.returncode == 2 and "the object store has nothing there" in missing.stdout
 
 
+@pytest.mark.long
 def test_a_store_that_goes_away_costs_no_checkpoint(s3, launch: Command, few_digits: Path) -> None:
     server, _ = s3
     run_dir = launch.folder / "run"

@@ -141,7 +141,7 @@ def test_a_folder_becomes_a_number_that_one_can_believe_by_one_command(
     assert len(rows) == 80 and all(row["class1"].startswith("digit ") for row in rows)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_of_folds_that_is_killed_twice_ends_with_all_images_pooled(
     launch: Command, flat: Path
 ) -> None:
@@ -166,7 +166,7 @@ def test_a_sweep_of_folds_that_is_killed_twice_ends_with_all_images_pooled(
     assert len(groups) == 60  # both images of a group lie in one fold
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_splits_sampling_and_patience_depend_on_neither_threads_nor_processes(
     launch: Command, flat: Path
 ) -> None:

@@ -83,6 +83,7 @@ def test_commands_of_a_run_and_of_the_tasks_on_it(launch: Command, few_digits: P
     try_all([*commands, *refused, refused[1]], launch.folder)
 
 
+@pytest.mark.long
 def test_commands_of_what_was_stopped(launch: Command, few_digits: Path) -> None:
     settings = small(few_digits, epochs=20)
     first = launch.folder / "runs" / "one" / "checkpoints" / "step_00000005.safetensors"

@@ -165,6 +165,7 @@ def test_a_signal_during_the_tokenizers_run_saves_it(launch: Command, few_digits
     assert not (launch.folder / "run" / "metrics.jsonl").exists()
 
 
+@pytest.mark.long
 def test_two_processes_pretrain_as_one(finished: tuple[Command, Path], few_digits: Path) -> None:
     command, run_dir = finished
     two = (

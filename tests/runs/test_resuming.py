@@ -131,7 +131,7 @@ def test_a_terminal_that_closes_or_sends_ctrl_c_ends_a_run_in_order(
         assert [run.info.status for run in launch.runs()] == ["KILLED"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_ends_early_does_so_at_the_same_step_though_it_is_killed(
     launch: Command, few_digits: Path
 ) -> None:

@@ -35,6 +35,7 @@ def test_a_search_killed_halfway_goes_on_with_the_trials_it_has(
     ).read_text()
 
 
+@pytest.mark.long
 def test_a_trial_that_diverges_is_a_result_for_the_search(
     launch: Command, few_digits: Path
 ) -> None:

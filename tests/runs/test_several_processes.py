@@ -48,6 +48,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(launch: Command, few_di
     )
 
 
+@pytest.mark.long
 def test_evaluation_is_exact_on_any_number_of_processes(launch: Command, few_digits: Path) -> None:
     assert launch(*small(few_digits, epochs=8), "hydra.run.dir=run").returncode == 0
     found = []

@@ -66,6 +66,7 @@ def shown(browser) -> Shown:
     return show
 
 
+@pytest.mark.long
 def test_the_tracking_page_shows_a_sweeps_jobs_under_it_and_compares_them(
     shown: Shown, launch: Command, few_digits: Path
 ) -> None:

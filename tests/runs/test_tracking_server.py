@@ -40,6 +40,7 @@ def test_a_tracking_server_that_goes_away_costs_nothing_that_was_logged(
         assert client.get_run(run_id(run_dir)).info.status == "FINISHED"
 
 
+@pytest.mark.long
 def test_a_password_of_the_store_is_in_the_environment_alone(
     launch: Command, few_digits: Path
 ) -> None:

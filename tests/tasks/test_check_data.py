@@ -85,7 +85,7 @@ def test_every_split_is_read(work: Callable[..., Path], few_digits: Path) -> Non
     assert sizes == {"train": 60, "val": 50, "test": 20}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_bad_images_are_found_by_a_scan(launch: Command, damaged: Path, few_digits: Path) -> None:
     done = launch("task=check_data", f"dataset.data_url={damaged}", "hydra.run.dir=scan")
     assert done.returncode == 2 and "3 images cannot be read:" in done.stdout
