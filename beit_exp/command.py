@@ -28,6 +28,8 @@ from beit_exp.config.command_line import FLAGS, PROGRAM
 from beit_exp.config.schema import Config
 from beit_exp.errors import DivergedError, UserError
 from beit_exp.hardware.cores import share_of_machine
+from beit_exp.hardware.meeting import Started
+from beit_exp.hardware.nodes import find_place
 from beit_exp.hardware.process import heard_stops, run_worker, shell_status
 from beit_exp.hardware.terminal import take_any_text
 from beit_exp.launch import sweep
@@ -42,6 +44,7 @@ from beit_exp.tracking.records import Status
 from beit_exp.tracking.run_name import OVERRIDES
 
 LAUNCH = "BEIT_EXP_LAUNCH"
+JOB = "BEIT_EXP_JOB"  # names the run directory of a job of several nodes, on each alike
 
 
 class LaunchError(CompactHydraException):
@@ -57,6 +60,7 @@ def main() -> None:
     os.environ |= {PROGRAM: program_typed(sys.argv[0]), FLAGS: ""}
     # In the names of run directories: two commands may share a second
     os.environ |= {LAUNCH: secrets.token_hex(2), SWEEP_PID: str(os.getpid())}
+    os.environ.pop(JOB, None)
     if "--version" in sys.argv:
         print(version_text())
         return
@@ -68,6 +72,9 @@ def main() -> None:
             return
         if typed.config_dir is not None:
             os.environ[FLAGS] = shlex.join(["--config-dir", os.path.abspath(typed.config_dir)])
+        place = find_place(os.environ)
+        if place is not None and place.job is not None:
+            os.environ[JOB] = place.job
         check_overrides(typed)
     except UserError as error:
         print(hide_password(str(error)), file=sys.stderr)
@@ -111,7 +118,7 @@ def run_alone(raw: DictConfig, composed: HydraConf) -> None:
     outcome = do_job(
         lambda: typed_settings(raw, composed, run_dir=Path(composed.runtime.output_dir)),
         Path(composed.runtime.output_dir),
-        work=lambda _, run_dir: run_worker(run_dir, in_sweep=False),
+        work=lambda _, run_dir, started: run_worker(run_dir, in_sweep=False, started=started),
         repeats=True,
         typed=list(composed.overrides.task),
     )
@@ -137,12 +144,12 @@ def run_in_sweep(raw: DictConfig, composed: HydraConf) -> float:
         sweep.place_under_parent(values, sweep_dir, swept=swept)
         return values
 
-    def work(cfg: Config, run_dir: Path) -> int:
+    def work(cfg: Config, run_dir: Path, started: Started) -> int:
         jobs = int(composed.launcher.get("n_jobs", 1))  # of joblib
         as_one_of_several = ending_with_sweep() if jobs != 1 else nullcontext()
         share = share_of_machine(sweep_dir, jobs=jobs, device_num=cfg.hardware.device_num)
         with as_one_of_several, share:
-            return run_worker(run_dir, in_sweep=True)
+            return run_worker(run_dir, in_sweep=True, started=started)
 
     outcome = do_job(settings, run_dir, work=work, repeats=False)
     if outcome.was_done:
@@ -165,4 +172,7 @@ def typed_settings(
     """
     values = adopt_run(raw, list(composed.overrides.task), run_dir=run_dir)
     values["tracking"]["uri"] = resolve_uri(values["tracking"]["uri"])
+    place = find_place(os.environ)
+    if values["hardware"]["node_num"] is None:
+        values["hardware"]["node_num"] = 1 if place is None else place.nodes
     return values

@@ -27,6 +27,7 @@ from beit_exp.hardware import cluster
 from beit_exp.hardware.device import Runtime, device_name, start_device
 from beit_exp.hardware.ending import tell
 from beit_exp.hardware.memory import are_threads_refused, is_memory_refused
+from beit_exp.hardware.nodes import find_place
 from beit_exp.hardware.process import (
     LAUNCHER,
     handle_stops,
@@ -36,6 +37,7 @@ from beit_exp.hardware.process import (
     worker_environment,
 )
 from beit_exp.hardware.terminal import take_any_text
+from beit_exp.launch.job import resume
 from beit_exp.launch.tokenizer_first import train_tokenizer, trains_tokenizer_first
 from beit_exp.report.runs import FAILED_FILE
 from beit_exp.storage.files import write_atomically
@@ -66,11 +68,14 @@ def main(arguments: list[str]) -> int:
     try:
         temporary_folder()
         cfg = load_config(run_dir / "config.yaml")
+        several = find_place(os.environ) is not None
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     # Started by hand: once more, in the environment that libraries need
     if LAUNCHER not in os.environ:
+        if several:
+            return resume(run_dir)
         os.execve(sys.executable, worker_command(run_dir), worker_environment())
     stop_with_parent()
     if cluster.is_scheduler():  # it ends when the ranks have left, and no sooner

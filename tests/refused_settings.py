@@ -110,17 +110,13 @@ WRONG_SETTINGS = {
         "augment.crop_scale = [0.5, 2]: must be two shares",
     ),
     "box without cutmix": (("augment.cutmix_minmax=[0.1,0.2]",), "and needs augment.cutmix > 0"),
-    "node beyond the nodes": (
-        ("hardware.node_rank=1",),
-        "hardware.node_rank = 1: must be less than hardware.node_num",
-    ),
-    "nodes without a port": (
+    "nodes that nobody started": (
         ("hardware.node_num=2",),
-        "hardware.master_port = null: must be given, the same on every node",
+        "hardware.node_num = 2: must be 1, the nodes that the environment names, or null",
     ),
-    "privileged port": (
-        ("hardware.master_port=80",),
-        "hardware.master_port = 80: must be a whole number > 1023",
+    "no time to meet": (
+        ("hardware.cluster_timeout_s=0",),
+        "hardware.cluster_timeout_s = 0: must be",
     ),
     "nothing gained": (
         ("train.recompute=true",),

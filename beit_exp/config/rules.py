@@ -113,16 +113,6 @@ RULES = (
         "any other (task=finetune starts from model.pretrained)",
     ),
     Rule(
-        ("hardware.node_rank", "hardware.node_num"),
-        lambda rank, nodes: rank < nodes,
-        "must be less than hardware.node_num",
-    ),
-    Rule(
-        ("hardware.master_port", "hardware.node_num"),
-        lambda port, nodes: port is not None or nodes == 1,
-        "must be given, the same on every node, where hardware.node_num is above 1",
-    ),
-    Rule(
         ("hardware.device_num", "task"),
         lambda devices, task: devices == 1 or task_traits(task).allows_devices,
         "must be 1 but for tasks that train, task=evaluate, task=features, task=probe and "
@@ -225,7 +215,7 @@ RULES = (
     ),
     Rule(
         ("tokenizer.weights", "hardware.node_num", "task"),
-        lambda weights, nodes, task: task != "pretrain" or weights is not None or nodes == 1,
+        lambda weights, nodes, task: task != "pretrain" or weights is not None or (nodes or 1) < 2,
         "must be given for task=pretrain on several nodes: "
         "train the tokenizer first, by task=train_tokenizer",
     ),

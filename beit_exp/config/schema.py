@@ -172,10 +172,8 @@ class HardwareConfig(Section):
     max_skipped_steps: PositiveInt
     num_parallel_workers: PositiveInt
     device_num: PositiveInt
-    node_num: PositiveInt
-    node_rank: NonNegativeInt
-    master_addr: Text
-    master_port: Annotated[int, Field(gt=1023, le=65535)] | None
+    node_num: PositiveInt | None
+    cluster_timeout_s: PositiveFloat
 
 
 class TrainConfig(Section):

@@ -13,7 +13,7 @@ from beit_exp.dry_run import findings
 from beit_exp.dry_run.compile_log import Compilation
 from beit_exp.dry_run.findings import Finding
 from beit_exp.dry_run.graphs import Graph, Node
-from beit_exp.dry_run.simulation import Simulated
+from beit_exp.dry_run.simulation import Simulated, rank_environment
 from beit_exp.hardware.cluster import world_size
 
 NAMES_TOLD = 12
@@ -133,7 +133,8 @@ def is_of_step(row: GraphReport) -> bool:
 
 def title_of(cfg: Config) -> str:
     network = f"{cfg.model.arch}, {cfg.model.image_size} px, batch {cfg.train.batch_size}"
-    return f"{network}, {cfg.hardware.amp_level}, rank 0 of {world_size(cfg.hardware)}"
+    rank = rank_environment(cfg.hardware).get("RANK_ID", "0")
+    return f"{network}, {cfg.hardware.amp_level}, rank {rank} of {world_size(cfg.hardware)}"
 
 
 def as_json(about: dict[str, Any], stages: Sequence[StageReport]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import sys
@@ -36,6 +37,7 @@ from beit_exp.dry_run.simulation import CARDS, find_cann, simulate, simulation_e
 from beit_exp.dry_run.stubs import mindspore_version
 from beit_exp.dry_run.tokenizer import lacks_tokenizer, make_tokenizer
 from beit_exp.errors import UserError
+from beit_exp.hardware.nodes import find_place
 from beit_exp.launch.overrides import typed_values
 from beit_exp.launch.run_directory import check_files
 from beit_exp.launch.tokenizer_first import FOLDER, tokenizer_run, trains_tokenizer_first
@@ -92,7 +94,10 @@ def dry_run(
     and what each worker's run was found to be.
     """
     version = mindspore_version()
-    cfg = absolute_paths(build_config(typed_values(["hardware=ascend", *overrides])))
+    values = typed_values(["hardware=ascend", *overrides])
+    if (place := find_place(os.environ)) is not None:
+        values["hardware"]["node_num"] = values["hardware"]["node_num"] or place.nodes
+    cfg = absolute_paths(build_config(values))
     check_device(cfg)
     cfg = few_classes(cfg)
     cann = find_cann()

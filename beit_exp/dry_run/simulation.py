@@ -20,6 +20,7 @@ from beit_exp.dry_run.graphs import BUILT, Graph, read_graphs
 from beit_exp.dry_run.stubs import SOC, build_stubs, stub_environment
 from beit_exp.errors import UserError
 from beit_exp.hardware.cluster import RANK, world_size
+from beit_exp.hardware.nodes import find_place
 from beit_exp.hardware.process import worker_environment
 from beit_exp.launch.run_directory import last_error
 
@@ -72,13 +73,15 @@ def simulation_environment(cann: Path | None, *, card: str) -> dict[str, str]:
 
 
 def rank_environment(cfg: HardwareConfig) -> dict[str, str]:
-    """Makes the worker rank 0 of so many as the settings ask for, with collectives that answer by
-    themselves.
+    """Makes the worker one rank of so many as the settings ask for, with collectives that answer by
+    themselves: the rank of this process's place among several, else 0.
     """
-    ranks = world_size(cfg)
+    ranks, place = world_size(cfg), find_place(os.environ)
     if ranks == 1:
         return {}
-    return {RANK: "0", "RANK_ID": "0", "RANK_SIZE": str(ranks), "DEVICE_ID": "0"}
+    rank = 0 if place is None else place.node * cfg.device_num + place.card
+    card = 0 if place is None else place.card
+    return {RANK: str(rank), "RANK_ID": str(rank), "RANK_SIZE": str(ranks), "DEVICE_ID": str(card)}
 
 
 def simulate(cfg: Config, run_dir: Path, environment: Mapping[str, str]) -> Simulated:

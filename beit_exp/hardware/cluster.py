@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 import time
@@ -20,11 +21,20 @@ from beit_exp.config.schema import DeviceTarget, HardwareConfig
 from beit_exp.errors import DivergedError, UserError
 from beit_exp.hardware.cores import bind, share_of_cores
 from beit_exp.hardware.ending import Rank
-from beit_exp.hardware.process import LAUNCHER, STOPPED, Process, forwarding_signals, start
+from beit_exp.hardware.nodes import Place, find_place
+from beit_exp.hardware.process import (
+    ABANDON,
+    LAUNCHER,
+    STOPPED,
+    Process,
+    forwarding_signals,
+    start,
+)
 
 logger = logging.getLogger(__name__)
 
 RANK = "BEIT_EXP_RANK"  # tells a process that it is one of several, and which
+MEETING = "BEIT_EXP_MEETING"  # address:port of MindSpore's scheduler, where there are several nodes
 SCHEDULER = "scheduler"  # the rank of MindSpore's own, which works on no device
 # Ranks come to their first collective when their disks and compilers let them; HCCL waits 120 s
 TIMEOUT = {"HCCL_CONNECT_TIMEOUT": "600"}
@@ -39,7 +49,7 @@ SAID = (UserError.exit_status, DivergedError.exit_status)
 
 def world_size(cfg: HardwareConfig) -> int:
     """Processes of the whole run, on all nodes."""
-    return cfg.device_num * cfg.node_num
+    return cfg.device_num * (cfg.node_num or 1)
 
 
 def own_rank() -> int:
@@ -61,22 +71,28 @@ def is_member() -> bool:
 def run(cfg: HardwareConfig, command: list[str]) -> int:
     """Start this node's processes and wait; returns 0, or the exit status of the first that failed.
 
-    When one fails, the others are stopped, for they would wait for it for ever.
+    When one fails, or ABANDON says that another node has, the others are stopped, for they would
+    wait for it for ever.
     """
-    port = cfg.master_port or free_port()
+    place = find_place(os.environ) if MEETING in os.environ else None
+    meeting = os.environ.get(MEETING, f"127.0.0.1:{free_port()}")
+    signal.signal(ABANDON, _abandon)
     scheduler: Process | None = None
     ranks: dict[str, Rank] = {}
     try:
         with forwarding_signals() as workers:
-            for name, own in environments(cfg, port=port).items():
+            for name, own in environments(cfg, place, meeting=meeting).items():
                 environment = {**TIMEOUT, **os.environ, **own, LAUNCHER: str(os.getpid())}
                 if name == SCHEDULER:  # the ranks meet through it, so it outlives them
                     scheduler = start(command, environment)
                     continue
                 ranks[name] = Rank(command, environment)
                 workers.append(ranks[name].process)
-                bind(workers[-1].pid, share_of_cores(len(ranks) - 1, places=cfg.device_num))
-            return _wait(ranks)
+                if place is None or place.cards is None:  # else Slurm or its like has shared them
+                    bind(workers[-1].pid, share_of_cores(len(ranks) - 1, places=cfg.device_num))
+            return _wait(ranks, size=world_size(cfg))
+    except AbandonedError:
+        return 1
     finally:
         for rank in ranks.values():
             rank.end()
@@ -85,9 +101,23 @@ def run(cfg: HardwareConfig, command: list[str]) -> int:
             scheduler.wait()
 
 
-def environments(cfg: HardwareConfig, *, port: int) -> dict[str, dict[str, str]]:
-    """What each of this node's processes finds in its environment, by rank."""
-    first = cfg.node_rank * cfg.device_num
+class AbandonedError(Exception):
+    """Another node has failed, or is gone."""
+
+
+def _abandon(*_: object) -> None:
+    raise AbandonedError
+
+
+def environments(
+    cfg: HardwareConfig, place: Place | None, *, meeting: str
+) -> dict[str, dict[str, str]]:
+    """What each of the processes that are started here finds in its environment, by rank.
+
+    `meeting` is the address and the port of MindSpore's scheduler, which the first node starts.
+    """
+    first = 0 if place is None else place.node * cfg.device_num
+    cards = range(cfg.device_num) if place is None or place.cards is None else [place.card]
     size = str(world_size(cfg))
     own = {
         str(first + card): {
@@ -95,18 +125,20 @@ def environments(cfg: HardwareConfig, *, port: int) -> dict[str, dict[str, str]]
             "RANK_ID": str(first + card),
             "DEVICE_ID": str(card),
         }
-        for card in range(cfg.device_num)
+        for card in cards
     }
     if _has_rank_table(cfg.device_target):
         return {rank: {**each, "RANK_SIZE": size} for rank, each in own.items()}
-    meeting = {"MS_WORKER_NUM": size, "MS_SCHED_HOST": cfg.master_addr, "MS_SCHED_PORT": str(port)}
-    found = (
-        {SCHEDULER: {**meeting, RANK: SCHEDULER, "MS_ROLE": "MS_SCHED"}}
-        if cfg.node_rank == 0
-        else {}
-    )
-    return found | {
-        rank: {**each, **meeting, "MS_ROLE": "MS_WORKER", "MS_NODE_ID": rank}
+    host, _, port = meeting.rpartition(":")
+    common = {
+        "MS_WORKER_NUM": size,
+        "MS_SCHED_HOST": host,
+        "MS_SCHED_PORT": port,
+        "MS_TOPO_TIMEOUT": f"{cfg.cluster_timeout_s:.0f}",
+    }
+    scheduler = {SCHEDULER: {**common, RANK: SCHEDULER, "MS_ROLE": "MS_SCHED"}}
+    return (scheduler if place is None or place.number == 0 else {}) | {
+        rank: {**each, **common, "MS_ROLE": "MS_WORKER", "MS_NODE_ID": rank}
         for rank, each in own.items()
     }
 
@@ -143,7 +175,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _wait(ranks: dict[str, Rank]) -> int:
+def _wait(ranks: dict[str, Rank], *, size: int) -> int:
     """Until every rank has told its exit status, or one has failed and the others had time to end;
     returns 0, or the status of the first that failed.
     """
@@ -161,7 +193,7 @@ def _wait(ranks: dict[str, Rank]) -> int:
             else f"ended with exit status {status}"
         )
         print(
-            f"rank {failed} of {len(ranks)} on this node {how}; the other ranks were stopped. "
+            f"rank {failed} of {size} {how}; the other ranks were stopped. "
             "What went wrong stands above or in launch.log; to go on, run the same again",
             file=sys.stderr,
         )

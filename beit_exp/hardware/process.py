@@ -17,6 +17,8 @@ LOG_LEVEL = "GLOG_v"
 LAUNCHER = "BEIT_EXP_LAUNCHER"  # the process whose end ends the worker
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: its terminal is gone
 
+ABANDON = signal.SIGUSR2  # to a worker that waits for its ranks: end them now, whatever they do
+
 # What a thread makes of SIGINT: see `hear_interrupts_apart`
 INTERRUPT = signal.SIGUSR1 if sys.platform == "darwin" else signal.SIGRTMIN + 5
 _apart = threading.Event()
@@ -145,13 +147,16 @@ def forwarding_signals() -> Iterator[list[Process]]:
         yield workers
 
 
-def run_worker(run_dir: Path, *, in_sweep: bool) -> int:
+def run_worker(
+    run_dir: Path, *, in_sweep: bool, started: Callable[[Process], None] = lambda _: None
+) -> int:
     """Run the worker to its end and pass on signals: the worker saves, this process only waits.
 
     Returns the worker's exit status; a signal to this process ends it too, and with it a whole
-    sweep, even if the worker was just done.
+    sweep, even if the worker was just done. `started` is given the worker.
     """
     worker = start(worker_command(run_dir), worker_environment())
+    started(worker)
     interrupts: list[int] = []
 
     def pass_on(number: int) -> None:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from beit_exp.config.mapping import build_config
+from beit_exp.config.mapping import build_config, load_config
 from beit_exp.config.objective import worst_value
 from beit_exp.config.schema import Config
 from beit_exp.errors import UserError
-from beit_exp.hardware.process import STOPPED
+from beit_exp.hardware.meeting import Meeting, Started
+from beit_exp.hardware.process import STOPPED, run_worker
 from beit_exp.launch.run_directory import (
     check_alone,
     check_files,
@@ -24,12 +25,14 @@ from beit_exp.launch.run_directory import (
     mark_failed,
     prepare,
 )
+from beit_exp.launch.together import meeting_others, share_directory
 from beit_exp.launch.tokenizer_first import tokenizer_run, trains_tokenizer_first
 from beit_exp.report.runs import FAILED_FILE
 from beit_exp.train.pruning import check_pruning
 
 Settings = Callable[[], dict[str, Any]]  # composes them; what it raises is for the user
-Work = Callable[[Config, Path], int]  # settings, run directory -> exit status of the worker
+# Settings, run directory, what is given the worker -> its exit status
+Work = Callable[[Config, Path, Started], int]
 
 
 @dataclass(frozen=True)
@@ -58,19 +61,34 @@ def do_job(
     """
     try:
         cfg = build_config(settings())
-        is_done = make_ready(cfg, run_dir, typed=typed)
+        with meeting_others(cfg) as meeting:
+            is_done = meeting.first_does(lambda: make_ready(cfg, run_dir, typed=typed))
+            if is_done and not repeats:
+                return Outcome(0, objective(cfg, run_dir, meeting), was_done=True)
+            share_directory(meeting, cfg, run_dir)
+            status = meeting.supervise(lambda started: work(cfg, run_dir, started))
     except UserError as error:
         with contextlib.suppress(OSError):
             run_dir.rmdir()  # only if nothing is in it
         print(error, file=sys.stderr)
         return Outcome(error.exit_status, message=str(error))
-    if is_done and not repeats:
-        return Outcome(0, objective(cfg, run_dir), was_done=True)
-    (run_dir / FAILED_FILE).unlink(missing_ok=True)
-    status = work(cfg, run_dir)
-    if status not in (0, *STOPPED):
-        mark_failed_if_alone(run_dir, status, last_error(run_dir) or f"exit status {status}")
-    return Outcome(status, objective(cfg, run_dir) if status == 0 else worst_value(cfg.objective))
+    if status == 0:
+        return Outcome(0, objective(cfg, run_dir, meeting))
+    if meeting.is_first and status not in STOPPED:
+        told = meeting.failure[1] if meeting.failure else last_error(run_dir)
+        mark_failed_if_alone(run_dir, status, told or f"exit status {status}")
+    return Outcome(status, worst_value(cfg.objective))
+
+
+def resume(run_dir: Path) -> int:
+    """Do, or go on with, the run of a directory with its own settings; returns an exit status."""
+    outcome = do_job(
+        lambda: load_config(run_dir / "config.yaml").model_dump(),
+        run_dir,
+        work=lambda _, run_dir, started: run_worker(run_dir, in_sweep=False, started=started),
+        repeats=True,
+    )
+    return outcome.exit_status
 
 
 def make_ready(cfg: Config, run_dir: Path, *, typed: Sequence[str] | None) -> bool:
@@ -82,7 +100,9 @@ def make_ready(cfg: Config, run_dir: Path, *, typed: Sequence[str] | None) -> bo
     if trains_tokenizer_first(cfg):
         tokenizer_run(cfg, run_dir)  # refuses wrong settings
     try:
-        return prepare(cfg, run_dir, typed=typed)
+        is_done = prepare(cfg, run_dir, typed=typed)
+        (run_dir / FAILED_FILE).unlink(missing_ok=True)
+        return is_done
     except OSError as error:
         raise UserError(f"{run_dir} cannot be written: {error.strerror}") from error
 
@@ -100,7 +120,12 @@ def mark_failed_if_alone(run_dir: Path, status: int, message: str) -> None:
         print(f"{run_dir} cannot be written: {error.strerror}", file=sys.stderr)
 
 
-def objective(cfg: Config, run_dir: Path) -> float:
-    """The metric that a sweep compares, as a finite number: searches stop at others."""
+def objective(cfg: Config, run_dir: Path, meeting: Meeting) -> float:
+    """The metric that a sweep compares, as a finite number: searches stop at others.
+
+    The first node alone is sure to have it.
+    """
+    if not meeting.is_first:
+        return math.nan
     value = float(json.loads((run_dir / "metrics.json").read_text()).get(cfg.objective, math.nan))
     return value if math.isfinite(value) else worst_value(cfg.objective)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from argparse import Namespace
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from beit_exp.config.command_line import override as quoted
 from beit_exp.config.mapping import build_config
 from beit_exp.config.schema import Config, known_names
 from beit_exp.errors import MissingExtraError, UserError
+from beit_exp.hardware.nodes import find_place
 from beit_exp.launch.arguments import MAPPINGS, hydra_arguments, parse_arguments
 from beit_exp.launch.combinations import Findings, check_jobs, swept_by_file, swept_words
 from beit_exp.launch.composition import (
@@ -75,6 +77,7 @@ def find_problems(lookup: Lookup, typed: Namespace) -> Findings:
             composed = compose(lookup, words)
         if typed.cfg is not None or typed.info is not None:
             return found
+        found.settings += _wrong_on_several_nodes(typed, is_sweep=is_sweep)
         if is_sweep:
             several += swept_by_file(composed, {each.key_or_group for each in sound})
             refers = "${" in str(plain_values(composed, resolve=False))
@@ -85,6 +88,25 @@ def find_problems(lookup: Lookup, typed: Namespace) -> Findings:
     except UserError as error:
         found.add(error)
     return found
+
+
+def _wrong_on_several_nodes(typed: Namespace, *, is_sweep: bool) -> Iterator[str]:
+    """What cannot be where the same command was started several times."""
+    place = find_place(os.environ)
+    if place is None:
+        return
+    if is_sweep:
+        yield (
+            f"a sweep is started once, but {place.told_by} started {place.count} processes: start "
+            "it outside of srun, and let hydra/launcher=submitit_slurm make the jobs"
+        )
+    elif place.job is None and not any(
+        word.startswith("hydra.run.dir=") for word in typed.overrides
+    ):
+        yield (
+            "hydra.run.dir: must be given on several nodes, the same on each: by itself it would "
+            "be named by the time"
+        )
 
 
 def _wrong_word(

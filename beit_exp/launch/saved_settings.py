@@ -40,6 +40,7 @@ def laid_over(
     own = None if run_dir is None else run_dir / "config.yaml"
     if values.get("checkpoint") is not None and trained.is_file():
         adopted = load_config(trained).model_dump()
+        adopted["hardware"]["node_num"] = None  # as many as this is started on
         adopted["tracking"]["run_name"] = None
         adopted["tracking"]["tags"].pop(PARENT_TAG, None)  # of the sweep that the run was a job of
     elif own is not None and own.is_file():

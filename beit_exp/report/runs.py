@@ -32,7 +32,12 @@ PICTURES = (
     "batch",
 )
 # Change no result
-SILENT = ("tracking.", "hardware.num_parallel_workers", "hardware.master_", "allow_changes")
+SILENT = (
+    "tracking.",
+    "hardware.num_parallel_workers",
+    "hardware.cluster_timeout_s",
+    "allow_changes",
+)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def settings(overrides: list[str], *, cards: int) -> Config:
     if cards and not any(word.startswith(("experiment=", "model=")) for word in words):
         words.insert(0, "experiment=imagenet_base")
     cfg = build_config(typed_values(words))
-    if cfg.hardware.node_num > 1:
+    if cfg.hardware.node_num not in (None, 1):
         raise UserError(
             f"hardware.node_num = {cfg.hardware.node_num}: must be 1: the self-check is of one "
             "server; start it on each"

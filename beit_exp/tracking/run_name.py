@@ -16,7 +16,7 @@ SILENT = (
     "tracking.",
     "allow_changes",
     "hardware.num_parallel_workers",
-    "hardware.master_",
+    "hardware.cluster_timeout_s",
 )
 CHOICES = ("experiment", "task", "checkpoint_kind")  # before what else was typed
 NO_CHOICES = ("seed", "objective", "images")  # of the names without a group

@@ -56,7 +56,7 @@ def test_a_run_of_several_devices_is_rank_0_of_so_many() -> None:
         for more in (
             ["hardware.device_num=1"],
             [],
-            ["hardware.node_num=2", "hardware.master_port=8118"],
+            ["hardware.node_num=2"],
         )
     )
     assert rank_environment(alone.hardware) == {}

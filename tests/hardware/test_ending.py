@@ -59,7 +59,7 @@ def test_a_crash_at_work_is_one(tmp_path: Path, monkeypatch, capfd) -> None:
     monkeypatch.setattr(cluster, "GRACE_S", 0.5)
     body = "worker.leave(0) if rank == '0' else os.kill(os.getpid(), signal.SIGSEGV)"
     assert run_two(tmp_path, body) == 128 + signal.SIGSEGV
-    assert "rank 1 of 2 on this node was killed by signal 11" in capfd.readouterr().err
+    assert "rank 1 of 2 was killed by signal 11" in capfd.readouterr().err
 
 
 def test_what_a_rank_could_not_do_is_the_status_of_all(tmp_path: Path, monkeypatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 from settings import compose, make_config
 
 from beit_exp.config.schema import Config
+from beit_exp.hardware.meeting import Started
 from beit_exp.launch import job
 from beit_exp.launch.job import Outcome, do_job
 from beit_exp.storage.lock import locking
@@ -22,7 +23,7 @@ class Worker:
     def __init__(self, status: int = 0) -> None:
         self.status, self.calls = status, 0
 
-    def __call__(self, cfg: Config, run_dir: Path) -> int:
+    def __call__(self, cfg: Config, run_dir: Path, _: Started) -> int:
         self.calls += 1
         assert (run_dir / "config.yaml").exists()
         if self.status == 0:
@@ -147,7 +148,7 @@ def test_a_full_disk_does_not_hide_how_a_worker_ended(tmp_path: Path, monkeypatc
 
 
 def test_a_directory_that_is_gone_is_not_made_anew_to_hold_a_failure(tmp_path: Path) -> None:
-    def moves(cfg: Config, run_dir: Path) -> int:
+    def moves(cfg: Config, run_dir: Path, _: Started) -> int:
         run_dir.rename(tmp_path / "moved")
         return 2
 

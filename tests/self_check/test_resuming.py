@@ -12,7 +12,7 @@ Fatal Python error: Segmentation fault
 Thread 0x00007f7be9c41b80 (most recent call first):
   File "step.py", line 95 in leave
   File "member.py", line 20 in <module>
-rank 0 of 2 on this node was killed by signal 11
+rank 0 of 2 was killed by signal 11
 """
 
 

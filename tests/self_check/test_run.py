@@ -38,10 +38,9 @@ def test_overrides_choose_device_and_network() -> None:
     [("hardware.node_num=2", "must be 1"), ("hardware.nodes=2", "no such setting")],
 )
 def test_what_cannot_be_checked_is_refused(word: str, said: str, capsys, tmp_path: Path) -> None:
-    more = ["hardware.master_addr=10.0.0.1", "hardware.master_port=8118"]
     with pytest.raises(UserError, match=said):
-        run.settings([word, *more], cards=0)
-    assert run.main([word, *more, "--file", str(tmp_path / "file.json")], cards=0) == 2
+        run.settings([word], cards=0)
+    assert run.main([word, "--file", str(tmp_path / "file.json")], cards=0) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "file.json").exists()
 

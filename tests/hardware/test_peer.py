@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+import queue
+import socket
+import threading
+import time
+
+import pytest
+
+from beit_exp.errors import UserError
+from beit_exp.hardware import peer
+from beit_exp.hardware.cluster import free_port
+from beit_exp.hardware.nodes import Place
+from beit_exp.hardware.peer import GoneError, Peer, Waiting, call
+
+
+def places(count: int) -> list[Place]:
+    port = free_port()
+    return [Place("NNODES", count, node, address="127.0.0.1", port=port) for node in range(count)]
+
+
+def pair() -> tuple[Peer, Peer]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    near = socket.create_connection(listener.getsockname())
+    far, _ = listener.accept()
+    listener.close()
+    return Peer(near, "node 1 (b)"), Peer(far, "node 0 (a)")
+
+
+def say(port: int, line: bytes) -> socket.socket:
+    while True:
+        try:
+            connection = socket.create_connection(("127.0.0.1", port))
+        except OSError:
+            time.sleep(0.02)
+            continue
+        connection.sendall(line)
+        return connection
+
+
+def test_what_is_told_is_heard_in_its_order() -> None:
+    one, other = pair()
+    one.tell(value=1)
+    one.tell(value=[2.5, "ü"])
+    assert [other.hear()["value"] for _ in range(2)] == [1, [2.5, "ü"]]
+    with pytest.raises(queue.Empty):
+        other.hear(timeout_s=0.01)
+    other.tell(refused="no")
+    with pytest.raises(UserError, match="^no$"):
+        one.hear()
+    other.close()
+    for _ in range(2):
+        with pytest.raises(GoneError, match=r"node 1 \(b\) is gone: its connection ended"):
+            one.hear()
+
+
+def test_one_that_is_silent_is_gone(monkeypatch) -> None:
+    monkeypatch.setattr(peer, "BEAT_S", 0.02)
+    listener = socket.create_server(("127.0.0.1", 0))
+    silent = socket.create_connection(listener.getsockname())
+    heard, _ = listener.accept()
+    with pytest.raises(GoneError, match="it was silent for 0 s"):
+        Peer(heard, "node 1 (b)").hear(timeout_s=5)
+    silent.close()
+
+
+def test_two_that_live_hear_of_each_other_for_long(monkeypatch) -> None:
+    monkeypatch.setattr(peer, "BEAT_S", 0.01)
+    one, other = pair()
+    time.sleep(0.5)
+    one.tell(value=1)
+    assert other.hear(timeout_s=5) == {"value": 1}
+
+
+def test_all_meet_in_any_order_among_strangers() -> None:
+    first, *others = places(3)
+    found: dict[int, Peer] = {}
+
+    def listen() -> None:
+        found.update(Waiting(first).listen(20))
+
+    waiting = threading.Thread(target=listen)
+    waiting.start()
+    stray = [say(first.port, line) for line in (b"GET / HTTP/1.1\r\n\r\n", b"", b"[1]\n", b"{}")]
+    for each in stray:
+        each.close()
+    called = [call(place, 20) for place in reversed(others)]
+    waiting.join()
+    assert list(found) == [1, 2]
+    assert [each.name.split()[:2] for each in found.values()] == [["node", "1"], ["node", "2"]]
+    found[2].tell(value="for the second")
+    assert called[0].hear() == {"value": "for the second"}
+
+
+@pytest.mark.parametrize(
+    ("greeting", "said"),
+    [
+        ({"number": 1, "count": 3, "host": "b", "job": None}, "one of 3 (job None), not of 2"),
+        ({"number": 1, "count": 2, "host": "b", "job": "slurm_7_0"}, "job slurm_7_0"),
+        ({"number": 0, "count": 2, "host": "b", "job": None}, "node 0, which is there already"),
+        ({"number": "1", "count": 2, "host": "b", "job": None}, "nothing that can be read"),
+        ({"number": True, "count": 2, "host": None, "job": None}, "nothing that can be read"),
+    ],
+)
+def test_one_that_does_not_belong_here_is_sent_away(greeting: dict, said: str) -> None:
+    first, _ = places(2)
+    told: list[str] = []
+
+    def listen() -> None:
+        try:
+            Waiting(first).listen(1.5)
+        except UserError as error:
+            told.append(str(error))
+
+    waiting = threading.Thread(target=listen)
+    waiting.start()
+    connection = say(first.port, json.dumps(greeting).encode() + b"\n")
+    lines = connection.makefile("rb")
+    answer = next(json.loads(line) for line in lines if json.loads(line))
+    assert said in answer["refused"]
+    waiting.join()
+    assert "node 1 did not come to node 0" in told[0] and said in told[0]
+    assert "within 1.5 s (hardware.cluster_timeout_s)" in told[0]
+
+
+def test_those_that_came_are_told_who_did_not() -> None:
+    first, second, _ = places(3)
+    told: list[str] = []
+
+    def listen() -> None:
+        try:
+            Waiting(first).listen(1.0)
+        except UserError as error:
+            told.append(str(error))
+
+    waiting = threading.Thread(target=listen)
+    waiting.start()
+    with pytest.raises(UserError, match="node 2 did not come to node 0"):
+        call(second, 20).hear()
+    waiting.join()
+    assert told[0].startswith("node 2 did not come")
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    first, second = places(2)
+    with (
+        socket.create_server(("", first.port)),
+        pytest.raises(UserError, match=f"port {first.port}.*cannot be had.*MASTER_PORT"),
+    ):
+        Waiting(first).listen(5)
+    with pytest.raises(UserError, match=r"node 1 .* did not reach node 0 at 127\.0\.0\.1, port"):
+        call(second, 0.2)
+
+
+def test_an_answer_of_something_else_is_tried_again() -> None:
+    first, second = places(2)
+
+    def take_and_drop() -> None:
+        with socket.create_server(("127.0.0.1", first.port)) as listener:
+            for _ in range(2):
+                listener.accept()[0].close()
+
+    threading.Thread(target=take_and_drop).start()
+    time.sleep(0.1)
+    with pytest.raises(UserError, match="its connection ended|refused|reset"):
+        call(second, 1.0)
