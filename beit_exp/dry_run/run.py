@@ -95,8 +95,8 @@ def dry_run(
     """
     version = mindspore_version()
     values = typed_values(["hardware=ascend", *overrides])
-    if (own := find_place(os.environ)) is not None:
-        values["hardware"]["node_num"] = values["hardware"]["node_num"] or own.nodes
+    if (process := find_place(os.environ)) is not None:
+        values["hardware"]["node_num"] = values["hardware"]["node_num"] or process.nodes
     cfg = absolute_paths(build_config(values))
     check_device(cfg)
     cfg = few_classes(cfg)

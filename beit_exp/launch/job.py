@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from beit_exp.config.mapping import build_config, load_config
 from beit_exp.config.objective import worst_value
 from beit_exp.config.schema import Config
 from beit_exp.errors import UserError
-from beit_exp.hardware.meeting import Meeting, Started
+from beit_exp.hardware.meeting import Started
 from beit_exp.hardware.process import STOPPED, run_worker
 from beit_exp.launch.run_directory import (
     check_alone,
@@ -63,17 +64,19 @@ def do_job(
         cfg = build_config(settings())
         with meeting_others(cfg) as meeting:
             is_done = meeting.first_does(lambda: make_ready(cfg, run_dir, typed=typed))
-            if is_done and not repeats:
-                return Outcome(0, objective(cfg, run_dir, meeting), was_done=True)
-            share_directory(meeting, cfg, run_dir)
-            status = meeting.supervise(lambda started: work(cfg, run_dir, started))
+            was_done = is_done and not repeats
+            if not was_done:
+                share_directory(meeting, cfg, run_dir)
+            status = 0 if was_done else meeting.supervise(partial(work, cfg, run_dir))
     except UserError as error:
         with contextlib.suppress(OSError):
             run_dir.rmdir()  # only if nothing is in it
         print(error, file=sys.stderr)
         return Outcome(error.exit_status, message=str(error))
     if status == 0:
-        return Outcome(0, objective(cfg, run_dir, meeting))
+        # The directory of another node may be one of its own, without a result
+        value = objective(cfg, run_dir) if meeting.is_first else math.nan
+        return Outcome(0, value, was_done=was_done)
     if meeting.is_first and status not in STOPPED:
         told = meeting.failure[1] if meeting.failure else last_error(run_dir)
         mark_failed_if_alone(run_dir, status, told or f"exit status {status}")
@@ -120,12 +123,7 @@ def mark_failed_if_alone(run_dir: Path, status: int, message: str) -> None:
         print(f"{run_dir} cannot be written: {error.strerror}", file=sys.stderr)
 
 
-def objective(cfg: Config, run_dir: Path, meeting: Meeting) -> float:
-    """The metric that a sweep compares, as a finite number: searches stop at others.
-
-    The first node alone is sure to have it.
-    """
-    if not meeting.is_first:
-        return math.nan
+def objective(cfg: Config, run_dir: Path) -> float:
+    """The metric that a sweep compares, as a finite number: searches stop at others."""
     value = float(json.loads((run_dir / "metrics.json").read_text()).get(cfg.objective, math.nan))
     return value if math.isfinite(value) else worst_value(cfg.objective)

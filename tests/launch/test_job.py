@@ -126,7 +126,7 @@ def test_a_worker_refused_by_another_marks_nothing(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     with ExitStack() as stack:
 
-        def refused(cfg: Config, run_dir: Path) -> int:
+        def refused(cfg: Config, run_dir: Path, _: Started) -> int:
             stack.enter_context(locking(run_dir / "launch.log"))
             return 2
 
