@@ -87,9 +87,12 @@ def run(cfg: HardwareConfig, command: list[str]) -> int:
                     scheduler = start(command, environment)
                     continue
                 ranks[name] = Rank(command, environment)
-                workers.append(ranks[name].process)
+                workers.add(ranks[name].process)
                 if place is None or place.cards is None:  # else Slurm or its like has shared them
-                    bind(workers[-1].pid, share_of_cores(len(ranks) - 1, places=cfg.device_num))
+                    bind(
+                        ranks[name].process.pid,
+                        share_of_cores(len(ranks) - 1, places=cfg.device_num),
+                    )
             return _wait(ranks, size=world_size(cfg))
     except AbandonedError:
         return 1

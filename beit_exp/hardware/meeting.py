@@ -17,7 +17,7 @@ from beit_exp.hardware.nodes import Place
 from beit_exp.hardware.peer import Waiting, call
 from beit_exp.hardware.process import ABANDON, STOPPED, Process
 
-GRACE_S = 10.0  # for one's own worker, which may be at its end, too, when another has failed
+GRACE_S = 5.0  # for one's own worker, which may be at its end, too, when another has failed
 LEAVING_S = 60.0  # for the others, after one has done its work
 SAVING_S = 600.0  # for the others, after one has stopped at a signal: a checkpoint may be written
 
@@ -55,12 +55,14 @@ class Member:
         self.place = place
         self.worker: Process | None = None
         self.failure: tuple[int, str] | None = None  # of the first that failed: status, what to say
+        self.own_status = 0
         self.has_ended = threading.Event()
 
     def supervise(self, work: Callable[[Started], int]) -> int:
         """Do the work, and return the exit status of all: 0, or that of the first that failed.
 
-        When one of the others fails or is gone, the own worker is stopped.
+        When one of the others fails or is gone, the own worker is stopped. A signal that stops the
+        first is the end of all, whatever it does to the others.
         """
         threading.Thread(target=self._watch, name="nodes", daemon=True).start()
         left: SystemExit | None = None
@@ -68,9 +70,11 @@ class Member:
             status = work(self._started)
         except SystemExit as stop:
             left, status = stop, int(stop.code or 0)
+        self.own_status = status
+        failed_first = status not in (0, *STOPPED) and self.failure is None  # its worker said why
         self.has_ended.set()
         status = self._end(status)
-        if self.failure is not None and self.failure[1]:
+        if self.failure is not None and self.failure[1] and not failed_first:
             print(f"{self.failure[1]}. To go on, run the same again", file=sys.stderr, flush=True)
         if left is not None:
             raise left
@@ -86,7 +90,7 @@ class Member:
         if self.failure is not None:
             return
         self.failure = (status, text)
-        if self.has_ended.wait(GRACE_S) or self.worker is None:
+        if self.has_ended.is_set() or self.worker is None:
             return
         self.worker.send_signal(ABANDON)
         if not self.has_ended.wait(GRACE_S):
@@ -164,8 +168,14 @@ class First(Member):
                     status, text = 1, str(error)
                 self.statuses[number] = status
                 if status not in (0, *STOPPED):
-                    self._tell_end(status, text)
-                    threading.Thread(target=self._fail, args=(status, text), daemon=True).start()
+                    threading.Thread(target=self._judge, args=(status, text), daemon=True).start()
+
+    def _judge(self, status: int, text: str) -> None:
+        """End all after one has failed, unless this one ends by a signal, which came to all."""
+        if self.has_ended.wait(GRACE_S) and self.own_status in STOPPED:
+            return
+        self._tell_end(status, text)
+        self._fail(status, text)
 
     def _tell_end(self, status: int, text: str) -> None:
         for peer in self.peers.values():
@@ -183,14 +193,18 @@ class First(Member):
         deadline = time.monotonic() + (SAVING_S if status else LEAVING_S)
         while len(self.statuses) < len(self.peers) and time.monotonic() < deadline:
             time.sleep(0.1)
-        for number, peer in self.peers.items():
-            if number not in self.statuses:
-                self.failure = self.failure or (1, f"{peer.name} did not end with the others")
-        if self.failure is not None:
-            return self.failure[0]
-        status = status or max(self.statuses.values())
+        if status == 0:
+            status = self._status_of_others()
         self._tell_end(status, "")
         return status
+
+    def _status_of_others(self) -> int:
+        """0, or that of the first of the others that failed, which is judged elsewhere."""
+        late = [peer.name for number, peer in self.peers.items() if number not in self.statuses]
+        if late:
+            self.failure = self.failure or (1, f"{late[0]} did not end with the others")
+        failed = [status for status in self.statuses.values() if status]
+        return self.failure[0] if self.failure else next(iter(failed), 0)
 
     def close(self) -> None:
         """Leave the others."""
@@ -229,19 +243,19 @@ class Other(Member):
             status, text = 1, str(error)
         if status in (0, *STOPPED):  # after all have told theirs
             self.failure = (status, "")
-        else:
+        elif not self.has_ended.wait(GRACE_S) or self.own_status in (0, *STOPPED):
             self._fail(status, text)
+        else:
+            self.failure = (self.own_status, "")
 
     def _end(self, status: int) -> int:
         self.first.tell(status=status)
-        if status not in (0, *STOPPED):  # its worker has said why
-            self.failure = self.failure or (status, "")
         deadline = time.monotonic() + (SAVING_S if status in STOPPED else LEAVING_S)
         while self.failure is None and time.monotonic() < deadline:
             time.sleep(0.1)
         if self.failure is None:
-            self.failure = (1, f"{self.first.name} did not end with the others")
-        return status or self.failure[0]
+            self.failure = (status or 1, f"{self.first.name} did not end with the others")
+        return self.failure[0]
 
     def close(self) -> None:
         """Leave the first."""

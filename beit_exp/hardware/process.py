@@ -131,19 +131,31 @@ def handling_signals(handle: Callable[[int], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+class Workers:
+    """Processes that are asked to stop together, as by SIGTERM: they agree on the step to stop at."""
+
+    def __init__(self) -> None:
+        self.processes: list[Process] = []
+        self.is_asked = False
+
+    def add(self, process: Process) -> None:
+        """Take another one in; where the others were asked to stop before, it is asked, too."""
+        self.processes.append(process)
+        if self.is_asked:
+            process.send_signal(signal.SIGTERM)
+
+    def stop(self, _: int) -> None:
+        """Ask all of them, at a signal to this process."""
+        self.is_asked = True
+        for process in self.processes:
+            process.send_signal(signal.SIGTERM)
+
+
 @contextmanager
-def forwarding_signals() -> Iterator[list[Process]]:
-    """What asks to stop reaches every worker that is put in the list, as SIGTERM.
-
-    The workers agree on the step to stop at.
-    """
-    workers: list[Process] = []
-
-    def forward(_: int) -> None:
-        for worker in workers:
-            worker.send_signal(signal.SIGTERM)
-
-    with handling_signals(forward):
+def forwarding_signals() -> Iterator[Workers]:
+    """What asks to stop reaches every worker that is added."""
+    workers = Workers()
+    with handling_signals(workers.stop):
         yield workers
 
 

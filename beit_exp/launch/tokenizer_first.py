@@ -68,8 +68,9 @@ def train_tokenizer(cfg: Config, run_dir: Path) -> int:
         save_config(tokenizer_run(cfg, run_dir), folder / "config.yaml")
     print(f"first the tokenizer, in {folder}", flush=True)
     with forwarding_signals() as workers:
-        workers.append(start(worker_command(folder), worker_environment()))
-        status = shell_status(workers[0].wait())
+        worker = start(worker_command(folder), worker_environment())
+        workers.add(worker)
+        status = shell_status(worker.wait())
     if status not in (0, *STOPPED):
         print(f"the tokenizer's run in {folder} ended with exit status {status}", file=sys.stderr)
     return status

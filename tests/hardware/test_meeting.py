@@ -174,6 +174,12 @@ def test_a_signal_that_stops_all_is_the_end_of_all(capfd) -> None:
     assert capfd.readouterr().err == ""
 
 
+def test_a_crash_of_one_while_a_signal_stops_the_first_is_a_stop(capfd) -> None:
+    works = {0: working(143, after_s=0.5), 1: working(1)}
+    assert together(2, lambda met: met.supervise(works[met.place.node])) == [143, 143]
+    assert capfd.readouterr().err == ""
+
+
 def test_one_that_does_not_end_with_the_others_is_named(capfd, monkeypatch) -> None:
     monkeypatch.setattr(meeting, "LEAVING_S", 0.3)
     found = together(2, lambda met: met.supervise(working(0, after_s=0 if met.is_first else 1.5)))

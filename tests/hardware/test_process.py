@@ -61,10 +61,11 @@ def test_a_signal_reaches_every_worker_and_not_the_others(number: int) -> None:
     before = signal.getsignal(number)
     sleep = [sys.executable, "-c", f"{LISTEN}; import time; time.sleep(60)"]
     with forwarding_signals() as workers:
-        workers += [start(sleep, os.environ), start(sleep, os.environ)]
+        workers.add(start(sleep, os.environ))
         other = start(sleep, os.environ)
         os.kill(os.getpid(), number)
-        assert [worker.wait(30) for worker in workers] == [-signal.SIGTERM] * 2
+        workers.add(start(sleep, os.environ))  # after the signal
+        assert [worker.wait(30) for worker in workers.processes] == [-signal.SIGTERM] * 2
         assert other.poll() is None
         other.kill()
         other.wait()
