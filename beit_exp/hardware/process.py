@@ -132,7 +132,7 @@ def handling_signals(handle: Callable[[int], None]) -> Iterator[None]:
 
 
 class Workers:
-    """Processes that are asked to stop together, as by SIGTERM: they agree on the step to stop at."""
+    """Processes that are asked to stop together, by SIGTERM: they agree on the step to stop at."""
 
     def __init__(self) -> None:
         self.processes: list[Process] = []
