@@ -250,11 +250,9 @@ class Other(Member):
 
     def _end(self, status: int) -> int:
         self.first.tell(status=status)
-        deadline = time.monotonic() + (SAVING_S if status in STOPPED else LEAVING_S)
-        while self.failure is None and time.monotonic() < deadline:
+        # The first may have work of its own to the end: pictures, copies. If it dies, that is heard
+        while self.failure is None:
             time.sleep(0.1)
-        if self.failure is None:
-            self.failure = (status or 1, f"{self.first.name} did not end with the others")
         return self.failure[0]
 
     def close(self) -> None:

@@ -18,8 +18,8 @@ from beit_exp.model.precision import Precision
 from beit_exp.optim.update import build_optimizer
 from beit_exp.self_check.golden import ALLOWED, Reference
 from beit_exp.self_check.line import Outcome
+from beit_exp.train.agreement import unlike_ranks
 from beit_exp.train.build import build_trainer
-from beit_exp.train.loop import unlike_ranks
 from beit_exp.train.loss_scale import LossScale
 from beit_exp.train.losses import Classification
 from beit_exp.train.step import MicroBatch, Trainer

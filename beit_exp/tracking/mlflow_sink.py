@@ -30,6 +30,8 @@ SEND_EVERY_S = 1.0
 FIRST_CONTACT_S = 15.0
 RETRY_S = (5.0, 60.0)  # first and longest pause after a failure of the store
 CLOSE_TIMEOUT_S = 60.0
+# After a signal: Slurm and Kubernetes kill what has not ended within 30 s of it
+STOP_TIMEOUT_S = 15.0
 
 
 class MlflowSink:
@@ -61,7 +63,7 @@ class MlflowSink:
         self.status = status
         self.closing.set()
         self.has_record.set()
-        self.thread.join(CLOSE_TIMEOUT_S)
+        self.thread.join(STOP_TIMEOUT_S if status == "KILLED" else CLOSE_TIMEOUT_S)
         if self.thread.is_alive():
             logger.warning(
                 "the tracking store %s did not answer in time; %s", self.uri, self.way_out

@@ -21,10 +21,11 @@ from beit_exp.config.schema import Config
 from beit_exp.errors import Interrupted, UserError
 from beit_exp.hardware.environment import environment_tags
 from beit_exp.storage.files import write_atomically
+from beit_exp.storage.filesystem import network_filesystem
 from beit_exp.tracking import mlflow_write
 from beit_exp.tracking.lineage import lineage_tags
 from beit_exp.tracking.mlflow_sink import MlflowSink, Upload
-from beit_exp.tracking.mlflow_store import whole_uri
+from beit_exp.tracking.mlflow_store import SQLITE, whole_uri
 from beit_exp.tracking.records import (
     FACTS_FILE,
     Status,
@@ -179,6 +180,19 @@ def tell_damaged(path: Path, lines: list[int]) -> None:
         )
 
 
+def tell_network(uri: str) -> None:
+    """Say so where a SQLite store lies on a network file system: its locks do not hold there."""
+    found = network_filesystem(Path(uri.removeprefix(SQLITE))) if uri.startswith(SQLITE) else None
+    if found is not None:
+        logger.warning(
+            "tracking.uri = %s lies on %s: runs of several nodes that write to it at once can "
+            "damage it, for SQLite's locks do not hold there. Give the address of an MLflow "
+            "server (mlflow server), or a place on a local disk",
+            uri,
+            found,
+        )
+
+
 @contextmanager
 def open_tracker(cfg: Config, run_dir: Path, *, is_leader: bool = True) -> Iterator[Tracker]:
     """A tracker whose MLflow run ends as what happened.
@@ -190,6 +204,7 @@ def open_tracker(cfg: Config, run_dir: Path, *, is_leader: bool = True) -> Itera
         yield NoTracker()
         return
     whole_uri(str(cfg.tracking.uri))  # at once, for a thread could only warn
+    tell_network(str(cfg.tracking.uri))
     path = run_dir / "metrics.jsonl"
     path.touch()
     # Without a last line that a crash cut short

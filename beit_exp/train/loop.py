@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import islice
@@ -16,8 +15,8 @@ import numpy as np
 from beit_exp.config.command_line import module_command
 from beit_exp.config.objective import metric_of
 from beit_exp.errors import DivergedError, Interrupted
-from beit_exp.hardware.device import Runtime
 from beit_exp.storage.mirror import Mirror, mirroring
+from beit_exp.train.agreement import check_same_weights
 from beit_exp.train.checkpoint import CheckpointFolder, restore
 from beit_exp.train.meter import SystemMeter
 from beit_exp.train.progress import Metrics, Progress, due
@@ -276,22 +275,3 @@ class Loop:
             f"checkpoint is {last_good}. A lower optimizer.base_lr, a longer "
             "scheduler.warmup_length or a smaller optimizer.clip_global_norm_value may help"
         )
-
-
-def check_same_weights(trainer: Trainer, runtime: Runtime) -> None:
-    """All ranks must hold the same network bit for bit, or they train different ones in silence."""
-    if unlike := unlike_ranks(trainer, runtime):
-        ranks = ", ".join(map(str, unlike))
-        raise RuntimeError(f"at step {trainer.step} rank {ranks} holds other weights than rank 0")
-
-
-def unlike_ranks(trainer: Trainer, runtime: Runtime) -> list[int]:
-    """The ranks that hold anything else than rank 0, bit for bit."""
-    if runtime.size == 1:
-        return []
-    digest = 0
-    for name, parameter in trainer.tensors().items():
-        digest = zlib.crc32(parameter.asnumpy().tobytes(), zlib.crc32(name.encode(), digest))
-    # 16 bits are exact in float32
-    halves = runtime.gather(np.array([digest >> 16, digest & 0xFFFF]))
-    return [rank for rank, row in enumerate(halves) if (row != halves[0]).any()]

@@ -20,6 +20,7 @@ from beit_exp.report.plots import plot_curves, plot_schedule
 from beit_exp.report.runs import read_directory
 from beit_exp.report.summary import summary
 from beit_exp.tracking.tracker import Tracker
+from beit_exp.train.agreement import check_same_images
 from beit_exp.train.opening import opening
 from beit_exp.train.progress import Metrics
 from beit_exp.train.split_file import keep_split
@@ -151,6 +152,8 @@ def open_session(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker)
     """The images of a training, in the order that its seed gives them."""
     splits = open_splits(cfg)
     train_images = few_of_each(splits.train, cfg)
+    check_same_images("training", train_images, runtime)
+    check_same_images("validation", splits.val, runtime)
     return Session(
         cfg,
         run_dir,

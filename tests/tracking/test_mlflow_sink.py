@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from beit_exp.errors import Interrupted
 from beit_exp.tracking import mlflow_run, mlflow_sink, mlflow_write
 from beit_exp.tracking.mlflow_sink import sync
 from beit_exp.tracking.records import read_records
@@ -98,6 +99,19 @@ def test_a_store_that_does_not_answer_keeps_nobody_waiting_and_holds_no_records_
     tracker.sink.thread.join(60)
     client, stored = run.stored()
     assert len(client.get_metric_history(stored.info.run_id, "train/loss")) == 5000
+
+
+def test_a_run_that_a_signal_stops_waits_less_for_its_store(run, monkeypatch, caplog) -> None:
+    cfg, run_dir = run
+    answers, open_run = threading.Event(), mlflow_run.open_run
+    monkeypatch.setattr(mlflow_run, "open_run", lambda *args: answers.wait(60) and open_run(*args))
+    monkeypatch.setattr(mlflow_sink, "STOP_TIMEOUT_S", 0.1)
+    with pytest.raises(Interrupted), open_tracker(cfg, run_dir) as tracker:
+        raise Interrupted(15)
+    assert "did not answer in time" in caplog.text
+    answers.set()
+    tracker.sink.thread.join(60)
+    assert run.stored()[1].info.status == "KILLED"
 
 
 def test_what_a_store_missed_is_sent_once(run, silent_store: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from beit_exp.config.schema import setting_names
 from beit_exp.errors import Interrupted, UserError
+from beit_exp.tracking import tracker as tracking
 from beit_exp.tracking.records import read_records
 from beit_exp.tracking.run_name import OVERRIDES, OVERRIDES_TAG
 from beit_exp.tracking.tracker import open_tracker
@@ -108,6 +109,18 @@ def test_a_record_that_a_checkpoint_counts_and_that_is_gone_is_told(run, caplog)
             tracker.log({"train/loss": 1.0}, step=4, epoch=4)
         assert [record["step"] for record in read_records(path)] == [1, 2, 4]
         assert ("line 3 is damaged, and its metrics are lost" in caplog.text) == is_told
+
+
+def test_a_store_in_a_file_on_a_network_is_told(run, monkeypatch, caplog) -> None:
+    cfg, run_dir = run
+    with open_tracker(cfg, run_dir):
+        pass
+    assert "lies on" not in caplog.text
+    monkeypatch.setattr(tracking, "network_filesystem", lambda _: "nfs4")
+    with open_tracker(cfg, run_dir):
+        pass
+    assert "mlflow.db lies on nfs4: runs of several nodes" in caplog.text
+    assert "Give the address of an MLflow server" in caplog.text
 
 
 def test_a_run_that_cannot_write_its_records_is_ended_in_the_store(run, monkeypatch) -> None:
