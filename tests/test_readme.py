@@ -11,10 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from settings import GOLDEN, ROOT, TINY, compose
 from whole_runs import Command, metrics_of, small
 
 from beit_exp.config.mapping import build_config
+from beit_exp.hardware.nodes import check_place, find_place
 from beit_exp.launch.arguments import hydra_arguments
 from beit_exp.launch.found_settings import find_settings
 
@@ -75,6 +77,24 @@ def test_a_documented_command_is_a_valid_run(document: str, command: str, few_di
     # Of a sweep, its first job
     single = [re.sub(r"^([\w.]+)=([^\[,]+),.*", r"\1=\2", word) for word in overrides]
     assert build_config(find_settings(compose(*hydra_arguments(single)))).seed >= 0
+
+
+def test_the_job_for_kubernetes_is_a_valid_run_of_two_nodes() -> None:
+    text = (ROOT / "README.md").read_text()
+    job = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
+    name, (task,) = job["metadata"]["name"], job["spec"]["tasks"]
+    assert {"env", "svc"} <= job["spec"]["plugins"].keys()
+    hosts = [f"{name}-{task['name']}-{index}.{name}" for index in range(task["replicas"])]
+    pod = {f"VC_{task['name'].upper()}_HOSTS": ",".join(hosts), "VC_TASK_INDEX": "1"}
+    place = find_place(pod)
+    assert place is not None and (place.number, place.count, place.address) == (1, 2, hosts[0])
+    (container,) = task["template"]["spec"]["containers"]
+    words = [word for word in container["command"][2:] if not word.startswith("hydra.")]
+    assert len(words) == len(container["command"]) - 3  # and names the run's directory
+    hardware = build_config(find_settings(compose(*words))).hardware
+    check_place(place, node_num=hardware.node_num, device_num=hardware.device_num)
+    cards = container["resources"]["limits"]["huawei.com/Ascend910"]
+    assert hardware.device_num == cards
 
 
 def test_both_documents_show_the_same_runs() -> None:
