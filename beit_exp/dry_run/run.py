@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from beit_exp.config.command_line import override
 from beit_exp.config.mapping import build_config, differences
 from beit_exp.config.schema import Config
 from beit_exp.dry_run.images import make_images, write_labels
@@ -94,7 +95,8 @@ def dry_run(
     and what each worker's run was found to be.
     """
     version = mindspore_version()
-    values = typed_values(["hardware=ascend", *overrides])
+    words = ["hardware=ascend", override("hydra.run.dir", folder), *overrides]
+    values = typed_values(words)
     if (process := find_place(os.environ)) is not None:
         values["hardware"]["node_num"] = values["hardware"]["node_num"] or process.nodes
     cfg = absolute_paths(build_config(values))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +154,25 @@ def test_two_processes_see_the_balanced_order_of_one(few_digits: Path) -> None:
         for rank in (0, 1)
     ]
     np.testing.assert_array_equal(one, np.concatenate(halves))
+
+
+def test_a_shared_file_system_is_asked_for_the_list_once_and_then_for_each_image_once(
+    few_digits: Path,
+) -> None:
+    """Each request to a slow one is a wait: two epochs make none but to open their 160 images."""
+    cfg = config_for(few_digits, "dataset.name=image_folder", "train.batch_size=16")
+    stream = TrainStream(list_classes(few_digits / "train"), cfg, Shard(0, 1))
+    asked: list[str] = []
+    is_watching = True
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if is_watching and event in ("open", "os.listdir", "os.scandir"):
+            place = str(arguments[0])
+            if place.startswith(str(few_digits)):
+                asked.append(f"{event} {place}")
+
+    sys.addaudithook(watch)  # it stays, so it is switched off
+    batches = list(train_batches(stream, cfg, first=0, last=10))
+    is_watching = False
+    assert len(batches) == 10
+    assert sorted(asked) == sorted(2 * [f"open {path}" for path in stream.images.paths])
