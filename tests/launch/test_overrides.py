@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,18 @@ from beit_exp.errors import UserError
 from beit_exp.launch import overrides
 from beit_exp.launch.arguments import hydra_arguments, parse_arguments
 from beit_exp.launch.overrides import PLUGINS, adopt_run, check_overrides
+
+NODES = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "10.0.0.1"}
+STEP = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_STEP_ID": "0",
+    "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_STEP_TASKS_PER_NODE": "1(x2)",
+    "SLURM_STEP_NODELIST": "n[1-2]",
+    "SLURM_NODEID": "0",
+    "SLURM_LOCALID": "0",
+}
 
 
 @pytest.mark.parametrize("choice", list(PLUGINS))
@@ -97,3 +110,28 @@ def test_an_experiment_is_not_laid_over_another_run(tmp_path: Path) -> None:
     save_config(make_config("seed=5"), tmp_path / "config.yaml")
     raw = OmegaConf.create(compose("experiment=few_digits"))
     assert adopt_run(raw, ["experiment=few_digits"], run_dir=tmp_path)["seed"] == raw.seed
+
+
+@pytest.mark.parametrize(
+    ("environment", "words", "said"),
+    [
+        (NODES, ("-m", "seed=1,2"), "a sweep is started once, but NNODES started 2 processes"),
+        (NODES, ("sweep=layer_decay", "hydra.run.dir=run"), "a sweep is started once"),
+        (NODES, ("seed=1",), "hydra.run.dir: must be given on several nodes, the same on each"),
+        (NODES, ("hydra.run.dir=run",), None),
+        (STEP, ("seed=1",), None),
+        (STEP, ("-m", "seed=1,2"), "but Slurm started 2 processes: start it outside of srun"),
+    ],
+)
+def test_what_cannot_be_on_several_nodes_is_refused(
+    environment: dict[str, str], words: tuple[str, ...], said: str | None, monkeypatch, tmp_path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    typed = parse_arguments(hydra_arguments(list(words)))
+    if said is None:
+        check_overrides(typed)
+        return
+    with pytest.raises(UserError, match=re.escape(said)):
+        check_overrides(typed)
