@@ -38,7 +38,7 @@ from beit_exp.dry_run.simulation import CARDS, find_cann, simulate, simulation_e
 from beit_exp.dry_run.stubs import mindspore_version
 from beit_exp.dry_run.tokenizer import lacks_tokenizer, make_tokenizer
 from beit_exp.errors import UserError
-from beit_exp.hardware.nodes import find_place
+from beit_exp.hardware.nodes import check_place, find_place
 from beit_exp.launch.overrides import typed_values
 from beit_exp.launch.run_directory import check_files
 from beit_exp.launch.tokenizer_first import FOLDER, tokenizer_run, trains_tokenizer_first
@@ -100,6 +100,9 @@ def dry_run(
     if (process := find_place(os.environ)) is not None:
         values["hardware"]["node_num"] = values["hardware"]["node_num"] or process.nodes
     cfg = absolute_paths(build_config(values))
+    if process is not None:
+        hardware = cfg.hardware
+        check_place(process, node_num=hardware.node_num, device_num=hardware.device_num)
     check_device(cfg)
     cfg = few_classes(cfg)
     cann = find_cann()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,16 @@ def srun(
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def processes_of(run_dir: Path) -> list[int]:
+    """Those whose command names a run's directory."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if str(run_dir) in place.read_text():
+                found.append(int(place.parent.name))
+    return found
 
 
 def losses(run_dir: Path) -> list[float]:
@@ -94,34 +106,39 @@ def test_two_nodes_train_as_one_process_with_the_larger_batch(
     assert metrics_of(together)["val/top1"] == metrics_of(alone)["val/top1"]
 
 
-def test_a_cancelled_step_saves_on_both_nodes_and_resumes_to_the_same_end(
-    slurm: dict[str, str], launch: Command, few_digits: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("what", "status"),
+    [("{job}", 143), pytest.param("{job}.0", 137, marks=pytest.mark.long)],
+    ids=["SIGTERM to a job", "SIGKILL to a step"],
+)
+def test_what_scancel_ends_is_gone_on_both_nodes_and_resumes_to_the_same_end(
+    what: str, status: int, slurm: dict[str, str], few_digits: Path, tmp_path: Path
 ) -> None:
-    words = (*small(few_digits, epochs=40), "train.batch_size=8", "hydra.run.dir=run")
-    process = srun(slurm, tmp_path, *words)
+    words = (*small(few_digits, epochs=40), "train.batch_size=8")
+    process = srun(slurm, tmp_path, *words, "hydra.run.dir=run")
     run_dir = tmp_path / "run"
     wait_for(
         lambda: any(run_dir.glob("checkpoints/step_*")) and (run_dir / "mlflow.json").exists(),
         process,
     )
-    jobs = subprocess.run(
-        ["squeue", "--noheader", "--format=%i"], env=slurm, capture_output=True, text=True
-    )
-    subprocess.run(["scancel", f"{jobs.stdout.strip()}.0"], env=slurm, check=True)
+    command = ["squeue", "--noheader", "--format=%i"]
+    job = subprocess.run(command, env=slurm, capture_output=True, text=True, check=True).stdout
+    subprocess.run(["scancel", what.format(job=job.strip())], env=slurm, check=True)
     started = time.monotonic()
     out, err = process.communicate(timeout=120)
     assert time.monotonic() - started < 60
-    assert process.returncode == 143, out + err
-    assert out.count("stopped by a signal; to go on: ") == 1
+    assert process.returncode == status, out + err
     assert "Traceback" not in err and "is gone" not in err
+    assert out.count("stopped by a signal; to go on: ") == (status == 143)
+    assert not [pid for pid in processes_of(run_dir) if pid != os.getpid()]
 
-    again = srun(slurm, tmp_path, *words)
+    again = srun(slurm, tmp_path, *words, "hydra.run.dir=run")
     out, err = again.communicate(timeout=300)
     assert again.returncode == 0, out + err
     assert "resuming at step" in out
-    undisturbed = srun(slurm, tmp_path, *words[:-1], "hydra.run.dir=undisturbed")
+    undisturbed = srun(slurm, tmp_path, *words, "hydra.run.dir=undisturbed")
     assert undisturbed.wait(300) == 0
-    assert same_weights(tmp_path / "run", tmp_path / "undisturbed")
+    assert same_weights(run_dir, tmp_path / "undisturbed")
 
 
 @pytest.mark.long
