@@ -20,6 +20,14 @@ def test_the_tokenizers_run_has_the_runs_settings_but_for_its_own(few_digits, tm
     assert run.tracking.run_name == "tokenizer run"
 
 
+def test_the_tokenizer_of_a_network_whose_class_token_predicts_is_trained_first(
+    few_digits, tmp_path
+) -> None:
+    head = ("mask.early_block=1", "mask.head_blocks=2", "mask.shared_lm_head=false")
+    run = tokenizer_run(pretraining(few_digits, *head), tmp_path / "run")
+    assert run.task == "train_tokenizer"
+
+
 def test_wrong_settings_of_the_tokenizers_run_are_named(few_digits, tmp_path) -> None:
     cfg = pretraining(few_digits, "+tokenizer.training.optimizer.lrr=1")
     with pytest.raises(
