@@ -35,8 +35,8 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
     """-> `val/top1`, `val/top5` (percent) and `val/loss` of the network in `cfg.checkpoint`.
 
     Or `test/...`, for `evaluation.split=test`; of several labels an image `val/map` and its like;
-    and those of each of `evaluation.sets`, `v2/top1` and so on. The leader writes all of them with
-    their intervals, and of the split the accuracy of each class and the confusion matrix.
+    and those of each of `evaluation.sets`, `v2/top1` and so on. The leader alone has them, and
+    writes all with their intervals, and of the split each class's accuracy and the confusions.
     """
     split, flip = cfg.evaluation.split, cfg.evaluation.flip
     images = open_held_out(cfg, split)
@@ -60,6 +60,8 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         elapsed_s = time.perf_counter() - started
         for name, other in others.items():
             found[name] = measure(other.images, chosen=other.chosen)
+    if not runtime.is_leader:
+        return {}
 
     rows = [
         row
@@ -72,8 +74,6 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         share = 100 * hits / asked
         rows.append(["real", asked, "top1", share, *accuracy_interval(share, asked)])
     measured = {f"{name}/{metric}": value for name, _, metric, value, *_ in rows}
-    if not runtime.is_leader:
-        return measured
 
     source = cfg.dataset.data_url
     found_images = describe(images, name=cfg.dataset.name, source=source, context="evaluation")

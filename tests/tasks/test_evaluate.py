@@ -7,9 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from settings import TINY, make_config
 from whole_runs import Command, best_of, metrics_of
 
+from beit_exp.hardware.device import Runtime
 from beit_exp.report.multi_label import load_outcomes
+from beit_exp.report.outcomes import Outcomes
+from beit_exp.tasks import evaluate
+from beit_exp.tracking.tracker import open_tracker
 
 
 @pytest.mark.slow
@@ -75,3 +80,19 @@ def test_other_sets_stand_in_one_table_with_their_intervals(
     # With fewer classes to choose from none of them is found less often
     right = (outcomes.predicted == outcomes.labels)[of_some]
     assert found["some/top1"] >= 100 * right.mean()
+
+
+def test_the_leader_alone_draws_intervals(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels, share = np.arange(50) // 5, np.full(50, 0.5, np.float32)
+    found = {"top1": 100.0}, Outcomes(labels, labels, share, share)
+    monkeypatch.setattr(evaluate, "load_network", lambda *_: None)
+    monkeypatch.setattr(evaluate, "evaluate_images", lambda *_, **__: found)
+    monkeypatch.setattr(evaluate, "intervals", lambda *_: pytest.fail("drawn by another rank"))
+    words = ("task=evaluate", f"checkpoint={tmp_path}/w.safetensors", *TINY)
+    cfg = make_config(*words, f"dataset.data_url={few_digits}")
+    with open_tracker(cfg, tmp_path, is_leader=False) as tracker:
+        other = Runtime("CPU", half=None, rank=1, size=2)
+        assert evaluate.run(cfg, tmp_path, other, tracker) == {}
+    assert list(tmp_path.iterdir()) == []
