@@ -14,6 +14,7 @@ from typing import Any
 
 from beit_exp.config.mapping import flatten, load_config
 from beit_exp.config.objective import metric_of, rank
+from beit_exp.config.traits import SILENT
 from beit_exp.errors import UserError
 from beit_exp.storage.passwords import hide_password
 from beit_exp.tracking import mlflow_read
@@ -30,13 +31,6 @@ PICTURES = (
     "reconstruction",
     "tokens",
     "batch",
-)
-# Change no result
-SILENT = (
-    "tracking.",
-    "hardware.num_parallel_workers",
-    "hardware.cluster_timeout_s",
-    "allow_changes",
 )
 
 
