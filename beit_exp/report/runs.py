@@ -75,11 +75,10 @@ class Run:
         return found[-1] if found else None
 
     @property
-    def validation_images(self) -> int | None:
-        """How many there were; None if the run does not tell."""
+    def validation_set(self) -> dict[str, Any] | None:
+        """What `describe` says of its validation images; None if the run does not tell."""
         sets = self.facts.get("datasets", [])
-        found = [each["images"] for each in sets if each["context"] == "validation"]
-        return found[-1] if found else None
+        return next((each for each in sets if each["context"] == "validation"), None)
 
     @property
     def images_per_s(self) -> float | None:

@@ -41,6 +41,14 @@ def test_settings_that_change_no_result_are_not_compared() -> None:
     assert differing_keys(runs) == ["seed"]
 
 
+def test_a_run_tells_of_its_validation_images_among_others() -> None:
+    sets = [{"context": use, "images": n} for use, n in (("training", 80), ("validation", 50))]
+    run = Run("a", "finished", {}, [], {}, None, facts={"datasets": sets})
+    assert run.validation_set == {"context": "validation", "images": 50}
+    other = Run("b", "finished", {}, [], {}, None, facts={"datasets": sets[:1]})
+    assert other.validation_set is None
+
+
 def test_runs_of_several_objectives_are_judged_by_one_that_all_have() -> None:
     found = {"step": 1, "epoch": 1.0, "val/loss": 0.5, "val/top1": 80.0}
     better = {**found, "val/loss": 0.7, "val/top1": 90.0, "val/macro_f1": 10.0}
