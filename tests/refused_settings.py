@@ -187,7 +187,7 @@ WRONG_SETTINGS = {
     ),
     "the class token's blocks without pre-training": (
         ("mask.early_block=2", "mask.head_blocks=2"),
-        "mask.early_block = 2: must be null but for task=pretrain",
+        "mask.early_block = 2: must be null for task=finetune and task=benchmark",
     ),
     "the class token's blocks after the last": (
         ("experiment=pretrain_digits", "mask.early_block=7", "mask.head_blocks=2"),

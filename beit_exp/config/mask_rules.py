@@ -17,8 +17,10 @@ MASK_RULES = (
     ),
     Rule(
         ("mask.early_block", "task"),
-        lambda early, task: early is None or task == "pretrain",
-        "must be null but for task=pretrain: the blocks after it predict hidden patches alone",
+        # Not of a checkpoint's tasks and a tokenizer's training: a pre-training hands it on to them
+        lambda early, task: early is None or task not in ("finetune", "benchmark"),
+        "must be null for task=finetune and task=benchmark: "
+        "the blocks after it predict hidden patches alone",
     ),
     Rule(
         ("mask.early_block", "model.depth"),

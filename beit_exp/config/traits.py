@@ -27,6 +27,13 @@ OF_MONITOR = (
 )
 OF_CHECKPOINT = (*OF_ALL, "checkpoint", "checkpoint_kind", "model")
 OF_SOUP = (*OF_CHECKPOINT, "objective", "soup", "train.batch_size")
+SILENT = (  # change neither the weights that a run arrives at nor its metrics
+    "tracking.",
+    "allow_changes",
+    "hardware.num_parallel_workers",
+    "hardware.cluster_timeout_s",
+    "optimizer.lr_base_size",  # what is said of base_lr
+)
 
 
 class TaskTraits(NamedTuple):

@@ -11,7 +11,6 @@ from typing_extensions import assert_never
 
 from beit_exp.config.schema import AugmentConfig
 
-EVEN = 0.5  # the probability of a label of which nothing is known
 Box = tuple[int, int, int, int]  # top, bottom, left, right
 
 
@@ -28,7 +27,7 @@ def multi_hot_targets(labels: np.ndarray, *, smoothing: float) -> np.ndarray:
 
     Source: Keras, losses.BinaryCrossentropy.
     """
-    return labels.astype(np.float32) * (1 - smoothing) + smoothing * EVEN
+    return labels.astype(np.float32) * (1 - smoothing) + smoothing / 2
 
 
 def mix_batch(

@@ -8,6 +8,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from beit_exp.inference.softmax import binary_cross_entropy, cross_entropy, sigmoid, softmax
+from beit_exp.probes.accuracy import is_found
 from beit_exp.report.class_scores import class_scores
 from beit_exp.report.multi_label import MultiLabelOutcomes
 from beit_exp.report.outcomes import Outcomes
@@ -157,13 +158,8 @@ def image_rows(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def batch_sums(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(4,) float64 of a batch: images, summed cross-entropy, top-1 hits and top-5 hits.
 
-    Of equal logits the lower class wins; a class whose logit is not a number is never found.
+    Hits are as in `is_found`; nothing is found in an image of which a logit is not finite.
     """
-    own = logits[np.arange(len(labels)), labels][:, None]
-    lower_class = np.arange(logits.shape[1])[None] < labels[:, None]
-    rank = (logits > own).sum(axis=1) + ((logits == own) & lower_class).sum(axis=1)
-    rank = np.where(np.isfinite(logits).all(axis=1), rank, logits.shape[1])
-    losses = cross_entropy(logits, labels)
-    return np.array(
-        [len(labels), losses.sum(), (rank < 1).sum(), (rank < 5).sum()], dtype=np.float64
-    )
+    is_sound = np.isfinite(logits).all(axis=1)
+    hits = (is_found(logits, labels) & is_sound[:, None]).sum(axis=0)
+    return np.array([len(labels), cross_entropy(logits, labels).sum(), *hits], dtype=np.float64)

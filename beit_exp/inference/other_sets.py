@@ -59,7 +59,7 @@ def read_real_labels(path: Path, images: ImageList) -> list[frozenset[int]]:
 
     The file is ReaL's real.json: a list of lists of class numbers, in the order of the images'
     numbers. Source: Beyer et al., Are we done with ImageNet? (arXiv 2006.07159). `UserError` if it
-    is another, or an image has no place in it.
+    is another, an image has no place in it, or none of the images has a right class.
     """
     with reading(path, "is damaged"):
         answers = json.loads(path.read_bytes())
@@ -78,6 +78,10 @@ def read_real_labels(path: Path, images: ImageList) -> list[frozenset[int]]:
                 "them by its name: ILSVRC2012_val_00000001.JPEG is the first"
             )
         found.append(frozenset(answers[int(number[1]) - 1]))
+    if not any(found):
+        raise UserError(
+            f"evaluation.real_labels: {path} has no class for any of the {len(images)} images"
+        )
     return found
 
 

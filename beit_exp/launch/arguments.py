@@ -26,11 +26,13 @@ PATHS = (
     "model.pretrained",
     "dataset.data_url",
     "dataset.val_labels",
+    "dataset.labels",
     "evaluation.real_labels",
     "tokenizer.weights",
     "hydra.run.dir",
     "hydra.sweep.dir",
 )
+PATHS_BELOW = "evaluation.sets."  # of a name each
 # Whose keys are the user's
 MAPPINGS = ("tracking.tags", "tokenizer.training", "evaluation.sets")
 
@@ -101,7 +103,8 @@ def _open_mapping(word: str) -> str:
 def _plain_path(word: str, sweeps: bool) -> str:
     key, _, text = word.partition("=")
     name = key.lstrip("+")
-    if name not in PATHS or not text or "${" in text:
+    is_path = name in PATHS or name.startswith(PATHS_BELOW)
+    if not is_path or not text or "${" in text:
         return word
     parsed = parse_override(word)
     is_several = parsed.is_sweep_override() if parsed is not None else "," in text

@@ -34,7 +34,8 @@ def finetuning_command(cfg: Config, place: str) -> str:
         choices.append(f"model={cfg.model.arch}")
     keys = [*(f"model.{name}" for name in SHAPE), *keys_of_data(cfg)]
     words = [*choices, override("model.pretrained", place), *differing(cfg, keys, choices)]
-    return launch_command(*words)
+    judged = ["objective=val/map"] if cfg.dataset.multi_label else []  # accuracies are of one label
+    return launch_command(*words, *judged)
 
 
 def pretraining_command(cfg: Config, place: str) -> str:

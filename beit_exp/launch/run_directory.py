@@ -15,7 +15,7 @@ from typing import Any
 from beit_exp.config.command_line import launch_command, module_command, override
 from beit_exp.config.mapping import differences, load_config, save_config
 from beit_exp.config.schema import Config
-from beit_exp.config.traits import task_traits
+from beit_exp.config.traits import SILENT, task_traits
 from beit_exp.data.places import check_folders
 from beit_exp.data.pool import is_pooled
 from beit_exp.data.sources import open_splits
@@ -31,15 +31,7 @@ from beit_exp.weights.ingredients import find_ingredients
 from beit_exp.weights.model_settings import are_multi_label
 from beit_exp.weights.source import find_source
 
-FREE_ON_RESUME = (  # what changes neither the weights that a run arrives at nor its metrics
-    "tracking.",
-    "allow_changes",
-    "hardware.num_parallel_workers",
-    "hardware.cluster_timeout_s",
-    "optimizer.lr_base_size",
-    "train.keep_checkpoints",
-    "train.checkpoint_url",
-)
+FREE_ON_RESUME = (*SILENT, "train.keep_checkpoints", "train.checkpoint_url")
 
 
 ANOTHER_RUN = (  # what makes other tensors of a run's checkpoints, another split or another work

@@ -25,7 +25,7 @@ FOLDER = "tokenizer"
 FIXED: dict[str, Any] = {  # what a tokenizer's training allows alone
     "task": "train_tokenizer",
     "objective": "val/loss",
-    "optimizer": {"layer_decay": 1.0},
+    "optimizer": {"layer_decay": 1.0, "lr_base_size": None},
     "hardware": {"amp_level": "O0", "is_dynamic_loss_scale": False, "loss_scale": 1.0},
     "train": {"recompute": False},
     "tokenizer": {"training": {}},

@@ -99,9 +99,16 @@ def keep_nearest(
 def votes(
     similarities_QC: np.ndarray, classes_QC: np.ndarray, *, temperature: float, num_classes: int
 ) -> np.ndarray:
-    """(Q, K) sums of exp(similarity / temperature) by class; -inf where no neighbour votes."""
-    weights_QC = np.exp(similarities_QC.astype(np.float64) / temperature)
-    sums_QK = np.zeros((len(classes_QC), num_classes))
-    np.add.at(sums_QK, (np.arange(len(classes_QC))[:, None], classes_QC), weights_QC)
-    sums_QK[sums_QK == 0] = -np.inf
+    """(Q, K) sums of exp((similarity - the row's largest) / temperature) by class; -inf where no
+    neighbour votes.
+
+    So no weight is too large for a float; the order of an image's classes stays.
+    """
+    similarities_QC = similarities_QC.astype(np.float64)
+    largest_Q1 = similarities_QC.max(axis=1, keepdims=True)
+    weights_QC = np.exp((similarities_QC - largest_Q1) / temperature)
+    place = np.arange(len(classes_QC))[:, None], classes_QC
+    sums_QK = np.full((len(classes_QC), num_classes), -np.inf)
+    sums_QK[place] = 0
+    np.add.at(sums_QK, place, weights_QC)
     return sums_QK

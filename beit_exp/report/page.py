@@ -85,10 +85,10 @@ def table(runs: list[Run]) -> tuple[list[str], list[list[Any]]]:
 
 def best_interval(run: Run) -> str:
     """That of the best result, where that is a share of a known number of images."""
-    images, metric = run.validation_images, run.objective.removeprefix("val/")
-    if run.best is None or images is None or metric not in COUNTED:
+    seen, metric = run.validation_set, run.objective.removeprefix("val/")
+    if run.best is None or seen is None or metric not in COUNTED:
         return ""
-    return interval_text(accuracy_interval(run.best[0], images))
+    return interval_text(accuracy_interval(run.best[0], seen["images"]))
 
 
 def as_told(runs: list[Run]) -> str:

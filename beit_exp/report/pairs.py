@@ -59,5 +59,4 @@ def _outcomes(run: Run) -> Outcomes | None:
 
 def _digest(run: Run) -> str | None:
     """What the validation images of a run are known by."""
-    sets = run.facts.get("datasets", [])
-    return next((each["digest"] for each in sets if each["context"] == "validation"), None)
+    return None if run.validation_set is None else run.validation_set["digest"]

@@ -14,6 +14,7 @@ from typing import Any
 
 from beit_exp.config.mapping import flatten, load_config
 from beit_exp.config.objective import metric_of, rank
+from beit_exp.config.traits import SILENT
 from beit_exp.errors import UserError
 from beit_exp.storage.passwords import hide_password
 from beit_exp.tracking import mlflow_read
@@ -30,13 +31,6 @@ PICTURES = (
     "reconstruction",
     "tokens",
     "batch",
-)
-# Change no result
-SILENT = (
-    "tracking.",
-    "hardware.num_parallel_workers",
-    "hardware.cluster_timeout_s",
-    "allow_changes",
 )
 
 
@@ -81,11 +75,10 @@ class Run:
         return found[-1] if found else None
 
     @property
-    def validation_images(self) -> int | None:
-        """How many there were; None if the run does not tell."""
+    def validation_set(self) -> dict[str, Any] | None:
+        """What `describe` says of its validation images; None if the run does not tell."""
         sets = self.facts.get("datasets", [])
-        found = [each["images"] for each in sets if each["context"] == "validation"]
-        return found[-1] if found else None
+        return next((each for each in sets if each["context"] == "validation"), None)
 
     @property
     def images_per_s(self) -> float | None:

@@ -178,14 +178,14 @@ def class_section(classes: list[list[Any]], best: Run) -> Section:
     header, *rows = classes
     has_others = len(header) > 4
     count = f"the worst {SHOWN_CLASSES} of {len(rows)} classes" if len(rows) > SHOWN_CLASSES else ""
+    worst = rows[:SHOWN_CLASSES]
     shown = [
-        [round(value, 1) if isinstance(value, float) else value for value in row]
-        for row in rows[:SHOWN_CLASSES]
+        [round(value, 1) if isinstance(value, float) else value for value in row] for row in worst
     ]
     if header[2] == CLASS_SCORES["top1"]:
         header = [*header[:3], "95 % interval", *header[3:]]
-        sure = [as_text(accuracy_interval(row[2], row[1])) if row[1] else "" for row in rows]
-        shown = [[*row[:3], text, *row[3:]] for row, text in zip(shown, sure, strict=False)]
+        sure = [as_text(accuracy_interval(row[2], row[1])) if row[1] else "" for row in worst]
+        shown = [[*row[:3], text, *row[3:]] for row, text in zip(shown, sure, strict=True)]
     return Section(
         "classes",
         f"{header[2].removesuffix(', %').capitalize()} per class",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,15 @@ from beit_exp.train.stop import listening
 logger = logging.getLogger(__name__)
 TABLE_FILE = "evaluation.csv"
 HEADER = ["set", "images", "metric", "value", "low", "high"]
+NO_INTERVAL = ("", "")
 
 
 def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metrics:
     """-> `val/top1`, `val/top5` (percent) and `val/loss` of the network in `cfg.checkpoint`.
 
     Or `test/...`, for `evaluation.split=test`; of several labels an image `val/map` and its like;
-    and those of each of `evaluation.sets`, `v2/top1` and so on. The leader writes all of them with
-    their intervals, and of the split the accuracy of each class and the confusion matrix.
+    and those of each of `evaluation.sets`, `v2/top1` and so on. The leader alone has them, and
+    writes all with their intervals, and of the split each class's accuracy and the confusions.
     """
     split, flip = cfg.evaluation.split, cfg.evaluation.flip
     images = open_held_out(cfg, split)
@@ -60,6 +62,8 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         elapsed_s = time.perf_counter() - started
         for name, other in others.items():
             found[name] = measure(other.images, chosen=other.chosen)
+    if not runtime.is_leader:
+        return {}
 
     rows = [
         row
@@ -68,12 +72,8 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
     ]
     outcomes = found[split][1]
     if answers is not None and isinstance(outcomes, Outcomes):
-        hits, asked = real_hits(outcomes, answers)
-        share = 100 * hits / asked
-        rows.append(["real", asked, "top1", share, *accuracy_interval(share, asked)])
+        rows.append(real_row(outcomes, answers))
     measured = {f"{name}/{metric}": value for name, _, metric, value, *_ in rows}
-    if not runtime.is_leader:
-        return measured
 
     source = cfg.dataset.data_url
     found_images = describe(images, name=cfg.dataset.name, source=source, context="evaluation")
@@ -84,7 +84,10 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
     write_outcomes(outcomes, images, run_dir, tracker)
 
     logger.info("%d images, %s of %s", len(images), split, source)
-    shown = [[f"{row[0]}/{row[2]}", row[1], f"{row[3]:.4f}", as_text(row[4:6])] for row in rows]
+    shown = [
+        [f"{name}/{metric}", count, f"{value:.4f}", as_text(None if "" in sure else sure)]
+        for name, count, metric, value, *sure in rows
+    ]
     logger.info("%s", as_table(["result", "images", "value", "95 % interval"], shown))
     logger.info("speed     %.0f images/s, compiling included", len(images) / elapsed_s)
     files = ", ".join(path.name for path in sorted(run_dir.glob("*.csv")))
@@ -113,8 +116,16 @@ def table_rows(name: str, metrics: Metrics, outcomes: AnyOutcomes) -> list[list[
     """A row for each metric of a set of images: see `HEADER`."""
     sure, images = intervals(metrics, outcomes), len(outcomes.labels)
     rows = [
-        [name, images, metric, value, *sure.get(metric, ())] for metric, value in metrics.items()
+        [name, images, metric, value, *sure.get(metric, NO_INTERVAL)]
+        for metric, value in metrics.items()
     ]
     if isinstance(outcomes, Outcomes):
-        rows.append([name, images, "ece", calibration_error(outcomes)])
+        rows.append([name, images, "ece", calibration_error(outcomes), *NO_INTERVAL])
     return rows
+
+
+def real_row(outcomes: Outcomes, answers: Sequence[frozenset[int]]) -> list[Any]:
+    """The row of the accuracy by `read_real_labels`."""
+    hits, asked = real_hits(outcomes, answers)
+    share = 100 * hits / asked
+    return ["real", asked, "top1", share, *accuracy_interval(share, asked)]

@@ -7,17 +7,11 @@ import re
 import shlex
 from pathlib import Path
 
+from beit_exp.config.traits import SILENT
+
 OVERRIDES = "BEIT_EXP_OVERRIDES"  # what was typed, if the command started this process
 OVERRIDES_TAG = "beit_exp.overrides"
 NAME_LENGTH = 80
-# Say nothing of what a run does
-SILENT = (
-    "hydra",
-    "tracking.",
-    "allow_changes",
-    "hardware.num_parallel_workers",
-    "hardware.cluster_timeout_s",
-)
 CHOICES = ("experiment", "task", "checkpoint_kind")  # before what else was typed
 NO_CHOICES = ("seed", "objective", "images")  # of the names without a group
 DATE = re.compile(r"\d{4}-\d\d-\d\d_")
@@ -31,7 +25,7 @@ def run_name(overrides: list[str], run_dir: Path) -> str:
     pairs = [
         (key.lstrip("+~"), value)
         for key, _, value in (override.partition("=") for override in overrides)
-        if not key.lstrip("+~").startswith(SILENT)
+        if not key.lstrip("+~").startswith(("hydra", *SILENT))
     ]
     pairs.sort(key=lambda pair: _place(*pair))
     words = " ".join(_word(key, value) for key, value in pairs)

@@ -39,6 +39,8 @@ def test_equal_logits_count_for_one_class_only() -> None:
 
 def test_logits_that_are_not_numbers_are_never_right() -> None:
     assert batch_sums(np.full((3, 10), np.nan, np.float32), np.arange(3))[2:].tolist() == [0, 0]
+    broken = np.array([[9, 0, np.nan], [9, 0, -np.inf], [9, 0, 1]], np.float32)
+    assert batch_sums(broken, np.zeros(3, int))[2:].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("size", [7, 16, 50])

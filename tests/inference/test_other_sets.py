@@ -109,6 +109,7 @@ def test_an_image_may_have_several_right_classes_or_none(tmp_path: Path) -> None
         ("[[0], [true]]", (1,), "must be a list of lists"),
         ('{"a": [0]}', (1,), "must be a list of lists"),
         ("[[0]", (1,), "real.json is damaged"),
+        ("[[], [0], []]", (1, 3), "has no class for any of the 2 images"),
         ("[[0]]", (2,), "has 1 images, and .*00000002.JPEG is none of them by its name"),
     ],
 )

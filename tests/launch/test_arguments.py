@@ -6,7 +6,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from beit_exp.errors import UserError
-from beit_exp.launch.arguments import PATHS, hydra_arguments
+from beit_exp.launch.arguments import PATHS, PATHS_BELOW, hydra_arguments
 
 ODD = (
     "a b=(数据)/x",
@@ -39,7 +39,7 @@ def read(word: str) -> object:
 
 
 @pytest.mark.parametrize("path", ODD)
-@pytest.mark.parametrize("key", PATHS)
+@pytest.mark.parametrize("key", [*PATHS, f"{PATHS_BELOW}v2"])
 def test_a_path_is_taken_as_it_is(key: str, path: str) -> None:
     (word,) = hydra_arguments([f"{key}={path}"])
     assert read(word) == path
@@ -66,6 +66,8 @@ def test_what_hydra_reads_rightly_is_left_alone(word: str) -> None:
 def test_a_tilde_is_the_home_folder() -> None:
     (word,) = hydra_arguments(["hydra.run.dir=~/runs"])
     assert read(word) == "/home/x y/runs"
+    for key in ("dataset.labels", "evaluation.sets.v2", "+evaluation.sets.v2"):
+        assert read(*hydra_arguments([f"{key}=~/a"])) == "/home/x y/a"
     assert read(*hydra_arguments(["checkpoint=~x/a"])) == "~x/a"
 
 
@@ -73,6 +75,7 @@ def test_a_comma_separates_paths_in_a_sweep_alone() -> None:
     assert hydra_arguments(["-m", "checkpoint=a,b"]) == ["checkpoint=a,b", "-m"]
     assert hydra_arguments(["-m", "hydra.sweep.dir=a,b"]) == ['hydra.sweep.dir="a,b"', "-m"]
     assert hydra_arguments(["sweep=base_lr", "images=a,b"])[1] == "images=a,b"
+    assert hydra_arguments(["-m", "dataset.labels=a,b"]) == ["dataset.labels=a,b", "-m"]
     assert hydra_arguments(["sweep=null", "images=a,b"])[1] == 'images="a,b"'
     for name in ("数据", "c=1"):
         Path(name).mkdir()
@@ -109,6 +112,8 @@ def test_flags_may_stand_anywhere() -> None:
         ("tracking.tags.site=lab", "++tracking.tags.site=lab"),
         ("+tracking.tags.site=lab", "+tracking.tags.site=lab"),
         ("tokenizer.training.train.epochs=3", "++tokenizer.training.train.epochs=3"),
+        ("evaluation.sets.v2=a,b", '++evaluation.sets.v2="a,b"'),
+        ("evaluation.sets={v2: a}", "++evaluation.sets={v2: a}"),
         ("~tracking.tags.site", "~tracking.tags.site"),
         ("tracking.tag.site=lab", "tracking.tag.site=lab"),
     ],

@@ -49,6 +49,15 @@ def test_what_was_held_out_of_a_pre_training_is_held_out_again() -> None:
         assert {"dataset.val_fraction=0.2", "seed=7"} <= set(shlex.split(command))
 
 
+def test_fine_tuning_on_several_labels_an_image_is_judged_by_them() -> None:
+    own = ("dataset=image_folder", "dataset.data_url=x", "dataset.num_classes=7")
+    labels = ("dataset.labels=x/labels.csv", "dataset.multi_label=true", "dataset.val_fraction=0.2")
+    words = ("experiment=pretrain_digits", "probe.every_epochs=null")
+    before = make_config(*words, *own, *labels)
+    after = make_config(*shlex.split(finetuning_command(before, PLACE))[2:])
+    assert (after.objective, after.dataset) == ("val/map", before.dataset)
+
+
 def test_fine_tuning_repeats_no_default() -> None:
     command = finetuning_command(make_config("experiment=pretrain_digits"), "runs/a")
     assert command == "python launch.py model.pretrained=runs/a"

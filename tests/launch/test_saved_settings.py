@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from kept_weights import write_training
-from settings import compose
+from settings import compose, pretraining
 
-from beit_exp.config.mapping import build_config
+from beit_exp.config.mapping import build_config, save_config
 from beit_exp.config.schema import Config
 from beit_exp.errors import UserError
 from beit_exp.launch.run_directory import check_files
@@ -39,3 +39,11 @@ def test_no_other_task_takes_a_sweeps(sweep_dir: Path) -> None:
 def test_what_cannot_be_averaged_is_refused_before_a_worker_starts(sweep_dir: Path) -> None:
     with pytest.raises(UserError, match=r"/b/.* cannot be averaged with .*/a/.*: 1 tensors differ"):
         check_files(laid("task=soup", f"checkpoint={sweep_dir}"))
+
+
+@pytest.mark.parametrize("task", ["features", "probe"])
+def test_a_network_whose_class_token_predicted_is_judged(task: str, tmp_path: Path) -> None:
+    head = ("mask.early_block=1", "mask.head_blocks=2", "mask.shared_lm_head=false")
+    save_config(pretraining(tmp_path / "data", *head), tmp_path / "config.yaml")
+    cfg = laid(f"task={task}", f"checkpoint={tmp_path}")
+    assert (cfg.task, cfg.mask.early_block) == (task, 1)

@@ -8,7 +8,8 @@ from beit_exp.launch.tokenizer_first import tokenizer_run
 
 
 def test_the_tokenizers_run_has_the_runs_settings_but_for_its_own(few_digits, tmp_path) -> None:
-    cfg = pretraining(few_digits, "hardware.amp_level=O1", "optimizer.layer_decay=0.9", "seed=3")
+    own = ("hardware.amp_level=O1", "optimizer.layer_decay=0.9", "optimizer.lr_base_size=2048")
+    cfg = pretraining(few_digits, *own, "seed=3")
     run = tokenizer_run(cfg, tmp_path / "run")
     assert (run.task, run.objective, run.hardware.amp_level) == (
         "train_tokenizer",
@@ -17,7 +18,16 @@ def test_the_tokenizers_run_has_the_runs_settings_but_for_its_own(few_digits, tm
     )
     assert (run.seed, run.dataset, run.tokenizer.vocabulary) == (3, cfg.dataset, 16)
     assert run.optimizer.base_lr == cfg.tokenizer.training["optimizer"]["base_lr"]
+    assert run.optimizer.lr_base_size is None  # it was said of the pre-training's rate
     assert run.tracking.run_name == "tokenizer run"
+
+
+def test_the_tokenizer_of_a_network_whose_class_token_predicts_is_trained_first(
+    few_digits, tmp_path
+) -> None:
+    head = ("mask.early_block=1", "mask.head_blocks=2", "mask.shared_lm_head=false")
+    run = tokenizer_run(pretraining(few_digits, *head), tmp_path / "run")
+    assert run.task == "train_tokenizer"
 
 
 def test_wrong_settings_of_the_tokenizers_run_are_named(few_digits, tmp_path) -> None:

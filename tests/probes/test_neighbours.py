@@ -77,7 +77,20 @@ def test_where_there_are_fewer_images_all_are_neighbours() -> None:
 def test_a_vote_weighs_by_similarity_and_a_class_without_one_is_never_found() -> None:
     similarities = np.array([[0.9, 0.8, 0.8]], np.float32)
     sums = votes(similarities, np.array([[2, 0, 0]]), temperature=0.5, num_classes=4)
-    np.testing.assert_allclose(sums, [[2 * np.exp(1.6), -np.inf, np.exp(1.8), -np.inf]], rtol=1e-6)
+    expected = [[2 * np.exp(-0.2), -np.inf, 1, -np.inf]]
+    np.testing.assert_allclose(sums, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1e-2, 1e-3, 1e-4, 1e-6])
+def test_at_a_small_temperature_the_nearest_image_decides(temperature: float) -> None:
+    similarities = np.array([[0.9, 0.8, 0.1], [-0.9, -0.95, -1]], np.float32)
+    sums = votes(
+        similarities, np.array([[2, 0, 1], [3, 1, 0]]), temperature=temperature, num_classes=4
+    )
+    assert sums.argmax(axis=1).tolist() == [2, 3]
+    np.testing.assert_allclose(sums.max(axis=1), 1, rtol=1e-6)
+    # Also where exp is 0 a neighbour has voted
+    assert (sums > -np.inf).tolist() == [[True, True, True, False], [True, True, False, True]]
 
 
 def test_an_image_of_zeros_is_like_no_other() -> None:

@@ -33,18 +33,20 @@ def test_a_loss_ranks_downwards(tmp_path: Path) -> None:
 
 
 def test_settings_that_change_no_result_are_not_compared() -> None:
+    silent = ("tracking.run_name", "hardware.num_parallel_workers", "optimizer.lr_base_size")
     runs = [
-        Run(
-            str(n),
-            "finished",
-            {"seed": n, "tracking.run_name": n, "hardware.num_parallel_workers": n},
-            [],
-            {},
-            None,
-        )
+        Run(str(n), "finished", {"seed": n, **dict.fromkeys(silent, n)}, [], {}, None)
         for n in (1, 2)
     ]
     assert differing_keys(runs) == ["seed"]
+
+
+def test_a_run_tells_of_its_validation_images_among_others() -> None:
+    sets = [{"context": use, "images": n} for use, n in (("training", 80), ("validation", 50))]
+    run = Run("a", "finished", {}, [], {}, None, facts={"datasets": sets})
+    assert run.validation_set == {"context": "validation", "images": 50}
+    other = Run("b", "finished", {}, [], {}, None, facts={"datasets": sets[:1]})
+    assert other.validation_set is None
 
 
 def test_runs_of_several_objectives_are_judged_by_one_that_all_have() -> None:

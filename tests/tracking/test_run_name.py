@@ -14,6 +14,7 @@ RUN_DIR = Path("runs/2026-11-24_20-02-31_ab12")
     [
         ([], "20-02-31_ab12"),
         (["hydra.run.dir=x", "tracking.experiment=y"], "20-02-31_ab12"),
+        (["optimizer.lr_base_size=64", "allow_changes=[seed]"], "20-02-31_ab12"),
         (["optimizer.base_lr=3e-05", "seed=1"], "base_lr=3e-05 seed=1 20-02-31_ab12"),
         (
             ["dataset.data_url=/data/imagenet/", "train.epochs=3", "experiment=imagenet_base"],
