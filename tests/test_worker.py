@@ -106,6 +106,19 @@ def test_a_directory_without_a_run_is_named(tmp_path: Path, capsys) -> None:
     assert f"{tmp_path}/config.yaml cannot be read as a configuration" in capsys.readouterr().err
 
 
+def test_one_started_by_hand_on_several_nodes_meets_the_others(
+    run_dir: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.delenv(LAUNCHER)
+    monkeypatch.setattr(worker, "resume", lambda place: 7 if place == run_dir else 0)
+    for name, value in {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "10.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    assert worker.main([str(run_dir)]) == 7
+    monkeypatch.setenv("NODE_RANK", "two")
+    assert worker.main([str(run_dir)]) == 2
+    assert "NODE_RANK = 'two': must be a whole number" in capsys.readouterr().err
+
+
 def test_usage_is_shown_without_a_run_directory(capsys) -> None:
     assert worker.main([]) == 2
     assert "usage: python -m beit_exp.worker RUN_DIR" in capsys.readouterr().err

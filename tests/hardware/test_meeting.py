@@ -20,6 +20,11 @@ from beit_exp.hardware.process import ABANDON
 LASTING = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch) -> None:
+    monkeypatch.setattr(peer, "RETRY_S", 0.02)
+
+
 def together(count: int, act: Callable[[Meeting], object]) -> list[object]:
     """What so many processes come to, each a thread here: a result, or what it raised."""
     port = free_port()

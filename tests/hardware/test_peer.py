@@ -15,6 +15,11 @@ from beit_exp.hardware.nodes import Place
 from beit_exp.hardware.peer import GoneError, Peer, Waiting, call
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch) -> None:
+    monkeypatch.setattr(peer, "RETRY_S", 0.02)
+
+
 def places(count: int) -> list[Place]:
     port = free_port()
     return [Place("NNODES", count, node, address="127.0.0.1", port=port) for node in range(count)]
@@ -109,7 +114,7 @@ def test_one_that_does_not_belong_here_is_sent_away(greeting: dict, said: str) -
 
     def listen() -> None:
         try:
-            Waiting(first).listen(1.5)
+            Waiting(first).listen(0.5)
         except UserError as error:
             told.append(str(error))
 
@@ -121,7 +126,7 @@ def test_one_that_does_not_belong_here_is_sent_away(greeting: dict, said: str) -
     assert said in answer["refused"]
     waiting.join()
     assert "node 1 did not come to node 0" in told[0] and said in told[0]
-    assert "within 1.5 s (hardware.cluster_timeout_s)" in told[0]
+    assert "within 0.5 s (hardware.cluster_timeout_s)" in told[0]
 
 
 def test_those_that_came_are_told_who_did_not() -> None:
@@ -130,7 +135,7 @@ def test_those_that_came_are_told_who_did_not() -> None:
 
     def listen() -> None:
         try:
-            Waiting(first).listen(1.0)
+            Waiting(first).listen(0.4)
         except UserError as error:
             told.append(str(error))
 
