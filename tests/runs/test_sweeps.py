@@ -102,7 +102,9 @@ def test_a_failing_job_of_a_sweep_leaves_the_others_running(
     jobs = [tmp_path / "sweep" / f"train.batch_size={size}" for size in (16, 1000, 8)]
     assert [(job / "metrics.json").exists() for job in jobs] == [True, False, True]
     assert "make no full step" in json.loads((jobs[1] / "failed.json").read_text())["message"]
-    assert re.search(r"^train.batch_size=1000 .*failed \(train\.batch_size = 1000", done.stdout, re.MULTILINE)
+    assert re.search(
+        r"^train.batch_size=1000 .*failed \(train\.batch_size = 1000", done.stdout, re.MULTILINE
+    )
     rest = done.stdout.splitlines()[-1]
     program = f"python {ROOT / 'launch.py'}"
     assert rest.startswith(f"2 of 3 jobs are done; to do the rest: {program} -m ")
