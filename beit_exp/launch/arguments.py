@@ -28,6 +28,7 @@ PATHS = (
     "dataset.val_labels",
     "evaluation.real_labels",
     "tokenizer.weights",
+    "tokenizer.teacher",
     "hydra.run.dir",
     "hydra.sweep.dir",
 )

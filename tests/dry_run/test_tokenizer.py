@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from settings import make_config
+from trajectory import FLOAT32
 
 from beit_exp.config.schema import Config
 from beit_exp.dry_run.settings import few_steps
@@ -23,7 +24,8 @@ def test_a_tokenizer_that_is_not_there_is_one_of_random_weights(tmp_path: Path) 
     assert cfg.tokenizer.weights is not None and lacks_tokenizer(cfg)
     make_tokenizer(cfg, Path(cfg.tokenizer.weights))
     assert not lacks_tokenizer(cfg)
-    assert load_tokenizer(cfg.tokenizer, cfg.tokenizer.weights).decoder is None
+    weights = cfg.tokenizer.weights
+    assert load_tokenizer(cfg.tokenizer, cfg.model, weights, precision=FLOAT32).decoder is None
 
 
 def test_a_tokenizer_that_is_there_stays_the_runs(tmp_path: Path) -> None:
