@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from settings import pretraining
+from settings import make_config, pretraining
 
 from beit_exp.errors import UserError
 from beit_exp.launch.tokenizer_first import tokenizer_run
@@ -18,6 +18,17 @@ def test_the_tokenizers_run_has_the_runs_settings_but_for_its_own(few_digits, tm
     assert (run.seed, run.dataset, run.tokenizer.vocabulary) == (3, cfg.dataset, 16)
     assert run.optimizer.base_lr == cfg.tokenizer.training["optimizer"]["base_lr"]
     assert run.tracking.run_name == "tokenizer run"
+
+
+def test_the_run_of_a_tokenizer_with_codes_has_no_class_token_head_and_no_averages(
+    tmp_path,
+) -> None:
+    words = ("tokenizer.teacher=x", "train.ema_decay=0.9", "mask.shared_lm_head=false")
+    cfg = make_config("experiment=pretrain_digits_v2", *words)
+    run = tokenizer_run(cfg, tmp_path / "run")
+    assert cfg.mask.early_block is not None and run.mask.early_block is None
+    assert run.train.ema_decay is None and run.tokenizer.teacher == "x"
+    assert run.train.accumulate_steps == cfg.train.accumulate_steps
 
 
 def test_wrong_settings_of_the_tokenizers_run_are_named(few_digits, tmp_path) -> None:
