@@ -93,11 +93,11 @@ class Teacher(nn.Cell):
     """
 
     def __init__(
-        self, cfg: ModelConfig, *, mean: list[float], std: list[float], precision: Precision
+        self, network: nn.Cell, *, width: int, mean: list[float], std: list[float]
     ) -> None:
         super().__init__(auto_prefix=False)
-        self.network = PatchFeatures(cfg, Operations(precision))
-        self.width = cfg.embed_dim
+        self.network = network
+        self.width = width
         self.mean, self.std = (
             Tensor(np.array(values, np.float32).reshape(1, 3, 1, 1)) for values in (mean, std)
         )

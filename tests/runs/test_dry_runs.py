@@ -13,7 +13,7 @@ from whole_runs import dry_run, needs_simulation
 
 TOKENIZER, TEACHER = "tokenizer.weights=none.pth", "tokenizer.teacher=none.pth"
 FILES = {  # that a recipe names, and none of which is there
-    **dict.fromkeys(("pretrain_base", "pretrain_base_1k", "pretrain_large"), [TOKENIZER]),
+    **{name: [TOKENIZER] for name in ("pretrain_base", "pretrain_base_1k", "pretrain_large")},
     "pretrain_v2_base": [TOKENIZER, "tokenizer.depth=2", "mask.early_block=1"],
     "pretrain_digits_v2": [TEACHER, "mask.early_block=1"],
     "vqkd_base": [TEACHER, "tokenizer.depth=2", "tokenizer.decoder_depth=1"],

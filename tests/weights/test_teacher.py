@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from agreement import agree
 from mindspore import Tensor
+from safetensors.numpy import save_file
 from settings import GOLDEN, OFFICIAL, make_config
 from trajectory import FLOAT32
 
@@ -71,3 +73,15 @@ def test_what_cannot_teach_is_refused(file: Path, complaint: str) -> None:
     cfg = taught_by(file, "model.patch_size=16")
     with pytest.raises(UserError, match=complaint):
         load_teacher(cfg.tokenizer, cfg.model, precision=FLOAT32)
+
+
+def test_clips_patches_are_those_of_torch(tmp_path: Path) -> None:
+    reference = dict(np.load(GOLDEN / "clip.npz"))
+    path = tmp_path / "clip.safetensors"
+    weights = {name: each for name, each in reference.items() if name.startswith("weights/")}
+    save_file({name.removeprefix("weights/"): each for name, each in weights.items()}, path)
+    cfg = taught_by(path, "model.image_size=16", "model.patch_size=8")
+    teacher = load_teacher(cfg.tokenizer, cfg.model, precision=FLOAT32)
+    assert teacher.width == reference["features"].shape[2]
+    found = teacher(Tensor(reference["images"])).asnumpy()
+    agree("VQ-KD: CLIP's patches", found, reference["features"], within=1e-5)
