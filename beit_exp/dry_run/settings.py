@@ -11,6 +11,7 @@ from typing import Any
 
 from beit_exp.config.mapping import build_config
 from beit_exp.config.schema import Config
+from beit_exp.config.traits import dataset_traits
 from beit_exp.dry_run.tokenizer import lacks_teacher, lacks_tokenizer
 from beit_exp.errors import UserError
 from beit_exp.hardware.cluster import world_size
@@ -68,9 +69,11 @@ def absolute_paths(cfg: Config) -> Config:
 
 def few_classes(cfg: Config) -> Config:
     """A pre-training's images in as many classes as there are ranks: it asks for no class, and
-    ImageNet-22k has 21,841. Given images stay in their own.
+    ImageNet-22k has 21,841. Given images stay in their own, and a set that brings its classes has
+    few.
     """
-    if cfg.task != "pretrain" or Path(cfg.dataset.data_url).exists():
+    is_given = Path(cfg.dataset.data_url).exists() or dataset_traits(cfg.dataset.name).brings_all
+    if cfg.task != "pretrain" or is_given:
         return cfg
     changes = {"dataset": {"num_classes": max(2, world_size(cfg.hardware))}}
     return build_config(merge(cfg.model_dump(), changes))
