@@ -24,6 +24,7 @@ class Stream(IntEnum):
     split = 10
     held_out = 11
     few_shot = 12
+    codes = 13
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

@@ -173,14 +173,6 @@ WRONG_SETTINGS = {
         ("objective=val/masked_accuracy",),
         "must be one that the task measures",
     ),
-    "no tokenizer": (
-        ("experiment=pretrain_base",),
-        "tokenizer.weights = null: must name the weights of a tokenizer",
-    ),
-    "missing tokenizer": (
-        ("experiment=pretrain_base", "tokenizer.weights=no.pth"),
-        "tokenizer.weights = 'no.pth': there is no such file",
-    ),
     "all hidden": (
         ("experiment=pretrain_digits", "mask.num_mask_patches=64"),
         "mask.num_mask_patches = 64: must be less than the number of patches",
@@ -220,18 +212,6 @@ WRONG_SETTINGS = {
     "frozen pre-training": (
         ("experiment=pretrain_digits", "train.freeze=backbone"),
         "train.freeze = 'backbone': must be null for task=pretrain",
-    ),
-    "unknown setting of the tokenizer's run": (
-        ("experiment=pretrain_digits", "+tokenizer.training.train.epoch=1"),
-        "train.epoch: there is no such setting. Did you mean train.epochs?",
-    ),
-    "wrong setting of the tokenizer's run": (
-        ("experiment=pretrain_digits", "tokenizer.training.train.epochs=0"),
-        "tokenizer.training: with it, of the tokenizer's run, 1 setting is wrong",
-    ),
-    "tokenizer in half precision": (
-        ("task=train_tokenizer", "objective=val/loss", "augment=pretrain", "hardware.amp_level=O1"),
-        "hardware.amp_level = 'O1': must be O0 for task=train_tokenizer",
     ),
     "average of nothing": (
         ("train.ema_decay=1.0",),

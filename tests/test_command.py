@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from refused_commands import WRONG_WORDS
 from refused_data_settings import WRONG_DATA_SETTINGS
 from refused_settings import WRONG_SETTINGS
+from refused_tokenizer_settings import WRONG_TOKENIZER_SETTINGS
 from settings import ROOT
 from whole_runs import Command
 
@@ -23,9 +24,16 @@ from beit_exp import command
 from beit_exp.launch.arguments import program_typed
 from beit_exp.launch.composition import CONF
 
-REFUSED = WRONG_WORDS | WRONG_SETTINGS | WRONG_DATA_SETTINGS
+REFUSED = WRONG_WORDS | WRONG_SETTINGS | WRONG_DATA_SETTINGS | WRONG_TOKENIZER_SETTINGS
 # A command takes a third of a second to compose, so these stand for all, which the slow tests try
-SOME = [*list(WRONG_WORDS)[::2], *list(WRONG_SETTINGS)[::4], *list(WRONG_DATA_SETTINGS)[::4]]
+SOME = [
+    *list(WRONG_WORDS)[::2],
+    *(
+        case
+        for cases in (WRONG_SETTINGS, WRONG_DATA_SETTINGS, WRONG_TOKENIZER_SETTINGS)
+        for case in list(cases)[::4]
+    ),
+]
 
 
 Call = Callable[..., "Answer"]

@@ -24,6 +24,7 @@ WITHOUT_ORIGINAL = {
     "few_digits",
     "own_images",
     "pretrain_digits",
+    "pretrain_digits_v2",
 }
 COMPARED = ("model", "dataset", "augment", "optimizer", "scheduler", "mask")
 WITHOUT_COUNTERPART = (  # of these groups: names, places and what the originals cannot do
@@ -55,6 +56,10 @@ NOT_READ = {  # besides, by the first part of an experiment's name
         *("dataset.num_classes", "dataset.crop_pct", "dataset.interpolation"),
         "scheduler.warmup_length",
     ),
+    "vqkd": (
+        *("mask.*", "model.*", "dataset.num_classes", *NO_ERASING_NOR_MIXING),
+        *("optimizer.momentum", "optimizer.decay_rel_pos_bias"),
+    ),
 }
 
 
@@ -70,7 +75,8 @@ EXPERIMENTS = list(dict.fromkeys(row["experiment"] for row in ROWS))
 
 @cache
 def composed(experiment: str) -> dict[str, Any]:
-    return flatten(make_config(f"experiment={experiment}", "tokenizer.weights=x"))
+    given = "teacher" if experiment.startswith("vqkd") else "weights"
+    return flatten(make_config(f"experiment={experiment}", f"tokenizer.{given}=x"))
 
 
 def is_of(experiment: str, setting: str, departure: dict[str, str]) -> bool:
@@ -141,3 +147,7 @@ def test_values_copied_from_the_documents_by_hand_are_in_the_table() -> None:
     assert values["intermediate_large", "optimizer.lr_base_size"] == 16 * 64 * 2
     assert values["pretrain_base", "scheduler.warmup_steps"] == 10000
     assert values["pretrain_base_1k", "scheduler.warmup_length"] == 10
+    assert values["pretrain_v2_base", "mask.early_block"] == 9
+    assert values["pretrain_v2_base", "train.epochs"] == 1600
+    assert values["vqkd_base", "optimizer.beta"] == [0.9, 0.99]
+    assert values["vqkd_base", "optimizer.base_lr"] == pytest.approx(4 * 5e-5)

@@ -25,6 +25,7 @@ NEEDED = (
     "dataset.val_fraction=0.2",
     "dataset.test_fraction=0.1",
 )
+PRETRAINING = ("pretrain_base", "pretrain_large", "pretrain_v2_base")
 SEED_TABLE = {
     "model.arch": "beit_base_patch16_224",
     "dataset.name": "imagenet",
@@ -70,10 +71,10 @@ SEED_TABLE = {
 def test_every_option_composes_to_a_valid_configuration(group: str, option: str) -> None:
     is_without_data = option in ("image_folder", "cifar10", "cifar100", "flowers", "own_images")
     extra = NEEDED if is_without_data and group != "augment" and group != "train" else ()
-    is_with_tokenizer = group == "experiment" and option.startswith(
-        ("pretrain_base", "pretrain_large")
-    )
-    extra += ("tokenizer.weights=somewhere",) if is_with_tokenizer else ()
+    if group == "experiment" and option.startswith(PRETRAINING):
+        extra += ("tokenizer.weights=somewhere",)
+    if group == "experiment" and option.startswith("vqkd"):
+        extra += ("tokenizer.teacher=somewhere",)
     assert make_config(f"{group}={option}", *extra).seed == 42
 
 

@@ -11,6 +11,7 @@ from beit_exp.config.feature_rules import FEATURE_RULES
 from beit_exp.config.mask_rules import MASK_RULES
 from beit_exp.config.rule import Rule
 from beit_exp.config.schema import TaskName
+from beit_exp.config.tokenizer_rules import TOKENIZER_RULES
 from beit_exp.config.traits import task_traits
 
 # The metrics that each task measures, of those that can be compared
@@ -25,6 +26,7 @@ RULES = (
     *EVALUATION_RULES,
     *FEATURE_RULES,
     *MASK_RULES,
+    *TOKENIZER_RULES,
     Rule(
         ("model.image_size", "model.patch_size"),
         lambda size, patch: size % patch == 0,
@@ -125,11 +127,6 @@ RULES = (
         "MindSpore recomputes at once on a CPU",
     ),
     Rule(
-        ("train.recompute", "task"),
-        lambda recompute, task: not recompute or task != "train_tokenizer",
-        "must be false for task=train_tokenizer, whose network has no transformer blocks",
-    ),
-    Rule(
         ("train.freeze", "task"),
         lambda freeze, task: freeze is None or task_traits(task).uses_labels,
         "must be null for task=pretrain and task=train_tokenizer",
@@ -196,43 +193,6 @@ RULES = (
         ("model.pretrained", "task"),
         lambda pretrained, task: pretrained is None or task_traits(task).uses_labels,
         "must be null for task=pretrain and task=train_tokenizer, which start from nothing",
-    ),
-    Rule(
-        ("tokenizer.hidden",),
-        lambda hidden: hidden % 4 == 0,
-        "must be a multiple of 4: a block's inner layers are a quarter as wide",
-    ),
-    Rule(
-        ("tokenizer.weights", "task"),
-        lambda weights, task: weights is None or task != "train_tokenizer",
-        "must be null for task=train_tokenizer, which makes them",
-    ),
-    Rule(
-        ("tokenizer.weights", "tokenizer.training", "task"),
-        lambda weights, training, task: task != "pretrain" or weights is not None or bool(training),
-        "must name the weights of a tokenizer for task=pretrain (README: Pre-training), "
-        "unless tokenizer.training says how to train one first",
-    ),
-    Rule(
-        ("tokenizer.weights", "hardware.node_num", "task"),
-        lambda weights, nodes, task: task != "pretrain" or weights is not None or (nodes or 1) < 2,
-        "must be given for task=pretrain on several nodes: "
-        "train the tokenizer first, by task=train_tokenizer",
-    ),
-    Rule(
-        ("tokenizer.temperature",),
-        lambda temperature: temperature[0] >= temperature[1],
-        "must fall, from the first step's to the last one's",
-    ),
-    Rule(
-        ("hardware.amp_level", "task"),
-        lambda level, task: level == "O0" or task != "train_tokenizer",
-        "must be O0 for task=train_tokenizer: the likelihood of pixels needs float32",
-    ),
-    Rule(
-        ("optimizer.layer_decay", "task"),
-        lambda decay, task: decay == 1 or task != "train_tokenizer",
-        "must be 1 for task=train_tokenizer, whose network has no transformer blocks",
     ),
     Rule(
         ("train.checkpoint_url",),

@@ -7,7 +7,7 @@ by `mapping.build_config`, which reports all that is wrong at once, and is never
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
@@ -27,6 +27,7 @@ from beit_exp.config.section import (
     Text,
     Triple,
 )
+from beit_exp.config.tokenizing import TokenizerConfig
 
 
 def _checked_keys(allowed: list[str]) -> list[str]:
@@ -52,7 +53,6 @@ TaskName = Literal[
 DatasetName = Literal["imagenet", "image_folder", "digits"]
 Filter = Literal["bilinear", "bicubic"]
 DrawnFilter = Literal["bilinear", "bicubic", "random"]
-TokenizerFilter = Literal["bilinear", "bicubic", "lanczos"]
 DeviceTarget = Literal["auto", "cpu", "ascend"]
 ErasingMode = Literal["pixel", "rand", "const"]
 MixupMode = Literal["batch", "pair", "elem"]
@@ -213,19 +213,6 @@ class MaskConfig(Section):
     early_block: PositiveInt | None
     head_blocks: PositiveInt | None
     shared_lm_head: bool
-
-
-class TokenizerConfig(Section):
-    weights: Text | None
-    training: dict[str, Any]
-    vocabulary: Annotated[int, Field(ge=2)]
-    hidden: PositiveInt
-    blocks_per_group: PositiveInt
-    decoder_input: PositiveInt
-    interpolation: TokenizerFilter
-    straight_through: bool
-    temperature: Interval
-    kl_weight: NonNegativeFloat
 
 
 class BenchmarkConfig(Section):

@@ -25,6 +25,7 @@ OF_MONITOR = (
     *("features.blocks", "features.pooling"),
     *("probe.every_epochs", "probe.every_neighbours", "probe.temperature"),
 )
+OF_TOKENIZER = ("tokenizer", "checkpoint_kind", "model.image_size", "model.patch_size")
 OF_CHECKPOINT = (*OF_ALL, "checkpoint", "checkpoint_kind", "model")
 OF_SOUP = (*OF_CHECKPOINT, "objective", "soup", "train.batch_size")
 SILENT = (  # change neither the weights that a run arrives at nor its metrics
@@ -130,7 +131,7 @@ def training_traits(name: Training) -> TaskTraits:
             )
         case "train_tokenizer":
             return TaskTraits(
-                reads=(*OF_TRAINING, "model.image_size", "model.patch_size", "tokenizer"),
+                reads=(*OF_TRAINING, *OF_TOKENIZER),
                 objectives=("val/loss",),
                 uses_labels=False,
                 reads_class_folders=True,

@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 from typing_extensions import assert_never
 
-from beit_exp.config.schema import DrawnFilter, Filter, TokenizerFilter
+from beit_exp.config.schema import DrawnFilter, Filter
+from beit_exp.config.tokenizing import TokenizerFilter
 
 
 def resampling(name: Filter | TokenizerFilter) -> Image.Resampling:

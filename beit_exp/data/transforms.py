@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from beit_exp.config.augment_policy import parse_policy
-from beit_exp.config.schema import AugmentConfig, DatasetConfig, TokenizerFilter
+from beit_exp.config.schema import AugmentConfig, DatasetConfig
+from beit_exp.config.tokenizing import TokenizerFilter
 from beit_exp.data.compiled import compiled
 from beit_exp.data.erasing import random_erasing
 from beit_exp.data.filters import draw_resampling, resampling

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from typing_extensions import assert_never
 
 from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream, make_ahead
@@ -15,19 +16,30 @@ from beit_exp.data.masking import block_mask
 from beit_exp.data.transforms import ViewsTransform, make_views_transform
 from beit_exp.randomness import Stream, generator
 
-TOKEN_SIDE = 8  # pixels of the tokenizer's view under one visual token
+TOKEN_SIDE = 8  # pixels of a view for DALL-E's tokenizer under one visual token
 
 
 class Views(NamedTuple):
     """A batch: G x G patches in `images`, as many tokens in `tokenizer_images`."""
 
     images: np.ndarray  # (B, 3, S, S) float32, normalised
-    tokenizer_images: np.ndarray  # (B, 3, 8 G, 8 G) float32 in [0, 1]
+    tokenizer_images: np.ndarray  # (B, 3, T, T) float32 in [0, 1]
 
 
 def grid_of(cfg: Config) -> int:
     """Patches, and tokens, along a side."""
     return cfg.model.image_size // cfg.model.patch_size
+
+
+def tokenizer_size(cfg: Config) -> int:
+    """Pixels along a side of the tokenizer's view; BEiT v2's has the network's own patches."""
+    match cfg.tokenizer.kind:
+        case "dvae":
+            return TOKEN_SIDE * grid_of(cfg)
+        case "vqkd":
+            return cfg.model.image_size
+        case _:
+            assert_never(cfg.tokenizer.kind)
 
 
 def train_views(stream: TrainStream, cfg: Config, *, first: int, last: int) -> Iterator[Views]:
@@ -95,7 +107,7 @@ def _make_transform(cfg: Config) -> ViewsTransform:
         cfg.augment,
         cfg.dataset,
         image_size=cfg.model.image_size,
-        tokenizer_size=TOKEN_SIDE * grid_of(cfg),
+        tokenizer_size=tokenizer_size(cfg),
         interpolation=cfg.tokenizer.interpolation,
     )
 
@@ -111,7 +123,7 @@ def _draw_mask(cfg: Config, stream: Stream, *counters: int) -> np.ndarray:
 
 
 def _empty(cfg: Config, count: int) -> Views:
-    side, token_side = cfg.model.image_size, TOKEN_SIDE * grid_of(cfg)
+    side, token_side = cfg.model.image_size, tokenizer_size(cfg)
     return Views(
         np.empty((count, 3, side, side), np.float32),
         np.empty((count, 3, token_side, token_side), np.float32),

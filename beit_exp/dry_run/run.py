@@ -26,6 +26,7 @@ from beit_exp.dry_run.report import StageReport, as_json, build_stage, table
 from beit_exp.dry_run.settings import (
     DATA,
     LABELS,
+    TEACHER,
     TOKENIZER,
     absolute_paths,
     check_device,
@@ -36,7 +37,7 @@ from beit_exp.dry_run.settings import (
 )
 from beit_exp.dry_run.simulation import CARDS, find_cann, simulate, simulation_environment
 from beit_exp.dry_run.stubs import mindspore_version
-from beit_exp.dry_run.tokenizer import lacks_tokenizer, make_tokenizer
+from beit_exp.dry_run.tokenizer import lacks_teacher, lacks_tokenizer, make_teacher, make_tokenizer
 from beit_exp.errors import UserError
 from beit_exp.hardware.nodes import check_place, find_place
 from beit_exp.launch.overrides import typed_values
@@ -145,6 +146,8 @@ def prepare(cfg: Config, folder: Path) -> dict[str, Any]:
         write_labels(folder / DATA, folder / LABELS)
     if lacks_tokenizer(cfg):
         make_tokenizer(cfg, folder / TOKENIZER)
+    if lacks_teacher(cfg):
+        make_teacher(cfg, folder / TEACHER)
     check_files(stages[-1])
     changes = {
         key: list(values)

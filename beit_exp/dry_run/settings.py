@@ -11,7 +11,8 @@ from typing import Any
 
 from beit_exp.config.mapping import build_config
 from beit_exp.config.schema import Config
-from beit_exp.dry_run.tokenizer import lacks_tokenizer
+from beit_exp.config.traits import dataset_traits
+from beit_exp.dry_run.tokenizer import lacks_teacher, lacks_tokenizer
 from beit_exp.errors import UserError
 from beit_exp.hardware.cluster import world_size
 from beit_exp.launch.tokenizer_first import merge
@@ -19,7 +20,10 @@ from beit_exp.storage.remote import is_remote
 
 STEPS = 2  # the first compiles, the second shows that nothing compiles again
 BENCHMARK_STEPS = 4  # the fewest that `task=benchmark` takes
-NAME_FILES = ("checkpoint", "images", "model.pretrained", "tokenizer.weights", "dataset.data_url")
+NAME_FILES = (
+    *("checkpoint", "images", "model.pretrained", "tokenizer.weights", "tokenizer.teacher"),
+    "dataset.data_url",
+)
 NO_SPLIT: dict[str, Any] = {  # the images of a dry run are made as train/ and val/
     "val_labels": None,
     "labels": None,
@@ -32,6 +36,7 @@ NO_SPLIT: dict[str, Any] = {  # the images of a dry run are made as train/ and v
 }
 NO_END: dict[str, Any] = {"patience": None, "prune_after": None}
 DATA, STORE, TOKENIZER = "data", "mlflow.db", "tokenizer.safetensors"
+TEACHER = "teacher.safetensors"
 LABELS = "labels.csv"
 
 
@@ -64,9 +69,11 @@ def absolute_paths(cfg: Config) -> Config:
 
 def few_classes(cfg: Config) -> Config:
     """A pre-training's images in as many classes as there are ranks: it asks for no class, and
-    ImageNet-22k has 21,841. Given images stay in their own.
+    ImageNet-22k has 21,841. Given images stay in their own, and a set that brings its classes has
+    few.
     """
-    if cfg.task != "pretrain" or Path(cfg.dataset.data_url).exists():
+    is_given = Path(cfg.dataset.data_url).exists() or dataset_traits(cfg.dataset.name).brings_all
+    if cfg.task != "pretrain" or is_given:
         return cfg
     changes = {"dataset": {"num_classes": max(2, world_size(cfg.hardware))}}
     return build_config(merge(cfg.model_dump(), changes))
@@ -105,6 +112,8 @@ def few_steps(cfg: Config, folder: Path) -> Config:
         changes["probe"] = {"every_epochs": epochs}
     if lacks_tokenizer(cfg):
         changes["tokenizer"] = {"weights": str(folder / TOKENIZER)}
+    if lacks_teacher(cfg):
+        changes["tokenizer"] = {"teacher": str(folder / TEACHER)}
     return build_config(merge(cfg.model_dump(), changes))
 
 

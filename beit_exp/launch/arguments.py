@@ -29,6 +29,7 @@ PATHS = (
     "dataset.labels",
     "evaluation.real_labels",
     "tokenizer.weights",
+    "tokenizer.teacher",
     "hydra.run.dir",
     "hydra.sweep.dir",
 )

@@ -26,6 +26,14 @@ SHAPE = (  # of a network; the rest of `model` belongs to the recipe, not to the
     "layer_scale_init_value",
 )
 
+PRETRAINING = {  # experiment by the tokenizer's kind, and whether it is of the digits
+    ("dvae", True): "pretrain_digits",
+    ("dvae", False): "pretrain_base",
+    ("vqkd", True): "pretrain_digits_v2",
+    ("vqkd", False): "pretrain_v2_base",
+}
+OF_ITS_TRAINING = ("tokenizer.weights", "tokenizer.training", "tokenizer.teacher")
+
 
 def finetuning_command(cfg: Config, place: str) -> str:
     """Fine-tuning of a pre-trained network: the quickstart's recipe on the run's own data."""
@@ -40,14 +48,13 @@ def finetuning_command(cfg: Config, place: str) -> str:
 
 def pretraining_command(cfg: Config, place: str) -> str:
     """Pre-training with a tokenizer that is trained, on its own data."""
-    name = "pretrain_digits" if cfg.dataset.name == "digits" else "pretrain_base"
-    choices = [f"experiment={name}"]
+    choices = [f"experiment={PRETRAINING[cfg.tokenizer.kind, cfg.dataset.name == 'digits']}"]
     if cfg.dataset.name == "image_folder":
         choices.append("dataset=image_folder")
     keys = [
-        "model.image_size",
+        *("model.image_size", *(["model.patch_size"] if cfg.tokenizer.kind == "vqkd" else [])),
         *keys_of_data(cfg),
-        *(key for key in keys_of("tokenizer") if not key.endswith((".weights", ".training"))),
+        *(key for key in keys_of("tokenizer") if not key.startswith(OF_ITS_TRAINING)),
     ]
     words = [*choices, override("tokenizer.weights", place), *differing(cfg, keys, choices)]
     return launch_command(*words)

@@ -20,7 +20,7 @@ from beit_exp.data.places import check_folders
 from beit_exp.data.pool import is_pooled
 from beit_exp.data.sources import open_splits
 from beit_exp.errors import MissingExtraError, UserError
-from beit_exp.launch.tokenizer_first import FOLDER
+from beit_exp.launch.tokenizer_first import FOLDER, trains_tokenizer_first
 from beit_exp.optim.schedule import build_schedule
 from beit_exp.report.runs import FAILED_FILE
 from beit_exp.storage.files import write_atomically
@@ -51,10 +51,15 @@ ANOTHER_RUN = (  # what makes other tensors of a run's checkpoints, another spli
     "mask.early_block",
     "mask.head_blocks",
     "mask.shared_lm_head",
+    "tokenizer.kind",
     "tokenizer.vocabulary",
     "tokenizer.hidden",
     "tokenizer.decoder_input",
     "tokenizer.blocks_per_group",
+    "tokenizer.embed_dim",
+    "tokenizer.depth",
+    "tokenizer.decoder_depth",
+    "tokenizer.code_width",
     "optimizer.name",
     "dataset.num_classes",
     "dataset.multi_label",
@@ -79,6 +84,8 @@ def check_files(cfg: Config) -> None:
         needed["model.pretrained"] = cfg.model.pretrained
     if cfg.task == "pretrain":
         needed["tokenizer.weights"] = cfg.tokenizer.weights
+    if cfg.task == "train_tokenizer" or trains_tokenizer_first(cfg):
+        needed["tokenizer.teacher"] = cfg.tokenizer.teacher
     needed["evaluation.real_labels"] = cfg.evaluation.real_labels
     for key, place in needed.items():
         if place is not None and not is_remote(place) and not Path(place).exists():

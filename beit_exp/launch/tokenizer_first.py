@@ -28,8 +28,10 @@ FIXED: dict[str, Any] = {  # what a tokenizer's training allows alone
     "optimizer": {"layer_decay": 1.0, "lr_base_size": None},
     "hardware": {"amp_level": "O0", "is_dynamic_loss_scale": False, "loss_scale": 1.0},
     "train": {"recompute": False},
+    "mask": {"early_block": None, "head_blocks": None, "shared_lm_head": True},
     "tokenizer": {"training": {}},
 }
+FIXED_OF_CODES: dict[str, Any] = {"train": {"ema_decay": None}}  # and that of tokenizer.kind=vqkd
 
 
 def trains_tokenizer_first(cfg: Config) -> bool:
@@ -47,7 +49,8 @@ def tokenizer_run(cfg: Config, run_dir: Path) -> Config:
 
     `UserError` names what is wrong with them.
     """
-    values = merge(merge(cfg.model_dump(), FIXED), cfg.tokenizer.training)
+    fixed = merge(FIXED, FIXED_OF_CODES) if cfg.tokenizer.kind == "vqkd" else FIXED
+    values = merge(merge(cfg.model_dump(), fixed), cfg.tokenizer.training)
     values["tracking"]["run_name"] = f"{FOLDER} {cfg.tracking.run_name or run_dir.name}"
     values["tokenizer"]["training"] = {}
     try:

@@ -77,10 +77,10 @@ class Block(nn.Cell):
 class Backbone(nn.Cell):
     """Images to tokens: what fine-tuning and pre-training share."""
 
-    def __init__(self, cfg: ModelConfig, operations: Operations) -> None:
+    def __init__(self, cfg: ModelConfig, operations: Operations, *, channels: int = 3) -> None:
         super().__init__()
         width, grid = cfg.embed_dim, cfg.image_size // cfg.patch_size
-        self.patch_embed = PatchEmbed(cfg.patch_size, width, operations)
+        self.patch_embed = PatchEmbed(cfg.patch_size, width, operations, channels=channels)
         self.cls_token = make_parameter(1, 1, width)
         self.pos_embed = make_parameter(1, grid * grid + 1, width) if cfg.abs_pos_emb else None
         self.rel_pos_bias = (

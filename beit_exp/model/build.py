@@ -84,8 +84,13 @@ def depth_divisor(name: str, *, first: int = 0) -> float:
     return float(np.sqrt(2.0 * (first + int(name.split(".")[1]) + 1))) if is_output else 1.0
 
 
-def initialise(network: nn.Cell, *, seed: int, head_init_scale: float) -> None:
+def initialise(
+    network: nn.Cell, *, seed: int, head_init_scale: float, prefix: str = "", first: int = 0
+) -> None:
     """Draw the random weights; norms, biases, tables and layer scales have their constants already.
+
+    Of a part of a network, `prefix` precedes its parameters' names, and `first` is the number of
+    the first one: each number has draws of its own.
 
     Matrices and tokens: normal with standard deviation 0.02, truncated at ±2. A block's output
     projections are divided by √(2 · (block + 1)), the head is multiplied by `head_init_scale`. The
@@ -93,8 +98,8 @@ def initialise(network: nn.Cell, *, seed: int, head_init_scale: float) -> None:
     initialiser passes convolutions over. Source: unilm/beit modeling_finetune.py, `_init_weights`
     and `fix_init_weight`.
     """
-    for number, parameter in enumerate(network.get_parameters()):
-        name, shape = parameter.name, parameter.shape
+    for number, parameter in enumerate(network.get_parameters(), start=first):
+        name, shape = parameter.name.removeprefix(prefix), parameter.shape
         rng = generator(seed, Stream.weights, number)
         if name.startswith("patch_embed."):
             bound = network.patch_embed.proj.weight[0].size ** -0.5

@@ -15,7 +15,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from beit_exp.config.schema import TokenizerConfig
+from beit_exp.config.tokenizing import TokenizerConfig
 from beit_exp.randomness import Stream, generator
 
 # B batch · C channels · S image side · G tokens per side, S / 8 · P tokens of an image

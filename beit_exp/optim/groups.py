@@ -36,12 +36,14 @@ def lr_scale(name: str, *, depth: int, decay: float) -> float:
 
 
 def has_weight_decay(name: str, *, ndim: int, decay_rel_pos_bias: bool) -> bool:
-    """All but vectors (biases, norms, layer scales), the class and position embeddings and, if so
-    said (--disable_weight_decay_on_rel_pos_bias), the tables of relative positions.
+    """All but vectors (biases, norms, layer scales), the class and position embeddings, also of a
+    part of a network, and, if so said (--disable_weight_decay_on_rel_pos_bias), the tables of
+    relative positions.
     """
     if name.endswith(REL_POS_TABLE) and not decay_rel_pos_bias:
         return False
-    return ndim > 1 and not name.endswith(".bias") and name not in NO_WEIGHT_DECAY
+    is_embedding = name.rpartition(".")[2] in NO_WEIGHT_DECAY
+    return ndim > 1 and not name.endswith(".bias") and not is_embedding
 
 
 def make_groups(

@@ -18,6 +18,7 @@ THIRD_CURVES = (  # the first that a run measures
     ("val/top1", "validation top-1", "percent"),
     ("val/map", "validation mean average precision", "percent"),
     ("val/masked_accuracy", "validation: hidden tokens found", "percent"),
+    ("val/teacher_distance", "validation: distance from the teacher's features", "1 - cosine"),
     ("val/reconstruction_mse", "validation: squared error of pixels", "mean square"),
 )
 HIDDEN_COLOR = 0.5

@@ -23,6 +23,7 @@ from beit_exp.model.beit import extra_blocks
 from beit_exp.model.build import build_masked_model
 from beit_exp.model.precision import build_precision
 from beit_exp.model.visual_tokenizer import VisualTokenizer
+from beit_exp.model.vqkd import VqkdTokenizer
 from beit_exp.report.plots import hide, plot_rows, plot_usage
 from beit_exp.tracking.tracker import Tracker
 from beit_exp.train.build import build_trainer, draw_keep, prepare_network
@@ -34,6 +35,7 @@ from beit_exp.train.step import MicroBatch
 from beit_exp.weights.tokenizer import load_tokenizer
 
 SHOWN = 8
+Tokenizer = VisualTokenizer | VqkdTokenizer
 
 
 def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metrics:
@@ -41,10 +43,11 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
     session = open_session(cfg, run_dir, runtime, tracker)
     stream, val_images = session.stream, session.val_images
 
-    tokenizer = load_tokenizer(
-        cfg.tokenizer, tokenizer_place(cfg, run_dir), kind=cfg.checkpoint_kind
-    )
     precision = build_precision(cfg.hardware.amp_level, half=runtime.half)
+    place = tokenizer_place(cfg, run_dir)
+    tokenizer = load_tokenizer(
+        cfg.tokenizer, cfg.model, place, precision=precision, kind=cfg.checkpoint_kind
+    )
     vocabulary = cfg.tokenizer.vocabulary
     network = build_masked_model(
         cfg.model, cfg.mask, vocabulary=vocabulary, precision=precision, seed=cfg.seed
@@ -82,7 +85,6 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
     measure_neighbours = make_neighbour_metric(network, session)
 
     if runtime.is_leader:
-        place = tokenizer_place(cfg, run_dir)
         session.begin(trainer, weights=f"from scratch; tokens by {place}")
         views = next(train_views(stream, cfg, first=0, last=1))
         hidden = next(train_masks(stream, cfg, first=0, last=1))
@@ -97,7 +99,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
 
 
 def masked_batch(
-    tokenizer: VisualTokenizer, views: Views, hidden_BGG: np.ndarray, cfg: Config, batch_size: int
+    tokenizer: Tokenizer, views: Views, hidden_BGG: np.ndarray, cfg: Config, batch_size: int
 ) -> tuple[np.ndarray, ...]:
     """What `MaskedPrediction` takes before the drop-path draws, of always the same shapes.
 
@@ -120,7 +122,7 @@ def masked_batch(
 
 
 def draw_batch(
-    tokenizer: VisualTokenizer, views: Views, hidden_BGG: np.ndarray, cfg: Config, plots: Path
+    tokenizer: Tokenizer, views: Views, hidden_BGG: np.ndarray, cfg: Config, plots: Path
 ) -> None:
     """Pictures: what the network sees, what the tokenizer sees and makes of it, and which tokens
     there are.

@@ -13,6 +13,7 @@ from beit_exp.data.build import TrainStream, train_batches
 from beit_exp.data.labels import count_classes
 from beit_exp.model.beit import BEiT, Block, MaskedBEiT
 from beit_exp.model.build import drop_path_keep
+from beit_exp.model.vqkd import VqkdTokenizer
 from beit_exp.optim.schedule import build_schedule, build_weight_decays
 from beit_exp.optim.update import build_optimizer
 from beit_exp.train.loss_scale import build_loss_scale
@@ -42,7 +43,7 @@ def log_odds(cfg: Config, labels: np.ndarray) -> np.ndarray:
     return np.log(weights * targets / (1 - targets)).astype(np.float32)
 
 
-def prepare_network(network: BEiT | MaskedBEiT, cfg: TrainConfig) -> None:
+def prepare_network(network: BEiT | MaskedBEiT | VqkdTokenizer, cfg: TrainConfig) -> None:
     """Freeze what is not to learn, and let blocks be computed again in the backward pass."""
     if cfg.recompute:
         for _, cell in network.cells_and_names():

@@ -68,6 +68,10 @@ def _parts(name: str, array: np.ndarray) -> list[tuple[str, np.ndarray]]:
             raise ValueError(f"{name} is {array.shape}: not three matrices in one")
         parts = zip("qkv", np.split(array, 3), strict=True)
         return [(name.replace("qkv", letter), part) for letter, part in parts]
+    if name.endswith("attn.qkv.bias"):  # of a vision transformer that is no BEiT
+        # A key's bias adds the same to all scores of a query, and softmax takes it away again
+        query, _, value = np.split(array, 3)
+        return [(name.replace("qkv", "q"), query), (name.replace("qkv", "v"), value)]
     name = re.sub(r"attn\.([qv])_bias$", r"attn.\1.bias", name)
     return [(name.replace(f".attn.{TABLE}", f".rel_pos.{TABLE}"), array)]
 

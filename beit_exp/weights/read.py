@@ -25,20 +25,11 @@ def read_weights(path: Path, *, is_averaged: bool = False) -> Arrays:
 
     `UserError` if the file cannot be read, or holds no block of a BEiT.
     """
-    if path.suffix in (".pth", ".pt", ".bin"):
-        arrays = read_torch_file(path)
-    elif path.suffix == ".ckpt":
-        from beit_exp.weights.mindspore_file import read_mindspore_file  # brings MindSpore
+    return to_weights(read_arrays(path, is_averaged=is_averaged), path)
 
-        arrays = {
-            from_mindspore_name(name): array for name, array in read_mindspore_file(path).items()
-        }
-    elif path.suffix == ".safetensors":
-        arrays = _read_safetensors(path, is_averaged=is_averaged)
-    else:
-        raise UserError(
-            f"{path}: weights are read from .pth, .pt, .bin, .safetensors and .ckpt files alone"
-        )
+
+def to_weights(arrays: Arrays, path: Path) -> Arrays:
+    """Tensors of the file at `path`, under any of the names that we know, as `read_weights`."""
     with reading(path):
         ours = to_ours(arrays)
     if not any(name.startswith("blocks.") for name in ours):
@@ -47,8 +38,27 @@ def read_weights(path: Path, *, is_averaged: bool = False) -> Arrays:
             "block"
         )
     found = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in ours.items()}
-    _check_finite(found, path)
+    check_finite(found, path)
     return found
+
+
+def read_arrays(path: Path, *, is_averaged: bool = False) -> Arrays:
+    """The tensors of a weights file under the names that they have there; of a checkpoint of ours,
+    the network's.
+    """
+    if path.suffix in (".pth", ".pt", ".bin"):
+        return read_torch_file(path)
+    if path.suffix == ".ckpt":
+        from beit_exp.weights.mindspore_file import read_mindspore_file  # brings MindSpore
+
+        return {
+            from_mindspore_name(name): array for name, array in read_mindspore_file(path).items()
+        }
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path, is_averaged=is_averaged)
+    raise UserError(
+        f"{path}: weights are read from .pth, .pt, .bin, .safetensors and .ckpt files alone"
+    )
 
 
 def read_checkpoint(path: Path, *, is_averaged: bool = False) -> Arrays:
@@ -72,7 +82,8 @@ def _read_safetensors(path: Path, *, is_averaged: bool) -> Arrays:
         return dict(load_file(path))
 
 
-def _check_finite(arrays: Arrays, path: Path) -> None:
+def check_finite(arrays: Arrays, path: Path) -> None:
+    """Raise `UserError` for weights that no training can have meant."""
     unlike = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if unlike:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The weights of a visual tokenizer: a run's of task=train_tokenizer, or DALL-E's state dict."""
+"""The weights of a visual tokenizer: a run's of task=train_tokenizer, or an official state dict."""
 
 from __future__ import annotations
 
@@ -7,31 +7,43 @@ from pathlib import Path
 
 import numpy as np
 from mindspore import Tensor
+from typing_extensions import assert_never
 
-from beit_exp.config.schema import CheckpointKind, TokenizerConfig
+from beit_exp.config.schema import CheckpointKind, ModelConfig
+from beit_exp.config.tokenizing import TokenizerConfig
 from beit_exp.errors import UserError
+from beit_exp.model.precision import Precision
 from beit_exp.model.visual_tokenizer import VisualTokenizer, build_tokenizer, our_name
+from beit_exp.model.vqkd import VqkdTokenizer
+from beit_exp.weights.names import Arrays
 from beit_exp.weights.read import read_checkpoint
-from beit_exp.weights.source import find_source
+from beit_exp.weights.source import Source, find_source
 from beit_exp.weights.torch_file import read_torch_file
+from beit_exp.weights.vqkd import OF_TRAINING, read_vqkd
 
 logger = logging.getLogger(__name__)
 PARTS = ("encoder.", "decoder.")
+SHAPE = {  # settings that a tokenizer's tensors have their shapes by
+    "dvae": "tokenizer.vocabulary, hidden, blocks_per_group and decoder_input",
+    "vqkd": "tokenizer.vocabulary, embed_dim, depth, code_width, model.image_size and patch_size",
+}
 
 
 def load_tokenizer(
-    cfg: TokenizerConfig, place: str, *, kind: CheckpointKind = "best"
-) -> VisualTokenizer:
-    """The tokenizer of `cfg` with the weights at `place`, frozen.
+    cfg: TokenizerConfig,
+    model: ModelConfig,
+    place: str,
+    *,
+    precision: Precision,
+    kind: CheckpointKind = "best",
+) -> VisualTokenizer | VqkdTokenizer:
+    """The tokenizer of `cfg` with the weights at `place`, frozen, for the images of `model`.
 
-    Its `decoder` is None if the weights have none; `UserError` names the settings that differ.
+    Its `decoder` is None if the weights have none, and for `tokenizer.kind=vqkd`, whose tokens it
+    does not make. `UserError` names the settings that differ.
     """
     source = find_source(place, kind)
-    path = source.path
-    arrays = read_tokenizer(path, is_averaged=source.is_averaged)
-    network = build_tokenizer(
-        cfg, has_decoder=any(name.startswith("decoder.") for name in arrays), seed=0
-    )
+    network, arrays = _read(cfg, model, source, precision)
     parameters = {parameter.name: parameter for parameter in network.get_parameters()}
     shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
     found = {name: array.shape for name, array in arrays.items()}
@@ -40,19 +52,41 @@ def load_tokenizer(
             name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name)
         )
         raise UserError(
-            f"{path} does not fit the tokenizer: {len(unlike)} tensors differ, such as "
+            f"{source.path} does not fit the tokenizer: {len(unlike)} tensors differ, such as "
             f"{unlike[0]} (there {found.get(unlike[0])}, needed {shapes.get(unlike[0])}); "
-            "tokenizer.vocabulary, hidden, blocks_per_group and decoder_input must be those that "
-            "it was trained with"
+            f"{SHAPE[cfg.kind]} must be those that it was trained with"
         )
     for name, parameter in parameters.items():
         parameter.set_data(Tensor(arrays[name]))
         parameter.requires_grad = False
     network.set_train(False)
     what = "encoder and decoder" if network.decoder is not None else "encoder"
-    place = f"{path}: {source.why}" if source.why else str(path)
-    logger.info("visual tokenizer: %s of %s, %d tokens", what, place, cfg.vocabulary)
+    logger.info("visual tokenizer: %s of %s, %d tokens", what, source, cfg.vocabulary)
     return network
+
+
+def _read(
+    cfg: TokenizerConfig, model: ModelConfig, source: Source, precision: Precision
+) -> tuple[VisualTokenizer | VqkdTokenizer, Arrays]:
+    """A network, and the arrays to be set into it."""
+    match cfg.kind:
+        case "dvae":
+            arrays = read_tokenizer(source.path, is_averaged=source.is_averaged)
+            has_decoder = any(name.startswith("decoder.") for name in arrays)
+            return build_tokenizer(cfg, has_decoder=has_decoder, seed=0), arrays
+        case "vqkd":
+            found = read_vqkd(source.path, is_averaged=source.is_averaged)
+            network = VqkdTokenizer(
+                cfg,
+                image_size=model.image_size,
+                patch_size=model.patch_size,
+                feature_width=None,
+                precision=precision,
+            )
+            kept = {name: each for name, each in found.items() if not name.startswith(OF_TRAINING)}
+            return network, kept
+        case _:
+            assert_never(cfg.kind)
 
 
 def read_tokenizer(path: Path, *, is_averaged: bool = False) -> dict[str, np.ndarray]:

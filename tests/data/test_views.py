@@ -56,6 +56,16 @@ def test_both_views_show_the_same_crop(photographs: ImageList, is_training: bool
     assert np.abs(halved - views.tokenizer_images).mean() < 0.01
 
 
+def test_beit_v2s_tokenizer_sees_the_networks_own_pixels(few_digits) -> None:
+    cfg = pretraining(few_digits, "tokenizer=vqkd_small", "dataset.interpolation=bicubic")
+    for views in (
+        next(train_views(stream_of(cfg), cfg, first=0, last=1)),
+        next(eval_views(open_split(cfg, "val"), cfg, Shard(0, 1))),
+    ):
+        assert views.tokenizer_images.min() >= 0 and views.tokenizer_images.max() <= 1
+        np.testing.assert_allclose(views.images * 0.5 + 0.5, views.tokenizer_images, atol=1e-6)
+
+
 def test_views_and_masks_do_not_depend_on_the_number_of_devices(few_digits) -> None:
     whole_cfg, half_cfg = (
         pretraining(few_digits, "train.batch_size=16"),

@@ -64,6 +64,8 @@ def test_images_that_are_made_for_a_pre_training_need_no_classes(tmp_path: Path)
     made = few_classes(config(*words[:2], "dataset.data_url=nowhere"))
     assert made.dataset.num_classes == 2
     assert few_classes(config("experiment=imagenet_base")).dataset.num_classes == 1000
+    digits = config("experiment=pretrain_digits", "dataset.data_url=nowhere")
+    assert few_classes(digits).dataset.num_classes == 10  # the settings allow no other
 
 
 def test_the_network_and_what_computes_it_stay_the_same(tmp_path: Path) -> None:

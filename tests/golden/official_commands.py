@@ -23,6 +23,7 @@ START, START_2 = (
 )
 README = "beit/README.md"
 PRETRAINING, PROBE = "beit/run_beit_pretraining.py", "beit/run_linear_eval.py"
+PRETRAINING_2, TOKENIZER = "beit2/run_beitv2_pretraining.py", "beit2/run_vqkd_training.py"
 BASE_PT22K = (ONE, START, 64, 69)
 LARGER_IMAGES = f"{START}:41"
 
@@ -82,4 +83,6 @@ COMMANDS = {
             ("--layer_scale_init_value 1e-5", f"{README}:120"),
         ),
     ),
+    "pretrain_v2_base": Command(PRETRAINING_2, "beit2/PRETRAINING.md", 13, 38),
+    "vqkd_base": Command(TOKENIZER, "beit2/TOKENIZER.md", 11, 32),
 }

@@ -68,6 +68,12 @@ def test_fine_tuning_repeats_no_default() -> None:
     [
         ("tokenizer=small",),
         (*SMALL_TOKENIZER, "dataset.data_url='a b=(数据)'", "tokenizer.temperature=[1,0.5]"),
+        ("tokenizer=vqkd_small", "tokenizer.teacher=t", "model.patch_size=4"),
+        (
+            *("dataset=image_folder", "dataset.data_url=x", "dataset.num_classes=7"),
+            *("model=beitv2_base_patch16_224", "tokenizer.teacher=t"),
+            "tokenizer=vqkd_encoder_base_decoder_1x768x12",
+        ),
     ],
 )
 def test_pre_training_has_the_tokenizer_and_its_data(overrides: tuple[str, ...]) -> None:
@@ -76,5 +82,10 @@ def test_pre_training_has_the_tokenizer_and_its_data(overrides: tuple[str, ...])
     after = make_config(*shlex.split(pretraining_command(before, PLACE))[2:])
     assert (after.task, after.tokenizer.weights) == ("pretrain", PLACE)
     assert after.dataset == before.dataset
-    own = {"weights": None, "training": {}}
+    assert (after.tokenizer.teacher, after.mask.early_block is None) == (
+        None,
+        before.tokenizer.kind == "dvae",
+    )
+    assert after.model.image_size == before.model.image_size
+    own = {"weights": None, "training": {}, "teacher": None}
     assert after.tokenizer.model_copy(update=own) == before.tokenizer.model_copy(update=own)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from settings import pretraining
+from settings import make_config, pretraining
 
 from beit_exp.errors import UserError
 from beit_exp.launch.tokenizer_first import tokenizer_run
@@ -28,6 +28,17 @@ def test_the_tokenizer_of_a_network_whose_class_token_predicts_is_trained_first(
     head = ("mask.early_block=1", "mask.head_blocks=2", "mask.shared_lm_head=false")
     run = tokenizer_run(pretraining(few_digits, *head), tmp_path / "run")
     assert run.task == "train_tokenizer"
+
+
+def test_the_run_of_a_tokenizer_with_codes_has_no_class_token_head_and_no_averages(
+    tmp_path,
+) -> None:
+    words = ("tokenizer.teacher=x", "train.ema_decay=0.9", "mask.shared_lm_head=false")
+    cfg = make_config("experiment=pretrain_digits_v2", *words)
+    run = tokenizer_run(cfg, tmp_path / "run")
+    assert cfg.mask.early_block is not None and run.mask.early_block is None
+    assert run.train.ema_decay is None and run.tokenizer.teacher == "x"
+    assert run.train.accumulate_steps == cfg.train.accumulate_steps
 
 
 def test_wrong_settings_of_the_tokenizers_run_are_named(few_digits, tmp_path) -> None:

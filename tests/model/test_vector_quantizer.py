@@ -41,7 +41,8 @@ class Gradient(nn.Cell):
         self.gradient = ops.value_and_grad(self.loss, 0, has_aux=True)
 
     def loss(self, x, weights):
-        passed, price, tokens = self.quantizer(x)
+        passed, price_B, tokens = self.quantizer(x)
+        price = price_B.mean()
         return (passed * weights).sum() + price, passed, price, tokens
 
     def construct(self, x, weights):
@@ -50,7 +51,7 @@ class Gradient(nn.Cell):
 
 def build(codes: np.ndarray) -> VectorQuantizer:
     quantizer = VectorQuantizer(*codes.shape, beta=BETA)
-    quantizer.codes_VD.set_data(Tensor(codes))
+    quantizer.codes.set_data(Tensor(codes))
     return quantizer
 
 
@@ -67,7 +68,7 @@ def test_twenty_steps_of_the_codebook_are_torchs(mode: int) -> None:
         np.testing.assert_array_equal(tokens.asnumpy(), REFERENCE["tokens"][step])
         np.testing.assert_array_equal(counts.asnumpy(), REFERENCE["counts"][step])
         found = {"passed": passed, "price": price, "gradients": gradient}
-        found |= {"codes": quantizer.codes_VD, "usage": quantizer.usage_V}
+        found |= {"codes": quantizer.codes, "usage": quantizer.usage}
         for name, tensor in found.items():
             expected = REFERENCE[name][step]
             agree("codebook: 20 steps", tensor.asnumpy(), expected, within=1e-5)
@@ -118,8 +119,8 @@ def test_the_update_is_the_average_of_directions_and_unused_codes_stay() -> None
     np.testing.assert_array_equal(tokens.asnumpy(), [[0, 0, 1]])
     places = np.stack((unit(unit(x[0, :2]).sum(axis=0)), unit(x[0, 2]), codes[2]))
     expected = unit(0.99 * codes + 0.01 * places)
-    np.testing.assert_allclose(quantizer.codes_VD.asnumpy(), expected, rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(quantizer.usage_V.asnumpy(), [0.02, 0.01, 0], rtol=1e-5)
+    np.testing.assert_allclose(quantizer.codes.asnumpy(), expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(quantizer.usage.asnumpy(), [0.02, 0.01, 0], rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -143,7 +144,7 @@ update = CodebookUpdate(quantizer, decay=0.9, ranks=runtime.size)
 for x in REFERENCE["inputs"][:3]:
     own = Tensor(x[runtime.rank : runtime.rank + 1])
     update(own, quantizer(own)[2])
-np.save(f"{sys.argv[1]}/{runtime.rank}.npy", quantizer.codes_VD.asnumpy())
+np.save(f"{sys.argv[1]}/{runtime.rank}.npy", quantizer.codes.asnumpy())
 """
 
 

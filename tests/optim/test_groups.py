@@ -48,6 +48,12 @@ def test_base_has_28_groups_that_hold_every_parameter_once() -> None:
     assert len(groups) == 28
 
 
+def test_embeddings_of_a_part_of_a_network_are_not_decayed_either() -> None:
+    names = ("encoder.cls_token", "decoder.pos_embed", "encoder.patch_embed.proj.weight")
+    decays = [has_weight_decay(name, ndim=3, decay_rel_pos_bias=True) for name in names]
+    assert decays == [False, False, True]
+
+
 def test_head_keeps_full_learning_rate_under_layer_decay() -> None:
     assert lr_scale("head.weight", depth=12, decay=0.65) == 1
     assert lr_scale("fc_norm.bias", depth=12, decay=0.65) == 1

@@ -11,7 +11,13 @@ import pytest
 from settings import ROOT
 from whole_runs import dry_run, needs_simulation
 
-NEED_A_TOKENIZER = ("pretrain_base", "pretrain_base_1k", "pretrain_large")
+TOKENIZER, TEACHER = "tokenizer.weights=none.pth", "tokenizer.teacher=none.pth"
+FILES = {  # that a recipe names, and none of which is there
+    **{name: [TOKENIZER] for name in ("pretrain_base", "pretrain_base_1k", "pretrain_large")},
+    "pretrain_v2_base": [TOKENIZER, "tokenizer.depth=2", "mask.early_block=1"],
+    "pretrain_digits_v2": [TEACHER, "mask.early_block=1"],
+    "vqkd_base": [TEACHER, "tokenizer.depth=2", "tokenizer.decoder_depth=1"],
+}
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
 
@@ -29,9 +35,7 @@ def found_by(folder: Path, *words: str) -> dict[str, Any]:
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_a_recipe_compiles_to_kernels_of_a_card_alone(experiment: str, tmp_path: Path) -> None:
     """Two blocks of the network stand for all, which are alike; every shape is the recipe's."""
-    words = [f"experiment={experiment}", "model.depth=2"]
-    if experiment in NEED_A_TOKENIZER:
-        words.append("tokenizer.weights=dalle.pth")
+    words = [f"experiment={experiment}", "model.depth=2", *FILES.get(experiment, [])]
     for stage in found_by(tmp_path, *words)["stages"]:
         assert not any(stage["findings"].values()), stage["findings"]
         print(

@@ -64,8 +64,8 @@ RECIPES = sorted(
 def test_a_recipe_as_it_stands_has_the_batch_that_its_learning_rate_is_meant_for(
     name: str,
 ) -> None:
-    needed = ("tokenizer.weights=x", "dataset.data_url=x")
-    cfg = make_config(f"experiment={name}", *needed)
+    file = "teacher" if name.startswith("vqkd") else "weights"
+    cfg = make_config(f"experiment={name}", f"tokenizer.{file}=x", "dataset.data_url=x")
     assert batch_note(cfg, ranks=cfg.hardware.device_num) is None
     assert batch_note(cfg, ranks=2 * cfg.hardware.device_num) is not None
 

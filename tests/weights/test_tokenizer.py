@@ -1,19 +1,39 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from mindspore import Tensor
 from settings import GOLDEN, make_config
+from trajectory import FLOAT32
 
+from beit_exp.config.schema import Config
 from beit_exp.errors import UserError
+from beit_exp.model.visual_tokenizer import VisualTokenizer
+from beit_exp.model.vqkd import VqkdTokenizer
 from beit_exp.weights.tokenizer import load_tokenizer, read_tokenizer
 from beit_exp.weights.torch_file import read_torch_file
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
 DALLE = GOLDEN / "mim" / "dalle_encoder_state_dict.pth"
+VQKD = GOLDEN / "vqkd_tokenizer.pth"
+SMALL_VQKD = (
+    "tokenizer=vqkd_encoder_base_decoder_1x768x12",
+    "model.image_size=16",
+    "model.patch_size=4",
+    "tokenizer.embed_dim=12",
+    "tokenizer.depth=2",
+    "tokenizer.num_heads=3",
+    "tokenizer.code_width=4",
+    "tokenizer.vocabulary=8",
+)
+
+
+def load(cfg: Config, path: Path) -> VisualTokenizer | VqkdTokenizer:
+    return load_tokenizer(cfg.tokenizer, cfg.model, str(path), precision=FLOAT32)
 
 
 def test_dalles_state_dict_loads_with_and_without_a_prefix(monkeypatch) -> None:
@@ -24,7 +44,7 @@ def test_dalles_state_dict_loads_with_and_without_a_prefix(monkeypatch) -> None:
         f"tokenizer.blocks_per_group={shape['n_blk_per_group']}",
     )
     reference = np.load(GOLDEN / "mim" / "reference.npz")
-    tokenizer = load_tokenizer(make_config(*settings).tokenizer, str(DALLE), kind="best")
+    tokenizer = load(make_config(*settings), DALLE)
     assert tokenizer.decoder is None
     assert list(tokenizer.trainable_params()) == []
     tokens = tokenizer(Tensor(reference["tokenizer_images_0_1"])).asnumpy()
@@ -45,9 +65,37 @@ def test_dalles_state_dict_loads_with_and_without_a_prefix(monkeypatch) -> None:
 )
 def test_a_tokenizer_of_another_shape_is_refused(settings: tuple[str, ...], complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
-        load_tokenizer(make_config(*settings).tokenizer, str(DALLE), kind="best")
+        load(make_config(*settings), DALLE)
 
 
 def test_weights_of_something_else_are_no_tokenizer() -> None:
     with pytest.raises(UserError, match="holds no visual tokenizer"):
-        load_tokenizer(make_config().tokenizer, str(GOLDEN / "mim" / "official.pth"), kind="best")
+        load(make_config(), GOLDEN / "mim" / "official.pth")
+
+
+def test_an_official_tokenizer_of_beit_v2_makes_torchs_tokens() -> None:
+    tokenizer = load(make_config(*SMALL_VQKD), VQKD)
+    assert tokenizer.decoder is None and list(tokenizer.trainable_params()) == []
+    reference = np.load(GOLDEN / "vqkd_training.npz")
+    tokens = tokenizer(Tensor(reference["images"][0])).asnumpy()
+    np.testing.assert_array_equal(tokens, reference["trained_tokens"])
+    assert len(np.unique(tokens)) > 3
+
+
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ("tokenizer.vocabulary=9", r"such as quantize.codes \(there \(8, 4\), needed \(9, 4\)"),
+        ("model.image_size=32", "model.image_size and patch_size must be those"),
+    ],
+)
+def test_a_tokenizer_of_beit_v2_of_another_shape_is_refused(setting: str, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        load(make_config(*SMALL_VQKD, setting), VQKD)
+
+
+def test_each_kind_of_tokenizer_refuses_the_weights_of_the_other() -> None:
+    with pytest.raises(UserError, match="holds no tokenizer of BEiT v2"):
+        load(make_config(*SMALL_VQKD), DALLE)
+    with pytest.raises(UserError, match="holds no visual tokenizer"):
+        load(make_config(), VQKD)
