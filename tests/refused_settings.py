@@ -20,7 +20,7 @@ WRONG_SETTINGS = {
     ),
     "unknown experiment": (
         ("experiment=imagenet_bse",),
-        "pretrain_large. Did you mean imagenet_base?",
+        "vqkd_base. Did you mean imagenet_base?",
     ),
     "wrong type": (("seed=abc",), "seed = 'abc': must be a whole number >= 0"),
     "fraction for a count": (
