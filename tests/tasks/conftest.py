@@ -43,8 +43,8 @@ def work(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
     monkeypatch.setattr(worker, "set_up_logging", lambda *_, **__: None)  # pytest has its own
 
     def do(*overrides: str, name: str = "run", status: int = 0) -> Path:
-        raw = OmegaConf.create(compose(*overrides, f"tracking.uri={store}"))
-        cfg = build_config(adopt_run(raw, [*overrides, f"tracking.uri={store}"]))
+        words = [*overrides, f"tracking.uri={store}", "hardware.node_num=1"]
+        cfg = build_config(adopt_run(OmegaConf.create(compose(*words)), words))
         prepare(cfg, tmp_path / name)
         assert worker.main([str(tmp_path / name)]) == status
         return tmp_path / name
