@@ -145,6 +145,7 @@ def test_masked_logits_loss_and_every_gradient_are_the_official_ones(mode: int) 
     compare("masked image modelling: gradients", cell, gradients, reference)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mode",
     [pytest.param(ms.PYNATIVE_MODE, id="eager", marks=pytest.mark.long), MODES[1]],

@@ -33,6 +33,7 @@ def test_weights_begin_as_the_originals_do() -> None:
     assert not arrays["quantize.codes"].any()
 
 
+@pytest.mark.slow
 def test_codes_are_chosen_in_float32_whatever_the_precision() -> None:
     half = build_precision("O3", half=ms.float16)
     network = build_vqkd(make_config(*SMALL), feature_width=24, precision=half)

@@ -101,6 +101,7 @@ def test_the_top_of_the_page_says_what_was_run_where_and_of_which_code(swept: Pa
     assert "changes" in shown and 'name="viewport"' in page and "prefers-color-scheme" in page
 
 
+@pytest.mark.slow
 def test_seeds_are_gathered_with_mean_and_standard_deviation(seeds: Path) -> None:
     header, rows = table(read_place(seeds))
     assert header[1:6] == ["optimizer", "augment", "seed", "best val/top1", "mean ± std of seeds"]

@@ -26,6 +26,7 @@ def test_evaluation_gives_the_runs_best_accuracy_exactly(finished: tuple[Command
     assert str(expected["val/top1"]) in done.stdout
 
 
+@pytest.mark.slow
 def test_a_flat_validation_folder_with_labels_is_evaluated_as_class_folders_are(
     finished: tuple[Command, Path], work: Callable[..., Path], few_digits: Path, tmp_path: Path
 ) -> None:
@@ -58,6 +59,7 @@ def test_a_flat_validation_folder_with_labels_is_evaluated_as_class_folders_are(
     )
 
 
+@pytest.mark.slow
 def test_other_sets_stand_in_one_table_with_their_intervals(
     finished: tuple[Command, Path], work: Callable[..., Path], few_digits: Path, tmp_path: Path
 ) -> None:

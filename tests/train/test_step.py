@@ -151,6 +151,7 @@ def test_a_dynamic_scale_finds_a_value_that_trains_in_half_precision(half: Train
     assert results[-1].loss < results[0].loss
 
 
+@pytest.mark.slow
 def test_a_resumed_weight_decay_goes_on_where_it_was_bit_for_bit(
     plain: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
