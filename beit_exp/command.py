@@ -113,12 +113,13 @@ def compose_and_run(raw: DictConfig) -> float | None:
 
 def run_alone(raw: DictConfig, composed: HydraConf) -> None:
     """A run of its own: ends the process by its exit status, if that is not 0."""
-    from beit_exp.launch.job import do_job  # brings NumPy, which `--help` need not wait for
+    # Brings NumPy, which `--help` need not wait for
+    from beit_exp.launch.job import do_job, work_alone
 
     outcome = do_job(
         lambda: typed_settings(raw, composed, run_dir=Path(composed.runtime.output_dir)),
         Path(composed.runtime.output_dir),
-        work=lambda _, run_dir, started: run_worker(run_dir, in_sweep=False, started=started),
+        work=work_alone,
         repeats=True,
         typed=list(composed.overrides.task),
     )

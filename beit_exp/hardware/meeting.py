@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -44,7 +45,7 @@ class Alone:
         pass
 
 
-class Member:
+class Member(ABC):
     """What the first process and the others share: their worker, and how it is stopped."""
 
     is_first: bool
@@ -75,7 +76,9 @@ class Member:
         self.has_ended.set()
         status = self._end(status)
         if self.failure is not None and self.failure[1] and not failed_first:
-            print(f"{self.failure[1]}. To go on, run the same again", file=sys.stderr, flush=True)
+            # With its end in one piece: others may write to the same terminal
+            sys.stderr.write(f"{self.failure[1]}. To go on, run the same again\n")
+            sys.stderr.flush()
         if left is not None:
             raise left
         return status
@@ -96,20 +99,20 @@ class Member:
         if not self.has_ended.wait(GRACE_S):
             self.worker.kill()
 
-    def first_does(self, act: Callable[[], Result]) -> Result:
-        raise NotImplementedError
+    @abstractmethod
+    def first_does(self, act: Callable[[], Result]) -> Result: ...
 
-    def gather(self, value: Any) -> dict[int, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def gather(self, value: Any) -> dict[int, Any]: ...
 
-    def close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def close(self) -> None: ...
 
-    def _watch(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _watch(self) -> None: ...
 
-    def _end(self, status: int) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def _end(self, status: int) -> int: ...
 
 
 class First(Member):

@@ -83,12 +83,17 @@ def do_job(
     return Outcome(status, worst_value(cfg.objective))
 
 
+def work_alone(_: Config, run_dir: Path, started: Started) -> int:
+    """The `Work` of a run that is no job of a sweep."""
+    return run_worker(run_dir, in_sweep=False, started=started)
+
+
 def resume(run_dir: Path) -> int:
     """Do, or go on with, the run of a directory with its own settings; returns an exit status."""
     outcome = do_job(
         lambda: load_config(run_dir / "config.yaml").model_dump(),
         run_dir,
-        work=lambda _, run_dir, started: run_worker(run_dir, in_sweep=False, started=started),
+        work=work_alone,
         repeats=True,
     )
     return outcome.exit_status
