@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import numpy as np
 from omegaconf import OmegaConf
 
 from beit_exp.config.mapping import build_config
@@ -27,6 +28,17 @@ TINY = (
     "scheduler.warmup_length=1",
 )
 
+# The shape of the tokenizer in tests/golden/vqkd_tokenizer.pth and vqkd_training.npz
+SMALL_VQKD = (
+    "tokenizer=vqkd_encoder_base_decoder_1x768x12",
+    "model.image_size=16",
+    "model.patch_size=4",
+    "tokenizer.embed_dim=12",
+    "tokenizer.depth=2",
+    "tokenizer.num_heads=3",
+    "tokenizer.code_width=4",
+    "tokenizer.vocabulary=8",
+)
 SMALL_TOKENIZER = (
     "tokenizer.vocabulary=16",
     "tokenizer.hidden=8",
@@ -63,3 +75,11 @@ def pretraining(data: Path, *more: str) -> Config:
         f"dataset.data_url={data}",
         *more,
     )
+
+
+def part(arrays: dict[str, np.ndarray], beginning: str) -> dict[str, np.ndarray]:
+    """The arrays of a reference file below a name, without it."""
+    whole = f"{beginning}/"
+    return {
+        name.removeprefix(whole): array for name, array in arrays.items() if name.startswith(whole)
+    }

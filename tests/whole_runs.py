@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
@@ -118,9 +119,13 @@ def copy_sources(folder: Path) -> None:
         (folder / name).write_bytes((ROOT / name).read_bytes())
 
 
+def newest_tensors(run_dir: Path) -> dict[str, np.ndarray]:
+    """All that the newest checkpoint of a run holds."""
+    return load_file(sorted((run_dir / "checkpoints").glob("step_*"))[-1])
+
+
 def same_weights(first: Path, second: Path) -> bool:
-    paths = [sorted((run_dir / "checkpoints").glob("step_*"))[-1] for run_dir in (first, second)]
-    one, other = (load_file(path) for path in paths)
+    one, other = newest_tensors(first), newest_tensors(second)
     return one.keys() == other.keys() and all((one[name] == other[name]).all() for name in one)
 
 

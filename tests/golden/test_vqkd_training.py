@@ -10,7 +10,7 @@ import pytest
 from agreement import agree
 from mindspore import Tensor
 from safetensors.numpy import save_file
-from settings import GOLDEN, make_config
+from settings import GOLDEN, SMALL_VQKD, make_config, part
 from trajectory import FLOAT32
 
 from beit_exp.config.schema import Config
@@ -28,26 +28,10 @@ REFERENCE = dict(np.load(GOLDEN / "vqkd_training.npz"))
 STEPS, LR, WEIGHT_DECAY, DECAY = 20, 1e-3, 0.05, 0.9
 
 
-def part(beginning: str) -> dict[str, np.ndarray]:
-    whole = f"{beginning}/"
-    return {
-        name.removeprefix(whole): array
-        for name, array in REFERENCE.items()
-        if name.startswith(whole)
-    }
-
-
 @pytest.fixture(scope="module")
 def settings() -> Config:
     return make_config(
-        "tokenizer=vqkd_encoder_base_decoder_1x768x12",
-        "model.image_size=16",
-        "model.patch_size=4",
-        "tokenizer.embed_dim=12",
-        "tokenizer.depth=2",
-        "tokenizer.num_heads=3",
-        "tokenizer.code_width=4",
-        "tokenizer.vocabulary=8",
+        *SMALL_VQKD,
         "optimizer.beta=[0.9,0.99]",
         f"optimizer.weight_decay={WEIGHT_DECAY}",
         "optimizer.layer_decay=1.0",
@@ -57,7 +41,7 @@ def settings() -> Config:
 @pytest.fixture
 def teacher(tmp_path: Path, settings: Config) -> Teacher:
     path = tmp_path / "dino.safetensors"
-    save_file(part("teacher"), path)
+    save_file(part(REFERENCE, "teacher"), path)
     tokenizer = settings.tokenizer.model_copy(update={"teacher": str(path)})
     return load_teacher(tokenizer, settings.model, precision=FLOAT32)
 
@@ -71,7 +55,7 @@ def build(cfg: Config) -> VqkdTokenizer:
         precision=FLOAT32,
     )
     codes = {"quantize.codes": REFERENCE["kmeans"], "quantize.usage": np.zeros(8, np.float32)}
-    arrays = from_official(part("init")) | codes
+    arrays = from_official(part(REFERENCE, "init")) | codes
     outcome = set_weights(tokenizer, arrays, path=GOLDEN / "vqkd_training.npz")
     assert len(outcome.loaded) == len(arrays)
     return tokenizer
@@ -123,5 +107,5 @@ def test_twenty_steps_of_the_tokenizers_training_are_those_of_torch(
         agree("VQ-KD: 20 codebooks", codes, REFERENCE["codes"][step], within=1e-5)
         agree("VQ-KD: 20 usages", usage, REFERENCE["usage"][step], within=1e-5)
     found = {each.name: each.asnumpy() for each in tokenizer.get_parameters()}
-    for name, array in from_official(part("final")).items():
+    for name, array in from_official(part(REFERENCE, "final")).items():
         agree("VQ-KD: 20 steps, parameters", found[name], array, within=1e-5)

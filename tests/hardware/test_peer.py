@@ -5,6 +5,8 @@ import queue
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -42,6 +44,23 @@ def say(port: int, line: bytes) -> socket.socket:
             continue
         connection.sendall(line)
         return connection
+
+
+@contextmanager
+def waiting_in_vain(first: Place, timeout_s: float) -> Iterator[list[str]]:
+    """The first waits beside the block; afterwards the list holds why it gave up."""
+    told: list[str] = []
+
+    def listen() -> None:
+        try:
+            Waiting(first).listen(timeout_s)
+        except UserError as error:
+            told.append(str(error))
+
+    waiting = threading.Thread(target=listen)
+    waiting.start()
+    yield told
+    waiting.join()
 
 
 def test_what_is_told_is_heard_in_its_order() -> None:
@@ -110,40 +129,22 @@ def test_all_meet_in_any_order_among_strangers() -> None:
 )
 def test_one_that_does_not_belong_here_is_sent_away(greeting: dict, said: str) -> None:
     first, _ = places(2)
-    told: list[str] = []
-
-    def listen() -> None:
-        try:
-            Waiting(first).listen(0.5)
-        except UserError as error:
-            told.append(str(error))
-
-    waiting = threading.Thread(target=listen)
-    waiting.start()
-    connection = say(first.port, json.dumps(greeting).encode() + b"\n")
-    lines = connection.makefile("rb")
-    answer = next(json.loads(line) for line in lines if json.loads(line))
-    assert said in answer["refused"]
-    waiting.join()
+    with waiting_in_vain(first, 0.5) as told:
+        connection = say(first.port, json.dumps(greeting).encode() + b"\n")
+        lines = connection.makefile("rb")
+        answer = next(json.loads(line) for line in lines if json.loads(line))
+        assert said in answer["refused"]
     assert "node 1 did not come to node 0" in told[0] and said in told[0]
     assert "within 0.5 s (hardware.cluster_timeout_s)" in told[0]
 
 
 def test_those_that_came_are_told_who_did_not() -> None:
     first, second, _ = places(3)
-    told: list[str] = []
-
-    def listen() -> None:
-        try:
-            Waiting(first).listen(0.4)
-        except UserError as error:
-            told.append(str(error))
-
-    waiting = threading.Thread(target=listen)
-    waiting.start()
-    with pytest.raises(UserError, match="node 2 did not come to node 0"):
+    with (
+        waiting_in_vain(first, 0.4) as told,
+        pytest.raises(UserError, match="node 2 did not come to node 0"),
+    ):
         call(second, 20).hear()
-    waiting.join()
     assert told[0].startswith("node 2 did not come")
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 from settings import OFFICIAL, TINY
 from whole_runs import (
     Command,
     children,
     metrics_of,
+    newest_tensors,
     records,
     same_weights,
     wait_for,
@@ -44,7 +44,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, few_digits: Path) -> tupl
 
 
 def codebook(run_dir: Path) -> tuple[np.ndarray, np.ndarray]:
-    tensors = load_file(sorted((run_dir / "checkpoints").glob("step_*"))[-1])
+    tensors = newest_tensors(run_dir)
     return tensors["model/quantize.codes"], tensors["model/quantize.usage"]
 
 
@@ -62,7 +62,7 @@ def test_a_tokenizer_learns_its_teacher_and_keeps_its_codes(
     codes, usage = codebook(run_dir)
     np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 1, rtol=1e-5)
     assert codes.shape == (16, 8) and usage.sum() > 1
-    tensors = load_file(sorted((run_dir / "checkpoints").glob("step_*"))[-1])
+    tensors = newest_tensors(run_dir)
     assert not any("teacher" in name for name in tensors)
     assert not any("quantize" in name for name in tensors if name.startswith("optimizer/"))
     assert (run_dir / "plots" / "tokens.png").exists()

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 from settings import TINY
 from whole_runs import (
     Command,
     children,
     metrics_of,
+    newest_tensors,
     records,
     run_id,
     same_weights,
@@ -44,10 +44,6 @@ def pretraining(data: Path, *more: str) -> tuple[str, ...]:
         "probe.every_epochs=2",
         *more,
     )
-
-
-def newest(run_dir: Path) -> dict[str, np.ndarray]:
-    return load_file(sorted((run_dir / "checkpoints").glob("step_*"))[-1])
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +103,7 @@ def test_fine_tuning_takes_over_every_block_and_the_shared_table(
     )
     done = command(*SMALL, *own_tables, *probing, "train.epochs=2", "hydra.run.dir=probed")
     assert done.returncode == 0, done.stdout + done.stderr
-    old, new = newest(run_dir), newest(command.folder / "probed")
+    old, new = newest_tensors(run_dir), newest_tensors(command.folder / "probed")
     for name in ("blocks.1.mlp.fc2.weight", "patch_embed.proj.weight", "cls_token", "pos_embed"):
         np.testing.assert_array_equal(new[f"model/{name}"], old[f"model/{name}"])
     for block in range(2):
@@ -200,9 +196,9 @@ def test_a_class_token_head_is_pretrained_and_fine_tuning_leaves_it_aside(
     assert done.returncode == 0, done.stdout + done.stderr
     found = metrics_of(command.folder / "with_head")
     assert 0 < found["val/cls_masked_accuracy"] <= 100 and 0 < found["val/masked_accuracy"] <= 100
-    assert "model/cls_pt_layers.1.mlp.fc2.weight" in newest(command.folder / "with_head")
+    assert "model/cls_pt_layers.1.mlp.fc2.weight" in newest_tensors(command.folder / "with_head")
     words = (*SMALL, "dataset=image_folder", "dataset.num_classes=10", "train.epochs=2")
     weights = ("model.pretrained=with_head", f"dataset.data_url={few_digits}")
     done = command(*words, *weights, "hydra.run.dir=tuned")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert not any("cls_pt_" in name for name in newest(command.folder / "tuned"))
+    assert not any("cls_pt_" in name for name in newest_tensors(command.folder / "tuned"))

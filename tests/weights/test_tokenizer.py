@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mindspore import Tensor
-from settings import GOLDEN, make_config
+from settings import GOLDEN, SMALL_VQKD, make_config
 from trajectory import FLOAT32
 
 from beit_exp.config.schema import Config
@@ -20,16 +20,6 @@ pytestmark = pytest.mark.usefixtures("compiled")
 
 DALLE = GOLDEN / "mim" / "dalle_encoder_state_dict.pth"
 VQKD = GOLDEN / "vqkd_tokenizer.pth"
-SMALL_VQKD = (
-    "tokenizer=vqkd_encoder_base_decoder_1x768x12",
-    "model.image_size=16",
-    "model.patch_size=4",
-    "tokenizer.embed_dim=12",
-    "tokenizer.depth=2",
-    "tokenizer.num_heads=3",
-    "tokenizer.code_width=4",
-    "tokenizer.vocabulary=8",
-)
 
 
 def load(cfg: Config, path: Path) -> VisualTokenizer | VqkdTokenizer:
