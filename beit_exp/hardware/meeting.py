@@ -4,6 +4,7 @@ end for all at once.
 
 from __future__ import annotations
 
+import math
 import queue
 import socket
 import sys
@@ -14,12 +15,14 @@ from typing import Any, TypeVar
 
 from beit_exp.errors import UserError
 from beit_exp.hardware.nodes import Place
-from beit_exp.hardware.peer import Waiting, call
+from beit_exp.hardware.peer import SilentError, Waiting, call
 from beit_exp.hardware.process import ABANDON, STOPPED, Process
 
+POLL_S = 0.1
 GRACE_S = 10.0  # for one's own worker, which may be at its end, too, when another has failed
 LEAVING_S = 60.0  # for the others, after one has done its work
 SAVING_S = 600.0  # for the others, after one has stopped at a signal: a checkpoint may be written
+
 
 Result = TypeVar("Result")
 Started = Callable[[Process], None]  # takes the worker that can be stopped
@@ -48,21 +51,24 @@ class Member:
     """What the first process and the others share: their worker, and how it is stopped."""
 
     is_first: bool
-    address: str  # of the first, as it is reached
-    own_address: str
+    own_address: str  # at which another reaches this one
 
     def __init__(self, place: Place) -> None:
         self.place = place
         self.worker: Process | None = None
-        self.failure: tuple[int, str] | None = None  # of the first that failed: status, what to say
-        self.has_ended = threading.Event()
+        # Of the first that failed: exit status, and what to say unless its worker has said it here
+        self.failure: tuple[int, str] | None = None
+        self.lock = threading.Lock()
+        self.has_ended = threading.Event()  # the own worker
+        self.is_over = threading.Event()  # all of it
 
     def supervise(self, work: Callable[[Started], int]) -> int:
         """Do the work, and return the exit status of all: 0, or that of the first that failed.
 
         When one of the others fails or is gone, the own worker is stopped.
         """
-        threading.Thread(target=self._watch, name="nodes", daemon=True).start()
+        watching = threading.Thread(target=self._watch, name="nodes", daemon=True)
+        watching.start()
         left: SystemExit | None = None
         try:
             status = work(self._started)
@@ -70,6 +76,8 @@ class Member:
             left, status = stop, int(stop.code or 0)
         self.has_ended.set()
         status = self._end(status)
+        self.is_over.set()
+        watching.join()
         if self.failure is not None and self.failure[1]:
             print(f"{self.failure[1]}. To go on, run the same again", file=sys.stderr, flush=True)
         if left is not None:
@@ -81,12 +89,17 @@ class Member:
         if self.failure is not None:
             worker.kill()
 
-    def _fail(self, status: int, text: str) -> None:
-        """Note the first failure of another, and stop the own worker unless it ends by itself."""
-        if self.failure is not None:
-            return
-        self.failure = (status, text)
-        if self.has_ended.wait(GRACE_S) or self.worker is None:
+    def _note(self, status: int, text: str) -> bool:
+        """Note a failure; returns whether it is the first."""
+        with self.lock:
+            is_first = self.failure is None
+            if is_first:
+                self.failure = (status, text)
+            return is_first
+
+    def _stop_worker(self, grace_s: float) -> None:
+        """Stop the own worker, for another has failed, unless it ends by itself."""
+        if self.has_ended.wait(grace_s) or self.worker is None:
             return
         self.worker.send_signal(ABANDON)
         if not self.has_ended.wait(GRACE_S):
@@ -120,8 +133,9 @@ class First(Member):
         super().__init__(place)
         self.peers = Waiting(place).listen(timeout_s)
         self.statuses: dict[int, int] = {}
-        # At which the others reached it, so at which their workers reach a scheduler here
-        self.address = self.own_address = self.peers[1].own_address
+        # At which another node reached it (the last process is on one), so at which workers
+        # everywhere reach a scheduler here; its own processes may know it as 127.0.1.1
+        self.own_address = self.peers[max(self.peers)].own_address
 
     def _refuse(self, text: str) -> None:
         for peer in self.peers.values():
@@ -151,41 +165,43 @@ class First(Member):
         return found
 
     def _watch(self) -> None:
-        while len(self.statuses) < len(self.peers):
+        while len(self.statuses) < len(self.peers) and not self.is_over.is_set():
             for number, peer in self.peers.items():
                 if number in self.statuses:
                     continue
+                grace_s = GRACE_S
                 try:
-                    status = int(peer.hear(timeout_s=0.1)["status"])
+                    status = int(peer.hear(timeout_s=POLL_S)["status"])
                     text = f"{peer.name} ended with exit status {status}"
                 except queue.Empty:
                     continue
                 except UserError as error:
                     status, text = 1, str(error)
-                self.statuses[number] = status
-                if status not in (0, *STOPPED):
+                    grace_s = grace_after(error)
+                if status not in (0, *STOPPED) and self._note(status, text):
                     self._tell_end(status, text)
-                    threading.Thread(target=self._fail, args=(status, text), daemon=True).start()
+                    stop = threading.Thread(target=self._stop_worker, args=(grace_s,), daemon=True)
+                    stop.start()
+                self.statuses[number] = status
 
     def _tell_end(self, status: int, text: str) -> None:
         for peer in self.peers.values():
             peer.tell(end=status, text=text)
 
     def _end(self, status: int) -> int:
-        if self.failure is not None:
-            return self.failure[0]
-        if status not in (0, *STOPPED):
+        if status not in (0, *STOPPED) and self._note(status, ""):
             text = (
                 f"{self.place.name_of(0)} ({socket.gethostname()}) ended with exit status {status}"
             )
             self._tell_end(status, text)
-            return status
+        if self.failure is not None:
+            return self.failure[0]
         deadline = time.monotonic() + (SAVING_S if status else LEAVING_S)
         while len(self.statuses) < len(self.peers) and time.monotonic() < deadline:
-            time.sleep(0.1)
+            time.sleep(POLL_S)
         for number, peer in self.peers.items():
             if number not in self.statuses:
-                self.failure = self.failure or (1, f"{peer.name} did not end with the others")
+                self._note(1, f"{peer.name} did not end with the others")
         if self.failure is not None:
             return self.failure[0]
         status = status or max(self.statuses.values())
@@ -209,7 +225,7 @@ class Other(Member):
     def __init__(self, place: Place, *, timeout_s: float) -> None:
         super().__init__(place)
         self.first = call(place, timeout_s)
-        self.address, self.own_address = self.first.address, self.first.own_address
+        self.own_address = self.first.own_address
 
     def first_does(self, act: Callable[[], Result]) -> Result:
         """What the first tells as the result of this; `UserError` if it refuses."""
@@ -222,30 +238,40 @@ class Other(Member):
         return {}
 
     def _watch(self) -> None:
-        try:
-            told = self.first.hear()
-            status, text = int(told["end"]), str(told["text"])
-        except UserError as error:
-            status, text = 1, str(error)
-        if status in (0, *STOPPED):  # after all have told theirs
-            self.failure = (status, "")
-        else:
-            self._fail(status, text)
+        while self.failure is None and not self.is_over.is_set():
+            grace_s = GRACE_S
+            try:
+                told = self.first.hear(timeout_s=POLL_S)
+                status, text = int(told["end"]), str(told["text"])
+            except queue.Empty:
+                continue
+            except UserError as error:
+                status, text = 1, str(error)
+                grace_s = grace_after(error)
+            self._note(status, text)
+            if status not in (0, *STOPPED):  # those come when all have told theirs
+                self._stop_worker(grace_s)
 
     def _end(self, status: int) -> int:
-        self.first.tell(status=status)
         if status not in (0, *STOPPED):  # its worker has said why
-            self.failure = self.failure or (status, "")
-        deadline = time.monotonic() + (SAVING_S if status in STOPPED else LEAVING_S)
+            self._note(status, "")
+        self.first.tell(status=status)
+        # What the first alone has to do when all is done, as uploads, may last: it says that it
+        # lives. One that is to stop may not have heard of it
+        deadline = time.monotonic() + (SAVING_S if status in STOPPED else math.inf)
         while self.failure is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-        if self.failure is None:
-            self.failure = (1, f"{self.first.name} did not end with the others")
-        return status or self.failure[0]
+            time.sleep(POLL_S)
+        self._note(1, f"{self.first.name} did not end with the others")
+        return status or (self.failure[0] if self.failure else 1)
 
     def close(self) -> None:
         """Leave the first."""
         self.first.close()
+
+
+def grace_after(error: UserError) -> float:
+    """For the own worker, when another process is gone; none where the worker waits in vain."""
+    return 0.0 if isinstance(error, SilentError) else GRACE_S
 
 
 Meeting = Alone | Member

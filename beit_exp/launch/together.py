@@ -93,9 +93,11 @@ def share_directory(meeting: Meeting, cfg: Config, run_dir: Path) -> None:
     apart = meeting.first_does(lambda: who_is_apart(meeting, told, run_dir / name))
     if meeting.place.number in apart:
         save_config(cfg, run_dir / "config.yaml")
+    address = meeting.first_does(lambda: meeting.own_address)
     port = meeting.first_does(free_port)
-    os.environ[MEETING] = f"{meeting.address}:{port}"
-    os.environ.setdefault("MS_WORKER_IP", meeting.own_address)
+    os.environ[MEETING] = f"{address}:{port}"
+    own_address = address if meeting.place.node == 0 else meeting.own_address
+    os.environ.setdefault("MS_WORKER_IP", own_address)
 
 
 def leave_sign(run_dir: Path) -> str:

@@ -179,3 +179,43 @@ def test_one_that_does_not_end_with_the_others_is_named(capfd, monkeypatch) -> N
     found = together(2, lambda met: met.supervise(working(0, after_s=0 if met.is_first else 1.5)))
     assert found[0] == 1
     assert "did not end with the others" in capfd.readouterr().err
+
+
+def test_what_the_first_alone_has_still_to_do_keeps_the_others_waiting(monkeypatch) -> None:
+    monkeypatch.setattr(meeting, "LEAVING_S", 0.2)
+    delays = (1.0, 0.0)
+    assert together(2, lambda met: met.supervise(working(0, after_s=delays[met.place.node]))) == [
+        0,
+        0,
+    ]
+
+
+def test_when_both_fail_at_once_at_most_one_names_the_other(capfd) -> None:
+    assert together(2, lambda met: met.supervise(working(3))) == [3, 3]
+    assert len(capfd.readouterr().err.splitlines()) <= 1
+
+
+def test_no_thread_outlives_a_meeting() -> None:
+    before = set(threading.enumerate())
+    together(3, lambda met: met.supervise(working(met.place.node)))
+    deadline = time.monotonic() + 2
+    while set(threading.enumerate()) - before:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_first_is_reached_at_the_address_that_another_node_knows() -> None:
+    """Its own processes may know it by another: Debian gives a host 127.0.1.1 of its own name."""
+    port = free_port()
+    addresses = ("127.0.1.1", "127.0.1.1", "127.0.0.1", "127.0.0.1")
+
+    def one(number: int) -> str:
+        node, card = divmod(number, 2)
+        place = Place("Slurm", 2, node, addresses[number], port, cards=2, card=card)
+        met = meet(place, timeout_s=20)
+        met.first_does(lambda: None)
+        met.close()
+        return met.own_address
+
+    with ThreadPoolExecutor(4) as pool:
+        assert next(pool.map(one, range(4))) == "127.0.0.1"
