@@ -227,8 +227,10 @@ def first_host(hosts: str) -> str:
 def ip_address(host: str, *, ask: Callable[[str], str] | None = None) -> str:
     """The IPv4 address of a host; of one that only Slurm knows, as that says (`ask`).
 
-    `UnknownHostError` if nobody knows it.
+    `UnknownHostError` if nobody knows it, `UserError` for an address of IPv6.
     """
+    if ":" in host:
+        raise UserError(f"MASTER_ADDR = {host!r}: must be an address of IPv4, or a name of one")
     try:
         return socket.gethostbyname(host)
     except OSError as error:

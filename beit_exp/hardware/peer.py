@@ -234,6 +234,6 @@ def _call_once(place: Place, deadline: float) -> Peer:
         first.tell(number=place.number, count=place.count, job=place.job, host=socket.gethostname())
         first.hear(timeout_s=max(CALL_S, deadline - time.monotonic()))
     except BaseException:
-        first.close()
+        first.lose("it was given up")
         raise
     return first

@@ -21,7 +21,8 @@ from beit_exp.hardware.meeting import Alone, Meeting, Member, meet
 from beit_exp.hardware.nodes import check_place, find_place
 
 PACKAGE = Path(__file__).resolve().parents[1]
-OWN = ("hardware.num_parallel_workers", "hardware.cluster_timeout_s")  # may differ between nodes
+# May differ between nodes; the first alone has a store, which may lie beside its own runs
+OWN = ("hardware.num_parallel_workers", "hardware.cluster_timeout_s", "tracking.uri")
 SEEN_S = 5.0  # for a new file to be seen on another node, over a network file system
 SHOWN = 5
 

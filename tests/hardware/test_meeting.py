@@ -83,6 +83,12 @@ def test_the_first_that_crashes_is_missed_by_all() -> None:
     assert all("node 0 (127.0.0.1) is gone" in str(each) for each in found[1:])
 
 
+def test_while_the_first_takes_its_time_the_others_hear_that_it_lives(monkeypatch) -> None:
+    monkeypatch.setattr(peer, "BEAT_S", 0.05)
+    beats = 4 * peer.SILENT_BEATS * peer.BEAT_S
+    assert together(2, lambda met: met.first_does(lambda: time.sleep(beats) or 7)) == [7, 7]
+
+
 def working(status: int, *, after_s: float = 0.0) -> Callable[[Started], int]:
     def work(_: Started) -> int:
         time.sleep(after_s)

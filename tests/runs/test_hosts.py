@@ -21,6 +21,8 @@ from whole_runs import (
     without_times,
 )
 
+from beit_exp.hardware.nodes import PORT
+
 pytestmark = [pytest.mark.slow, needs_hosts]
 
 RUN = "hydra.run.dir=run"
@@ -184,6 +186,31 @@ def test_what_keeps_hosts_apart_is_told_in_time(
     told = "".join(err for *_, err in found)
     assert all(words in told for words in said), told
     assert not (launch.folder / "run").exists()
+
+
+def is_called(process: subprocess.Popen[str]) -> bool:
+    """Whether another host has a connection to the port at which hosts meet."""
+    lines = Path(f"/proc/{process.pid}/net/tcp").read_text().splitlines()[1:]
+    ends = [(line.split()[1].rpartition(":")[2], line.split()[3]) for line in lines]
+    return (f"{PORT:X}", "01") in ends  # established: include/net/tcp_states.h
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_ctrl_c_while_a_host_is_waited_for_ends_all_at_once(
+    stopped: int, launch: Command, few_digits: Path
+) -> None:
+    with Hosts(3) as hosts:
+        commands = hosts.commands(launch.folder)[:2]
+        processes = [command.start(*each(few_digits), RUN) for command in commands]
+        wait_for(lambda: is_called(processes[0]), processes[0])
+        time.sleep(1)  # until it is taken in
+        processes[stopped].send_signal(signal.SIGINT)
+        found = ended(processes, within_s=5)
+    assert found[stopped] == (128 + signal.SIGINT, "", "")
+    status, _, err = found[1 - stopped]
+    (line,) = err.splitlines()
+    assert status == 2 and line.startswith(f"node {stopped} (") and "is gone: " in line
 
 
 @pytest.mark.parametrize("killed", ["rank", pytest.param("launcher", marks=pytest.mark.long)])
