@@ -1,7 +1,7 @@
 """A link between two network namespaces that delays every frame and loses some of them.
 
 python poor_link.py ONE OTHER: makes the interface eth0 in both, says so, and lasts until it is
-killed. What `tc qdisc add ... netem delay 50ms loss 1%` does, which not every kernel has.
+killed. What `tc qdisc add ... netem delay 5ms loss 1%` does, which not every kernel has.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import sys
 import time
 from collections import deque
 
-DELAY_S = 0.05
+# Each way. MindSpore waits 3 x 10 ms for a connection (tcp_comm.cc): 50 ms would be too much
+DELAY_S = 0.005
 LOSS = 0.01
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000  # linux/if_tun.h
 CLONE_NEWNET = 0x40000000  # linux/sched.h

@@ -164,8 +164,11 @@ def join() -> None:
     try:
         init()
     except RuntimeError as error:
-        why = str(error).splitlines()[0]
-        raise UserError(f"the processes of this run do not find each other: {why}") from error
+        why = str(error).partition("\n")[0].partition(" You can run")[0]
+        raise UserError(  # 30 ms: MindSpore looks at a new connection three times (tcp_comm.cc:496)
+            "the processes of this run did not find each other, or lost one; nodes must reach each "
+            f"other at any port, and answer within 30 ms: {why}"
+        ) from error
 
 
 def free_port() -> int:

@@ -20,9 +20,8 @@ from beit_exp.hardware.process import ABANDON, STOPPED, Process
 
 POLL_S = 0.1
 GRACE_S = 10.0  # for one's own worker, which may be at its end, too, when another has failed
-LEAVING_S = 60.0  # for the others, after one has done its work
+LEAVING_S = 60.0  # for the others, after the first has done its work
 SAVING_S = 600.0  # for the others, after one has stopped at a signal: a checkpoint may be written
-
 
 Result = TypeVar("Result")
 Started = Callable[[Process], None]  # takes the worker that can be stopped
@@ -179,14 +178,14 @@ class First(Member):
                     status, text = 1, str(error)
                     grace_s = grace_after(error)
                 if status not in (0, *STOPPED) and self._note(status, text):
-                    self._tell_end(status, text)
+                    self._tell_end(status, text, grace_s=grace_s)
                     stop = threading.Thread(target=self._stop_worker, args=(grace_s,), daemon=True)
                     stop.start()
                 self.statuses[number] = status
 
-    def _tell_end(self, status: int, text: str) -> None:
+    def _tell_end(self, status: int, text: str, *, grace_s: float = GRACE_S) -> None:
         for peer in self.peers.values():
-            peer.tell(end=status, text=text)
+            peer.tell(end=status, text=text, grace_s=grace_s)
 
     def _end(self, status: int) -> int:
         if status not in (0, *STOPPED) and self._note(status, ""):
@@ -239,10 +238,9 @@ class Other(Member):
 
     def _watch(self) -> None:
         while self.failure is None and not self.is_over.is_set():
-            grace_s = GRACE_S
             try:
                 told = self.first.hear(timeout_s=POLL_S)
-                status, text = int(told["end"]), str(told["text"])
+                status, text, grace_s = int(told["end"]), str(told["text"]), float(told["grace_s"])
             except queue.Empty:
                 continue
             except UserError as error:

@@ -17,10 +17,10 @@ from typing import Any
 from beit_exp.errors import UserError
 from beit_exp.hardware.nodes import Place, UnknownHostError, ip_address
 
-BEAT_S = 5.0
+BEAT_S = 3.0
 # After so many the other counts as gone, before MindSpore, which waits 30 s for another rank's part
 # of a sum, gives up with less to say. Beats, not time: a job may be suspended
-SILENT_BEATS = 4
+SILENT_BEATS = 6
 RETRY_S = 0.5
 CALL_S = 10.0
 FAREWELL_S = 3.0  # for the other to have heard everything: what closes at once may lose the end

@@ -165,6 +165,25 @@ def test_a_network_that_breaks_ends_all_with_the_name_of_the_other(capfd, monkey
     assert "node 1 (" in told and "it was silent for" in told
 
 
+def test_where_one_is_silent_the_workers_of_all_are_stopped_at_once(capfd, monkeypatch) -> None:
+    monkeypatch.setattr(peer, "BEAT_S", 0.05)
+    monkeypatch.setattr(meeting, "GRACE_S", 20.0)
+    ended: list[int] = []
+
+    def act(met: Meeting) -> object:
+        if met.place.node == 1:
+            met.first.tell = lambda **_: None
+            return met.supervise(working(1, after_s=2))
+        return met.supervise(lasting(ended))
+
+    began = time.monotonic()
+    assert together(3, act) == [1, 1, 1]
+    assert time.monotonic() - began < meeting.GRACE_S / 2
+    assert ended == [-ABANDON, -ABANDON]
+    told = [line for line in capfd.readouterr().err.splitlines() if "it was silent for" in line]
+    assert len(told) == 2 and all(line.startswith("node 1 (") for line in told)
+
+
 def test_a_signal_that_stops_all_is_the_end_of_all(capfd) -> None:
     delays = (0.1, 0.4)
 
