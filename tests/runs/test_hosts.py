@@ -124,9 +124,11 @@ def test_a_link_that_breaks_ends_all_and_the_next_start_comes_to_the_same_end(
         assert hosts.is_quiet()
     for number, (status, _, err) in enumerate(found):
         assert status == 1, found
-        assert len(err.splitlines()) == 1, err
-        assert err.startswith(f"node {1 - number} (") and "is gone: it was silent for" in err
-        assert err.endswith("To go on, run the same again\n")
+        # MindSpore may say, too, that the network of the host that was cut off is unreachable
+        own = [line for line in err.splitlines() if not line.startswith("[ERROR] DISTRIBUTED(")]
+        assert len(own) == 1, err
+        assert own[0].startswith(f"node {1 - number} (") and "is gone: it was silent for" in own[0]
+        assert own[0].endswith("To go on, run the same again")
     with Hosts(2) as hosts:
         assert [status for status, *_ in train(hosts, launch.folder, *settings)] == [0, 0]
     assert same_weights(launch.folder / "whole", launch.folder / "run")
