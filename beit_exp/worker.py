@@ -26,6 +26,7 @@ from beit_exp.errors import Interrupted, UserError
 from beit_exp.hardware import cluster
 from beit_exp.hardware.device import Runtime, device_name, start_device
 from beit_exp.hardware.ending import tell
+from beit_exp.hardware.log import leave_terminal, set_up_logging
 from beit_exp.hardware.memory import are_threads_refused, is_memory_refused
 from beit_exp.hardware.nodes import find_place
 from beit_exp.hardware.process import (
@@ -42,7 +43,6 @@ from beit_exp.launch.tokenizer_first import train_tokenizer, trains_tokenizer_fi
 from beit_exp.report.runs import FAILED_FILE
 from beit_exp.storage.files import write_atomically
 from beit_exp.storage.lock import locking
-from beit_exp.storage.passwords import hide_password
 from beit_exp.storage.temporary import temporary_folder
 from beit_exp.tracking.tracker import Tracker, open_tracker
 from beit_exp.train.stop import listening, until_stopped
@@ -79,9 +79,18 @@ def main(arguments: list[str]) -> int:
         os.execve(sys.executable, worker_command(run_dir), worker_environment())
     stop_with_parent()
     if cluster.is_scheduler():  # it ends when the ranks have left, and no sooner
-        cluster.join()
-        return 0
+        return schedule()
     return until_stopped(lambda: work(cfg, run_dir))
+
+
+def schedule() -> int:
+    """Be MindSpore's scheduler; returns an exit status."""
+    try:
+        cluster.join()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    return 0
 
 
 def work(cfg: Config, run_dir: Path) -> int:
@@ -240,42 +249,6 @@ def stop_with_parent() -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-class Discreet(logging.Formatter):
-    """Lines without passwords: an error of a library may tell an address as it was given."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return hide_password(super().format(record))
-
-
-class Screen(logging.Handler):
-    """Plain lines on standard output, above the progress line where there is one."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), flush=True)
-
-
-class LogFile(logging.FileHandler):
-    """The log in a run directory, which a full disk leaves short: what matters is on the screen."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging calls it)
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handleError(record)
-
-
-def set_up_logging(run_dir: Path, *, is_leader: bool) -> None:
-    """Plain lines to the terminal and, with times, to launch.log.
-
-    Of the ranks but the first, errors alone reach the terminal.
-    """
-    screen = Screen(logging.NOTSET if is_leader else logging.ERROR)
-    screen.setFormatter(Discreet("%(message)s"))
-    file = LogFile(run_dir / cluster.log_name())
-    file.setFormatter(Discreet("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[screen, file])
-    logging.getLogger("beit_exp").setLevel(logging.INFO)
-    logging.getLogger("__main__").setLevel(logging.INFO)
-
-
 def leave(status: int) -> NoReturn:
     """End the process by `status`, once all is written, whatever the clean-up of libraries does.
 
@@ -287,6 +260,8 @@ def leave(status: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     tell(status)
+    if cluster.is_member():
+        leave_terminal()
     faulthandler.disable()
     atexit._run_exitfuncs()
     sys.stdout.flush()

@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from beit_exp.data.digits import write_digits
 from beit_exp.tracking.mlflow_store import open_store
 
 os.environ.setdefault("GLOG_v", "3")
+os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -143,6 +145,13 @@ def damaged(few_digits: Path, tmp_path: Path) -> Path:
     files[1].write_bytes(files[1].read_bytes()[:60])
     files[2].write_bytes(b"<html>not found</html>")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_store() -> Iterator[None]:
+    """MLflow leaves its store in the environment, where commands of later tests would find it."""
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import resource
 import signal
@@ -170,17 +169,6 @@ def test_a_run_whose_store_lacks_its_password_says_what_to_set(
     assert "set the environment variable MLFLOW_TRACKING_URI to the same address" in caplog.text
 
 
-def test_what_is_logged_tells_no_password_not_even_a_traceback() -> None:
-    try:
-        raise RuntimeError("https://me:pa55@host/api failed")
-    except RuntimeError:
-        record = logging.makeLogRecord({"msg": "at %s", "exc_info": sys.exc_info()})
-        record.args = ("postgresql://me:pa55@host/db",)
-    line = worker.Discreet("%(message)s").format(record)
-    assert line.startswith("at postgresql://me:***@host/db\nTraceback")
-    assert "RuntimeError: https://me:***@host/api failed" in line and "pa55" not in line
-
-
 def test_an_error_of_another_name_is_known_where_no_file_can_be_opened() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     error = OSError("Mindspore can not compile temporary source code in terminal")
@@ -194,12 +182,15 @@ def test_an_error_of_another_name_is_known_where_no_file_can_be_opened() -> None
     assert is_known
 
 
-def test_a_log_that_cannot_be_written_says_nothing_of_its_own(tmp_path: Path, capsys) -> None:
-    log = worker.LogFile(tmp_path / "launch.log")
-    log.stream = open("/dev/full", "w")  # noqa: SIM115 (the handler closes it)
-    log.emit(logging.makeLogRecord({"msg": "the disk is full"}))
-    log.stream = None
-    assert capsys.readouterr().err == ""
+def test_a_scheduler_says_in_one_line_whom_it_has_lost(monkeypatch, capsys) -> None:
+    def lose() -> None:
+        raise UserError("the processes of this run did not find each other: node 1 is timed out")
+
+    monkeypatch.setattr(worker.cluster, "join", lose)
+    assert worker.schedule() == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "the processes of this run did not find each other: node 1 is timed out"
+    ]
 
 
 @pytest.mark.parametrize("rank", [None, "0"])

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,19 @@ from beit_exp.tracking.records import read_records
 class Command:
     """`python launch.py ...` in a folder of its own, as a user would type it."""
 
-    def __init__(self, folder: Path, more: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, more: Mapping[str, str] | None = None, *, within: Sequence[str] = ()
+    ) -> None:
         self.folder = folder
-        self.more = more or {}  # of environment variables
+        self.more = dict(more or {})  # of environment variables
+        self.within = within  # a command that begins this one somewhere else
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         environment = {
             name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"
         }
         return subprocess.Popen(
-            [sys.executable, str(ROOT / "launch.py"), *arguments],
+            [*self.within, sys.executable, str(ROOT / "launch.py"), *arguments],
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

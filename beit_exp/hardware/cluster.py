@@ -36,8 +36,9 @@ logger = logging.getLogger(__name__)
 RANK = "BEIT_EXP_RANK"  # tells a process that it is one of several, and which
 MEETING = "BEIT_EXP_MEETING"  # address:port of MindSpore's scheduler, where there are several nodes
 SCHEDULER = "scheduler"  # the rank of MindSpore's own, which works on no device
-# Ranks come to their first collective when their disks and compilers let them; HCCL waits 120 s
-TIMEOUT = {"HCCL_CONNECT_TIMEOUT": "600"}
+# Ranks come to their first collective when their disks and compilers let them; HCCL waits 120 s.
+# A node that is silent is noticed without MindSpore, whose 30 s a machine under load may need
+TIMEOUT = {"HCCL_CONNECT_TIMEOUT": "600", "MS_NODE_TIMEOUT": "120"}
 POLL_S = 0.2
 GRACE_S = 10.0  # for the others after one has failed
 # For the others after one has stopped at a signal: the first rank may be writing a checkpoint
@@ -159,15 +160,17 @@ def _has_rank_table(target: DeviceTarget) -> bool:
 def join() -> None:
     """Meet the other processes; for the scheduler, wait until they have left.
 
-    `UserError` if they do not find each other.
+    `UserError` if they do not find each other, or one is lost.
     """
     from mindspore.communication import init
 
     try:
         init()
     except RuntimeError as error:
-        raise UserError(
-            f"the processes of this run did not find each other: {str(error).splitlines()[0]}"
+        why = str(error).partition("\n")[0].partition(" You can run")[0]
+        raise UserError(  # 30 ms: MindSpore looks at a new connection three times (tcp_comm.cc:496)
+            "the processes of this run did not find each other, or lost one; nodes must reach each "
+            f"other at any port, and answer within 30 ms: {why}"
         ) from error
 
 

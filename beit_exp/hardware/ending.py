@@ -7,6 +7,7 @@ status to the process that started it, and leaves when that lets it go.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Mapping
@@ -68,6 +69,9 @@ def tell(status: int) -> None:
     """
     if LINE not in os.environ:
         return
-    with socket.socket(fileno=int(os.environ[LINE])) as line:
+    with (
+        socket.socket(fileno=int(os.environ[LINE])) as line,
+        contextlib.suppress(BrokenPipeError),  # that process is gone
+    ):
         line.sendall(bytes([status]))
         line.recv(1)  # nothing comes: it is closed

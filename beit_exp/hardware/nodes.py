@@ -18,6 +18,11 @@ from beit_exp.errors import UserError
 
 Environment = Mapping[str, str]
 
+
+class UnknownHostError(UserError):
+    """Nobody knows the address of node 0, at least not yet."""
+
+
 PORT = 8118  # where nothing names another: that of MindSpore's own msrun
 LEAST_PORT, PORTS = 20000, 10000  # of jobs of Slurm, which may share a node
 NO_STEP = 0xFFFFFFF0  # from here on a step's number means the shell of sbatch or of salloc
@@ -220,18 +225,19 @@ def first_host(hosts: str) -> str:
 
 
 def ip_address(host: str, *, ask: Callable[[str], str] | None = None) -> str:
-    """The IP address of a host; of one that only Slurm knows, as that says (`ask`).
+    """The IPv4 address of a host; of one that only Slurm knows, as that says (`ask`).
 
-    `UserError` if nobody knows it.
+    `UnknownHostError` if nobody knows it, `UserError` for an address of IPv6.
     """
+    if ":" in host:
+        raise UserError(f"MASTER_ADDR = {host!r}: must be an address of IPv4, or a name of one")
     try:
         return socket.gethostbyname(host)
     except OSError as error:
         address = (ask or _address_by_slurm)(host)
         if address in ("", host):
-            raise UserError(
-                f"the address of node 0, {host!r}, is not known here ({error.strerror}): name "
-                "another by the environment variable MASTER_ADDR"
+            raise UnknownHostError(
+                f"no IPv4 address of {host!r} is known here ({error.strerror})"
             ) from error
         return ip_address(address, ask=lambda _: "")
 

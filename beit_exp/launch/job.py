@@ -78,7 +78,7 @@ def do_job(
         value = objective(cfg, run_dir) if meeting.is_first else math.nan
         return Outcome(0, value, was_done=was_done)
     if meeting.is_first and status not in STOPPED:
-        told = meeting.failure[1] if meeting.failure else last_error(run_dir)
+        told = (meeting.failure and meeting.failure[1]) or last_error(run_dir)
         mark_failed_if_alone(run_dir, status, told or f"exit status {status}")
     return Outcome(status, worst_value(cfg.objective))
 

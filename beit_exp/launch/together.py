@@ -21,7 +21,8 @@ from beit_exp.hardware.meeting import Alone, Meeting, Member, meet
 from beit_exp.hardware.nodes import check_place, find_place
 
 PACKAGE = Path(__file__).resolve().parents[1]
-OWN = ("hardware.num_parallel_workers", "hardware.cluster_timeout_s")  # may differ between nodes
+# May differ between nodes; the first alone has a store, which may lie beside its own runs
+OWN = ("hardware.num_parallel_workers", "hardware.cluster_timeout_s", "tracking.uri")
 SEEN_S = 5.0  # for a new file to be seen on another node, over a network file system
 SHOWN = 5
 
@@ -93,9 +94,11 @@ def share_directory(meeting: Meeting, cfg: Config, run_dir: Path) -> None:
     apart = meeting.first_does(lambda: who_is_apart(meeting, told, run_dir / name))
     if meeting.place.number in apart:
         save_config(cfg, run_dir / "config.yaml")
+    address = meeting.first_does(lambda: meeting.own_address)
     port = meeting.first_does(free_port)
-    os.environ[MEETING] = f"{meeting.address}:{port}"
-    os.environ.setdefault("MS_WORKER_IP", meeting.own_address)
+    os.environ[MEETING] = f"{address}:{port}"
+    own_address = address if meeting.place.node == 0 else meeting.own_address
+    os.environ.setdefault("MS_WORKER_IP", own_address)
 
 
 def leave_sign(run_dir: Path) -> str:

@@ -3,10 +3,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from settings import make_config
 
+from beit_exp.errors import UserError
 from beit_exp.hardware import cluster
 from beit_exp.hardware.cores import own_cores
 from beit_exp.hardware.nodes import Place
@@ -70,3 +72,12 @@ def test_every_worker_has_cores_of_its_own(tmp_path: Path, monkeypatch) -> None:
     assert cluster.run(cfg, [sys.executable, "-c", code]) == 0
     expected = [[core] for core in own_cores()[:2]] if len(own_cores()) > 1 else [own_cores()] * 2
     assert [(tmp_path / rank).read_text() for rank in "01"] == [str(each) for each in expected]
+
+
+def test_processes_that_do_not_find_each_other_say_what_a_network_must_do(monkeypatch) -> None:
+    def init() -> None:
+        raise RuntimeError("Failed to initialize the cluster. You can run command: 'grep'\n\n- C++")
+
+    monkeypatch.setitem(sys.modules, "mindspore.communication", SimpleNamespace(init=init))
+    with pytest.raises(UserError, match=r"any port, .* 30 ms: Failed to initialize the cluster\.$"):
+        cluster.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from settings import make_config
 
 from beit_exp.hardware import cluster
+from beit_exp.hardware.ending import LINE, tell
 
 RANK = """
 import atexit, os, signal, sys, time
@@ -65,3 +67,12 @@ def test_a_crash_at_work_is_one(tmp_path: Path, monkeypatch, capfd) -> None:
 def test_what_a_rank_could_not_do_is_the_status_of_all(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(cluster, "GRACE_S", 0.5)
     assert run_two(tmp_path, "worker.leave(2 if rank == '1' else 0)") == 2
+
+
+def test_there_is_nobody_to_tell_where_the_process_that_started_this_one_is_gone(
+    monkeypatch,
+) -> None:
+    line, its_end = socket.socketpair()
+    line.close()
+    monkeypatch.setenv(LINE, str(its_end.detach()))
+    tell(0)

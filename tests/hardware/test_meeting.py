@@ -88,6 +88,12 @@ def test_the_first_that_crashes_is_missed_by_all() -> None:
     assert all("node 0 (127.0.0.1) is gone" in str(each) for each in found[1:])
 
 
+def test_while_the_first_takes_its_time_the_others_hear_that_it_lives(monkeypatch) -> None:
+    monkeypatch.setattr(peer, "BEAT_S", 0.05)
+    beats = 4 * peer.SILENT_BEATS * peer.BEAT_S
+    assert together(2, lambda met: met.first_does(lambda: time.sleep(beats) or 7)) == [7, 7]
+
+
 def working(status: int, *, after_s: float = 0.0) -> Callable[[Started], int]:
     def work(_: Started) -> int:
         time.sleep(after_s)
@@ -164,6 +170,25 @@ def test_a_network_that_breaks_ends_all_with_the_name_of_the_other(capfd, monkey
     assert "node 1 (" in told and "it was silent for" in told
 
 
+def test_where_one_is_silent_the_workers_of_all_are_stopped_at_once(capfd, monkeypatch) -> None:
+    monkeypatch.setattr(peer, "BEAT_S", 0.05)
+    monkeypatch.setattr(meeting, "GRACE_S", 20.0)
+    ended: list[int] = []
+
+    def act(met: Meeting) -> object:
+        if met.place.node == 1:
+            met.first.tell = lambda **_: None
+            return met.supervise(working(1, after_s=2))
+        return met.supervise(lasting(ended))
+
+    began = time.monotonic()
+    assert together(3, act) == [1, 1, 1]
+    assert time.monotonic() - began < meeting.GRACE_S / 2
+    assert ended == [-ABANDON, -ABANDON]
+    told = [line for line in capfd.readouterr().err.splitlines() if "it was silent for" in line]
+    assert len(told) == 2 and all(line.startswith("node 1 (") for line in told)
+
+
 def test_a_signal_that_stops_all_is_the_end_of_all(capfd) -> None:
     delays = (0.1, 0.4)
 
@@ -190,3 +215,43 @@ def test_one_that_does_not_end_with_the_others_is_named(capfd, monkeypatch) -> N
     found = together(2, lambda met: met.supervise(working(0, after_s=0 if met.is_first else 1.5)))
     assert found[0] == 1
     assert "did not end with the others" in capfd.readouterr().err
+
+
+def test_what_the_first_alone_has_still_to_do_keeps_the_others_waiting(monkeypatch) -> None:
+    monkeypatch.setattr(meeting, "LEAVING_S", 0.2)
+    delays = (1.0, 0.0)
+    assert together(2, lambda met: met.supervise(working(0, after_s=delays[met.place.node]))) == [
+        0,
+        0,
+    ]
+
+
+def test_when_both_fail_at_once_at_most_one_names_the_other(capfd) -> None:
+    assert together(2, lambda met: met.supervise(working(3))) == [3, 3]
+    assert len(capfd.readouterr().err.splitlines()) <= 1
+
+
+def test_no_thread_outlives_a_meeting() -> None:
+    before = set(threading.enumerate())
+    together(3, lambda met: met.supervise(working(met.place.node)))
+    deadline = time.monotonic() + 2
+    while set(threading.enumerate()) - before:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_first_is_reached_at_the_address_that_another_node_knows() -> None:
+    """Its own processes may know it by another: Debian gives a host 127.0.1.1 of its own name."""
+    port = free_port()
+    addresses = ("127.0.1.1", "127.0.1.1", "127.0.0.1", "127.0.0.1")
+
+    def one(number: int) -> str:
+        node, card = divmod(number, 2)
+        place = Place("Slurm", 2, node, addresses[number], port, cards=2, card=card)
+        met = meet(place, timeout_s=20)
+        met.first_does(lambda: None)
+        met.close()
+        return met.own_address
+
+    with ThreadPoolExecutor(4) as pool:
+        assert next(pool.map(one, range(4))) == "127.0.0.1"

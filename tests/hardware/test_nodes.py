@@ -6,7 +6,13 @@ import pytest
 
 from beit_exp.errors import UserError
 from beit_exp.hardware import nodes
-from beit_exp.hardware.nodes import check_place, find_place, first_host, ip_address
+from beit_exp.hardware.nodes import (
+    UnknownHostError,
+    check_place,
+    find_place,
+    first_host,
+    ip_address,
+)
 
 SLURM = {  # of the second of two nodes, as srun of Slurm 22.05 sets them
     "SLURM_JOB_ID": "1234",
@@ -152,5 +158,7 @@ def test_a_host_that_only_slurm_knows_has_the_address_that_it_says(monkeypatch) 
 
 
 def test_a_host_that_nobody_knows_is_refused() -> None:
-    with pytest.raises(UserError, match=r"'n1\.invalid', is not known here .* MASTER_ADDR"):
+    with pytest.raises(UnknownHostError, match=r"no IPv4 address of 'n1\.invalid' is known here"):
         ip_address("n1.invalid", ask=lambda _: "")
+    with pytest.raises(UserError, match="MASTER_ADDR = 'fd00::1': must be an address of IPv4"):
+        ip_address("fd00::1")

@@ -3,17 +3,19 @@ from __future__ import annotations
 import json
 import queue
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from beit_exp.errors import UserError
-from beit_exp.hardware import peer
+from beit_exp.hardware import nodes, peer
 from beit_exp.hardware.cluster import free_port
-from beit_exp.hardware.nodes import Place
+from beit_exp.hardware.nodes import Place, UnknownHostError
 from beit_exp.hardware.peer import GoneError, Peer, Waiting, call
 
 
@@ -97,6 +99,42 @@ def test_two_that_live_hear_of_each_other_for_long(monkeypatch) -> None:
     assert other.hear(timeout_s=5) == {"value": 1}
 
 
+def test_one_that_leaves_waits_until_the_other_has_heard_all(monkeypatch) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    near = Peer(socket.create_connection(listener.getsockname()))
+    far, _ = listener.accept()
+    near.tell(end=0)
+    heard: list[bytes] = []
+
+    def hear_late() -> None:
+        time.sleep(0.3)
+        with far, far.makefile("rb") as lines:
+            heard.extend(lines)
+
+    threading.Thread(target=hear_late).start()
+    near.close()
+    assert heard[-1] == b'{"end": 0}\n'
+
+    monkeypatch.setattr(peer, "FAREWELL_S", 0.1)
+    deaf = Peer(socket.create_connection(listener.getsockname()))
+    began = time.monotonic()
+    deaf.close()
+    assert 0.1 <= time.monotonic() - began < 2
+
+
+def test_no_thread_outlives_a_connection() -> None:
+    before = set(threading.enumerate())
+    ends = pair()
+    own = set(threading.enumerate()) - before
+    assert len(own) == 4
+    for end in ends:
+        end.close()
+    deadline = time.monotonic() + 2  # less than a beat
+    while own & set(threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_all_meet_in_any_order_among_strangers() -> None:
     first, *others = places(3)
     found: dict[int, Peer] = {}
@@ -107,14 +145,20 @@ def test_all_meet_in_any_order_among_strangers() -> None:
     waiting = threading.Thread(target=listen)
     waiting.start()
     stray = [say(first.port, line) for line in (b"GET / HTTP/1.1\r\n\r\n", b"", b"[1]\n", b"{}")]
-    for each in stray:
+    at_once = say(first.port, b"")
+    at_once.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # by a reset
+    for each in (*stray, at_once):
         each.close()
+    silent = say(first.port, b"")
     called = [call(place, 20) for place in reversed(others)]
     waiting.join()
     assert list(found) == [1, 2]
     assert [each.name.split()[:2] for each in found.values()] == [["node", "1"], ["node", "2"]]
     found[2].tell(value="for the second")
     assert called[0].hear() == {"value": "for the second"}
+    silent.settimeout(2)
+    while silent.recv(100):  # beats, and then the end
+        pass
 
 
 @pytest.mark.parametrize(
@@ -146,6 +190,48 @@ def test_those_that_came_are_told_who_did_not() -> None:
     ):
         call(second, 20).hear()
     assert told[0].startswith("node 2 did not come")
+
+
+def test_one_that_came_and_went_ends_the_waiting_of_all() -> None:
+    first, second, third = places(4)[:3]
+    told: list[str] = []
+
+    def listen() -> None:
+        try:
+            Waiting(first).listen(20)
+        except UserError as error:
+            told.append(str(error))
+
+    waiting = threading.Thread(target=listen)
+    waiting.start()
+    stays, goes = call(second, 20), call(third, 20)
+    goes.close()
+    with pytest.raises(UserError, match=r"^node 2 \(.*\) is gone: its connection ended"):
+        stays.hear(timeout_s=5)
+    waiting.join()
+    assert told[0].startswith("node 2 (")
+
+
+def test_a_name_that_is_known_later_is_asked_again(monkeypatch) -> None:
+    first, second = places(2)
+    answers = iter(["", "", "127.0.0.1"])
+
+    def ask(host: str) -> str:
+        if address := next(answers):
+            return address
+        raise UnknownHostError(f"no IPv4 address of {host!r} is known here")
+
+    monkeypatch.setattr(peer, "ip_address", ask)
+    monkeypatch.setattr(peer, "RETRY_S", 0.05)
+    waiting = threading.Thread(target=lambda: Waiting(first).listen(20))
+    waiting.start()
+    assert call(second, 20).name == "node 0 (127.0.0.1)"
+    waiting.join()
+    monkeypatch.setattr(peer, "ip_address", nodes.ip_address)
+    with pytest.raises(
+        UserError, match="within 0.1 s .*: no IPv4 address of 'n0.invalid' is known"
+    ):
+        call(replace(second, address="n0.invalid"), 0.1)
 
 
 def test_a_port_that_is_taken_is_named() -> None:

@@ -81,7 +81,8 @@ def test_settings_and_versions_that_differ_are_named(two_members) -> None:
 
 
 def test_what_a_node_may_have_of_its_own_is_not_compared() -> None:
-    one, other = make_config(), make_config("hardware.num_parallel_workers=7")
+    other = make_config("hardware.num_parallel_workers=7", "tracking.uri=sqlite:///there.db")
+    one = make_config()
     assert own_settings(one) == own_settings(other)
     assert own_settings(one) != own_settings(make_config("seed=7"))
 
