@@ -172,7 +172,8 @@ def track_task(cfg: Config, run_dir: Path, *, is_leader: bool) -> None:
 def run_task(cfg: Config, run_dir: Path, tracker: Tracker) -> dict[str, float]:
     """Start the device and do the task; returns its final metrics."""
     with listening() as stop:  # an exception inside of MindSpore's first import would abort
-        runtime = start_device(cfg.hardware, seed=cfg.seed)
+        convolves = cfg.task in ("pretrain", "train_tokenizer") and cfg.tokenizer.kind == "dvae"
+        runtime = start_device(cfg.hardware, seed=cfg.seed, convolves=convolves)
     stop.check()
     tracker.log_facts(tags={"device": device_name(runtime)})
     return find_task(cfg.task)(cfg, run_dir, runtime, tracker)

@@ -24,6 +24,7 @@ from beit_exp.model.build import build_model, drop_path_keep
 from beit_exp.model.operations import choice
 from beit_exp.model.precision import build_precision
 from beit_exp.train.build import build_objective, build_trainer, prepare_network
+from beit_exp.train.cells import CompiledUpdate
 from beit_exp.train.gradients import GradientsInBuckets
 from beit_exp.train.step import Trainer
 
@@ -108,7 +109,8 @@ def compile_step(trainer: Trainer, batch: list[Tensor | None]) -> None:
     layout = trainer.gradients.gradients
     assert isinstance(layout, GradientsInBuckets)
     buckets = [Tensor(np.zeros(sum(sizes), np.float32)) for _, _, sizes in layout.buckets]
-    trainer.update(one, rates_3P, *buckets)
+    assert isinstance(trainer.update, CompiledUpdate)
+    trainer.update.cell(one, rates_3P, *buckets)
     if trainer.clear is not None:
         trainer.clear()
 

@@ -19,14 +19,16 @@ class GradientCell(nn.Cell):
     Whether the gradients are used is decided outside, so that this graph branches nowhere.
     """
 
-    def __init__(self, objective: nn.Cell, *, accumulate_steps: int, ranks: int) -> None:
+    def __init__(
+        self, objective: nn.Cell, *, accumulate_steps: int, ranks: int, measures_norm: bool = True
+    ) -> None:
         super().__init__(auto_prefix=False)
         self.objective = objective
         self.weights = ParameterTuple(list(objective.trainable_params()))
         self.gradients = build_gradients(self.weights, ranks=ranks)
-        self.norm = GlobalNorm()
+        self.norm = GlobalNorm() if measures_norm else None
         self.sums: Any = (
-            _copies(self.weights, "gradient_sum", np.zeros_like) if accumulate_steps > 1 else None
+            copies_of(self.weights, "gradient_sum", np.zeros_like) if accumulate_steps > 1 else None
         )
         self.map = ops.HyperMap()
         self.overflow = build_overflow_check()
@@ -59,8 +61,11 @@ class GradientCell(nn.Cell):
         norm = ops.zeros_like(loss_scale)
         if is_last:
             gradients = self.gradients.gather(gradients)
-            norm = self.norm(gradients)
-            found = ops.depend(found, norm)
+            if self.norm is None:
+                found = ops.depend(found, gradients)
+            else:
+                norm = self.norm(gradients)
+                found = ops.depend(found, norm)
         flags = ops.stack((norm, self.overflow.found_after(found), wants_stop))
         told = ops.concat((found, flags))
         if self.sum_over_ranks is not None:
@@ -80,7 +85,8 @@ class Told(NamedTuple):
     """What a micro-batch told, of all ranks."""
 
     means: np.ndarray  # of the loss and the objective's measures
-    norm: float  # of the scaled gradients' sums over ranks, the same on all; 0 before the last
+    norm: float  # of the scaled gradients' sums over ranks; 0 before the last, and where it is
+    # measured elsewhere
     has_overflowed: bool  # as a card that saturates says; elsewhere the norm is not finite
     wants_stop: bool  # a rank
 
@@ -94,8 +100,8 @@ class UpdateCell(nn.Cell):
         self,
         weights: ParameterTuple,
         update: nn.Cell,
-        *,
         gradients: Gradients,
+        *,
         ema_decay: float | None,
     ) -> None:
         super().__init__(auto_prefix=False)
@@ -105,7 +111,7 @@ class UpdateCell(nn.Cell):
         self.map = ops.HyperMap()
         self.multiply = ops.Mul()
         self.ema_decay = ema_decay or 0.0
-        self.averages: Any = _copies(weights, "ema", np.array) if ema_decay is not None else None
+        self.averages: Any = copies_of(weights, "ema", np.array) if ema_decay is not None else None
 
     def construct(self, factor: Tensor | None, rates_3P: Tensor, *gradients: Tensor) -> Tensor:
         """-> the rates: of a graph that returns None, the compiler makes one that calls Python."""
@@ -119,6 +125,22 @@ class UpdateCell(nn.Cell):
 
     def follow(self, average: Parameter, weight: Parameter) -> Tensor:
         return ops.assign(average, average * self.ema_decay + weight * (1 - self.ema_decay))
+
+
+class CompiledUpdate:
+    """The update of a device by one graph, and the norm that the other graph told."""
+
+    def __init__(self, cell: UpdateCell) -> None:
+        self.cell = cell
+        self.averages = cell.averages
+
+    def norm(self, told: Told, gradients: tuple[Tensor, ...]) -> float:
+        """Of the scaled gradients' sums over ranks."""
+        return told.norm
+
+    def __call__(self, factor: float, rates_3P: np.ndarray, gradients: tuple[Tensor, ...]) -> None:
+        """Change weights, moments and averages by the gradients times `factor`."""
+        self.cell(None if factor == 1 else Tensor(np.float32(factor)), Tensor(rates_3P), *gradients)
 
 
 class ClearCell(nn.Cell):
@@ -139,9 +161,10 @@ class ClearCell(nn.Cell):
         return ops.assign(total, ops.zeros_like(total))
 
 
-def _copies(
+def copies_of(
     weights: ParameterTuple, prefix: str, make: Callable[[np.ndarray], np.ndarray]
 ) -> ParameterTuple:
+    """What `make` makes of each weight, a parameter that does not learn."""
     return ParameterTuple(
         [
             Parameter(

@@ -11,8 +11,10 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 from beit_exp.config.schema import TrainConfig
+from beit_exp.model.operations.choice import native_library
 from beit_exp.optim.update import Optimizer
-from beit_exp.train.cells import ClearCell, GradientCell, UpdateCell
+from beit_exp.train.cells import ClearCell, CompiledUpdate, GradientCell, UpdateCell
+from beit_exp.train.host_update import HostUpdate
 from beit_exp.train.loss_scale import LossScale
 
 CLIP_EPS = 1e-6  # torch.nn.utils.clip_grad_norm_
@@ -63,13 +65,18 @@ class Trainer:
         self.updates_done = 0
         self.clip_norm = clip_norm
         self.accumulate_steps = micro_steps = cfg.accumulate_steps
-        self.gradients = GradientCell(objective, accumulate_steps=micro_steps, ranks=ranks)
-        weights = self.gradients.weights
-        self.update = UpdateCell(
-            weights,
-            optimizer.update,
-            gradients=self.gradients.gradients,
-            ema_decay=cfg.ema_decay,
+        library = native_library()
+        self.gradients = GradientCell(
+            objective,
+            accumulate_steps=micro_steps,
+            ranks=ranks,
+            measures_norm=library is None,
+        )
+        parts = self.gradients.weights, optimizer.update, self.gradients.gradients
+        self.update: CompiledUpdate | HostUpdate = (
+            CompiledUpdate(UpdateCell(*parts, ema_decay=cfg.ema_decay))
+            if library is None
+            else HostUpdate(library, *parts, ema_decay=cfg.ema_decay)
         )
         self.clear = ClearCell(self.gradients.sums) if micro_steps > 1 else None
         self.set_train()
@@ -96,12 +103,13 @@ class Trainer:
             told, gradients = self.gradients(*controls, number == len(micro_batches), *tensors)
             sent.append(told)
         found = [self.gradients.read(told) for told in sent]  # here alone the device is waited for
-        grad_norm = found[-1].norm / (scale * self.accumulate_steps * self.gradients.ranks)
+        norm = self.update.norm(found[-1], gradients)
+        grad_norm = norm / (scale * self.accumulate_steps * self.gradients.ranks)
         finite = bool(np.isfinite(grad_norm)) and not any(told.has_overflowed for told in found)
         if finite:
             decay = float(self.weight_decays[self.updates_done])
             rates = self.optimizer.rates(lr, decay, updates_done=self.updates_done)
-            self.update(self.factor(grad_norm, scale), Tensor(rates), *gradients)
+            self.update(self.factor(grad_norm, scale), rates, gradients)
         if self.clear is not None:
             self.clear()
         self.step += 1
@@ -118,13 +126,12 @@ class Trainer:
             any(told.wants_stop for told in found),
         )
 
-    def factor(self, grad_norm: float, scale: float) -> Tensor | None:
+    def factor(self, grad_norm: float, scale: float) -> float:
         """What sums of scaled gradients are to be multiplied by: unscaled, averaged over
-        micro-batches and ranks, and clipped; None for one.
+        micro-batches and ranks, and clipped.
         """
         clip = 1.0 if self.clip_norm is None else min(1.0, self.clip_norm / (grad_norm + CLIP_EPS))
-        factor = clip / (scale * self.accumulate_steps * self.gradients.ranks)
-        return None if factor == 1 else Tensor(np.float32(factor))
+        return clip / (scale * self.accumulate_steps * self.gradients.ranks)
 
     def state(self) -> dict[str, Any]:
         """The numbers that a checkpoint must hold besides `tensors`."""

@@ -25,7 +25,7 @@ def run_updates(
     update = UpdateCell(
         ParameterTuple([weight]),
         optimizer.update,
-        gradients=GradientsByWeight(),
+        GradientsByWeight(),
         ema_decay=None,
     )
     decays = build_weight_decays(optimizer.cfg, total_steps=steps)

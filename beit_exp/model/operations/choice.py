@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import mindspore as ms
 
 from beit_exp.hardware import card
@@ -55,6 +57,11 @@ def has_fast_memory() -> bool:
 def describe_kernels() -> str | None:
     """Which kernels a CPU computes with; None on another device, which has MindSpore's alone."""
     return onednn_kernels.describe() if is_cpu() else None
+
+
+def native_library() -> Path | None:
+    """The compiled code of a CPU, opened; None on another device, or if there is none."""
+    return onednn_kernels.opened() if is_cpu() and onednn_kernels.is_available() else None
 
 
 def build_squares() -> Squares:

@@ -61,6 +61,9 @@ typedef struct {
     int leading_axes, last_axes;
 } lengths;
 
+/* What a thread does of some work: its part, counted from 0. */
+typedef int (*task)(const void *work, int part, void *const *starts);
+
 /* arguments.c */
 int measure(const call *given, const char *pattern, lengths *measured);
 int64_t product_of(const int64_t *shape, int axes);
@@ -68,7 +71,7 @@ int64_t product_of(const int64_t *shape, int axes);
 /* onednn.c */
 int load_onednn(const char *path, int number_of_threads, float epsilon_of_norms);
 int make_piece(piece *own, const form *of, int64_t begin, int64_t length);
-int do_part(const work *todo, int part, void *const *starts);
+int do_piece(const void *todo, int part, void *const *starts);
 
 /* work.c */
 int cut_axis(const form *of);
@@ -77,7 +80,10 @@ int find(const form *of, int threads, const work **found);
 /* team.c */
 int start_team(int number_of_threads);
 void forget_team(void);
-int run(const work *todo, void *const *starts);
+int run(task act, const void *todo, int parts, void *const *starts);
+
+/* operators.c */
+int run_on_all_threads(task act, const void *todo, int *parts);
 
 #pragma GCC visibility pop
 

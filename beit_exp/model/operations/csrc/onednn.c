@@ -190,8 +190,8 @@ int make_piece(piece *own, const form *of, int64_t begin, int64_t length) {
     }
 }
 
-int do_part(const work *todo, int part, void *const *starts) {
-    const piece *own = &todo->pieces[part];
+int do_piece(const void *todo, int part, void *const *starts) {
+    const piece *own = &((const work *)todo)->pieces[part];
     for (int number = 0; number < own->operands; number++)
         if (dnnl.memory_set_data_handle(
                 own->arguments[number].memory, (char *)starts[number] + own->offsets[number]))

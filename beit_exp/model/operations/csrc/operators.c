@@ -41,7 +41,7 @@ static int round_operand(int side, void **array, int64_t size) {
         return status;
     void *starts[2] = {*array, rounded[side].start};
     *array = rounded[side].start;
-    return run(rounding, starts);
+    return run(do_piece, rounding, rounding->parts, starts);
 }
 
 static void add_up(
@@ -80,7 +80,7 @@ static int compute_alone(const form *of, void **arrays) {
         starts[number] = arrays[number];
     status = prepare(of, starts);
     if (!status)
-        status = run(todo, starts);
+        status = run(do_piece, todo, todo->parts, starts);
     for (int number = 0; !status && of->what == NORM_BACKWARD && number < 2; number++)
         add_up(arrays[6 + number], &sums[number], todo, of->columns, 6 + number);
     return status;
@@ -90,6 +90,15 @@ static int compute_alone(const form *of, void **arrays) {
 static int compute(const form *of, void **arrays) {
     pthread_mutex_lock(&one_at_a_time);
     int status = compute_alone(of, arrays);
+    pthread_mutex_unlock(&one_at_a_time);
+    return status;
+}
+
+/* Work that is no operator's, cut into as many parts as there are threads, which it is told. */
+int run_on_all_threads(task act, const void *todo, int *parts) {
+    pthread_mutex_lock(&one_at_a_time);
+    *parts = threads;
+    int status = threads > 0 ? run(act, todo, threads, NULL) : FAILURE;
     pthread_mutex_unlock(&one_at_a_time);
     return status;
 }

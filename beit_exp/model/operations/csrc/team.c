@@ -10,7 +10,9 @@ static struct {
     pthread_cond_t begin, end;
     int64_t round, seen[MOST_THREADS];
     int threads, busy, status; /* `threads` counts the one that calls */
-    const work *work;
+    task act;
+    const void *work;
+    int parts;
     void *const *starts;
 } team = {
     .lock = PTHREAD_MUTEX_INITIALIZER,
@@ -26,10 +28,10 @@ static void *follow(void *number) {
         while (team.round == team.seen[part])
             pthread_cond_wait(&team.begin, &team.lock);
         team.seen[part] = team.round;
-        if (part >= team.work->parts)
+        if (part >= team.parts)
             continue;
         pthread_mutex_unlock(&team.lock);
-        int status = do_part(team.work, part, team.starts);
+        int status = team.act(team.work, part, team.starts);
         pthread_mutex_lock(&team.lock);
         team.status = team.status ? team.status : status;
         if (--team.busy == 0)
@@ -39,19 +41,21 @@ static void *follow(void *number) {
 }
 
 /* Gives each part of the work to a thread; those that a fork left behind are started anew. */
-int run(const work *todo, void *const *starts) {
-    int status = start_team(todo->parts);
-    if (status || todo->parts == 1)
-        return status ? status : do_part(todo, 0, starts);
+int run(task act, const void *todo, int parts, void *const *starts) {
+    int status = start_team(parts);
+    if (status || parts == 1)
+        return status ? status : act(todo, 0, starts);
     pthread_mutex_lock(&team.lock);
+    team.act = act;
     team.work = todo;
+    team.parts = parts;
     team.starts = starts;
-    team.busy = todo->parts - 1;
+    team.busy = parts - 1;
     team.status = SUCCESS;
     team.round++;
     pthread_cond_broadcast(&team.begin);
     pthread_mutex_unlock(&team.lock);
-    status = do_part(todo, 0, starts);
+    status = act(todo, 0, starts);
     pthread_mutex_lock(&team.lock);
     while (team.busy > 0)
         pthread_cond_wait(&team.end, &team.lock);
