@@ -217,7 +217,7 @@ class MaskConfig(Section):
 
 class BenchmarkConfig(Section):
     parts: Annotated[
-        list[Literal["step", "training", "inference", "train_data", "eval_data"]],
+        list[Literal["step", "update", "training", "inference", "train_data", "eval_data"]],
         Field(min_length=1),
     ]
     warm_up: NonNegativeInt

@@ -37,6 +37,7 @@ from beit_exp.train.build import (
     make_labelled_batches,
     prepare_network,
 )
+from beit_exp.train.host_update import HostUpdate
 from beit_exp.train.memory import computed_bytes
 from beit_exp.train.step import MicroBatch, Trainer
 from beit_exp.weights.load import load_pretrained
@@ -116,6 +117,8 @@ def measure(cfg: Config, runtime: Runtime, setup: Finetuning, seconds: Seconds) 
     found: Metrics = {}
     if "step" in wanted:
         found |= measure_step(cfg, runtime, setup, seconds)
+    if "update" in wanted:
+        found |= measure_update(cfg, setup, seconds)
     if "training" in wanted:
         found |= measure_training(cfg, setup, seconds)
     if "inference" in wanted:
@@ -163,6 +166,28 @@ def measure_step(cfg: Config, runtime: Runtime, setup: Finetuning, seconds: Seco
         "peak_memory_gb": peak_memory_gb(runtime),
         "computed_memory_gb": computed_bytes(cfg, half=runtime.half) / 1e9,
     }
+
+
+def measure_update(cfg: Config, setup: Finetuning, seconds: Seconds) -> Metrics:
+    """The update alone; where compiled code does it on a CPU, also what the memory it goes through
+    takes by itself.
+    """
+    trainer = setup.trainer
+    _, gradients = trainer.backward(next(setup.batches(0, 1)))
+    rates_3P = trainer.optimizer.rates(0.0, 0.0, updates_done=0)
+    repeats = {"warm_up": cfg.benchmark.warm_up, "repeats": cfg.benchmark.repeats}
+
+    def update() -> None:
+        trainer.update(1.0, rates_3P, gradients)
+        trainer.gradients.weights[0].asnumpy()  # waits for the device
+
+    seconds["update"] = timed(update, **repeats)
+    found = {"update_s": statistics.median(seconds["update"])}
+    if isinstance(trainer.update, HostUpdate):
+        read_and_write = trainer.update.read_and_write
+        seconds["update_memory"] = timed(lambda: read_and_write(gradients), **repeats)
+        found["update_memory_s"] = statistics.median(seconds["update_memory"])
+    return found
 
 
 def measure_training(cfg: Config, setup: Finetuning, seconds: Seconds) -> Metrics:

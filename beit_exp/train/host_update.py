@@ -75,6 +75,11 @@ class HostUpdate:
         numbers = (factor, *self.betas, self.ema_decay)
         self._call(self.name, *map(ctypes.c_double, numbers))
 
+    def read_and_write(self, gradients: tuple[Tensor, ...]) -> None:
+        """What an update does to the memory, and nothing else: how fast one could be at most."""
+        self._find(gradients)
+        self._call("update_nothing")
+
     def _find(self, gradients: tuple[Tensor, ...]) -> None:
         """Where everything lies: loaded weights may lie elsewhere than those before."""
         for name, parameters in self.kept:

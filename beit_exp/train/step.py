@@ -13,7 +13,7 @@ from mindspore import Parameter, Tensor, nn
 from beit_exp.config.schema import TrainConfig
 from beit_exp.model.operations.choice import native_library
 from beit_exp.optim.update import Optimizer
-from beit_exp.train.cells import ClearCell, CompiledUpdate, GradientCell, UpdateCell
+from beit_exp.train.cells import ClearCell, CompiledUpdate, GradientCell, Told, UpdateCell
 from beit_exp.train.host_update import HostUpdate
 from beit_exp.train.loss_scale import LossScale
 
@@ -96,13 +96,7 @@ class Trainer:
         gradients are finite.
         """
         lr, scale = float(self.schedule[self.updates_done]), self.loss_scale.value
-        controls = Tensor(np.float32(scale)), Tensor(np.float32(wants_stop))
-        sent = []
-        for number, batch in enumerate(micro_batches, start=1):
-            tensors = [None if array is None else Tensor(array) for array in batch]
-            told, gradients = self.gradients(*controls, number == len(micro_batches), *tensors)
-            sent.append(told)
-        found = [self.gradients.read(told) for told in sent]  # here alone the device is waited for
+        found, gradients = self.backward(micro_batches, wants_stop=wants_stop)
         norm = self.update.norm(found[-1], gradients)
         grad_norm = norm / (scale * self.accumulate_steps * self.gradients.ranks)
         finite = bool(np.isfinite(grad_norm)) and not any(told.has_overflowed for told in found)
@@ -125,6 +119,19 @@ class Trainer:
             scale,
             any(told.wants_stop for told in found),
         )
+
+    def backward(
+        self, micro_batches: list[MicroBatch], *, wants_stop: bool = False
+    ) -> tuple[list[Told], tuple[Tensor, ...]]:
+        """-> what each micro-batch told, and the sums of their scaled gradients."""
+        controls = Tensor(np.float32(self.loss_scale.value)), Tensor(np.float32(wants_stop))
+        sent = []
+        for number, batch in enumerate(micro_batches, start=1):
+            tensors = [None if array is None else Tensor(array) for array in batch]
+            told, gradients = self.gradients(*controls, number == len(micro_batches), *tensors)
+            sent.append(told)
+        # Here alone the device is waited for
+        return [self.gradients.read(told) for told in sent], gradients
 
     def factor(self, grad_norm: float, scale: float) -> float:
         """What sums of scaled gradients are to be multiplied by: unscaled, averaged over

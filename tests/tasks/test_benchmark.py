@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bare_kernels import COMPILED
 from settings import TINY, make_config
 from whole_runs import Command
 
@@ -39,6 +40,8 @@ def test_a_benchmark_measures_every_part_and_tells_the_store(
     assert report["metrics"] == metrics
     assert {name: len(found) for name, found in report["seconds"].items()} == {
         "step": 3,
+        "update": 3,
+        **({"update_memory": 3} if COMPILED.exists() else {}),
         "training": 3,
         "training_wait": 3,
         "inference": 3,

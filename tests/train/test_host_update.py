@@ -10,7 +10,7 @@ from settings import make_config
 from beit_exp.model.operations.choice import native_library
 from beit_exp.optim.update import Optimizer
 from beit_exp.train.cells import CompiledUpdate, Told, UpdateCell
-from beit_exp.train.gradients import Gradients, GradientsByWeight, GradientsInBuckets
+from beit_exp.train.gradients import GlobalNorm, Gradients, GradientsByWeight, GradientsInBuckets
 from beit_exp.train.host_update import HostUpdate
 
 pytestmark = pytest.mark.skipif(not COMPILED.exists(), reason="no C compiler was there")
@@ -92,21 +92,22 @@ def test_gradients_in_buckets_are_found_there(monkeypatch: pytest.MonkeyPatch) -
     assert all((ends[0][key] == ends[1][key]).all() for key in ends[0])
 
 
-@pytest.mark.parametrize("size", [1.0, 1e-30, 1e30])
-def test_the_norm_is_exact_whatever_the_size(size: float) -> None:
+@pytest.mark.parametrize("size", [1.0, 1e-30, 1e16])
+def test_the_norm_is_exact_as_far_as_float32_holds_its_square(size: float) -> None:
     gradients = make_gradients(0, size=size)
     all_of_them = np.concatenate([each.asnumpy().ravel() for each in gradients]).astype(np.float64)
     update = make_update(host=True)[0]
     assert update.norm(TOLD, gradients) == pytest.approx(np.linalg.norm(all_of_them), rel=1e-12)
 
 
-@pytest.mark.parametrize("value", [np.inf, np.nan])
-def test_a_norm_tells_what_is_not_finite(value: float) -> None:
+@pytest.mark.parametrize("value", [np.inf, np.nan, 2e19])
+def test_a_norm_is_not_finite_where_a_device_finds_none(value: float) -> None:
     gradients = make_gradients(0)
     broken = gradients[2].asnumpy().copy()
     broken[-1, -1] = value
-    update = make_update(host=True)[0]
-    assert not np.isfinite(update.norm(TOLD, (*gradients[:2], Tensor(broken))))
+    gradients = (*gradients[:2], Tensor(broken))
+    assert not np.isfinite(make_update(host=True)[0].norm(TOLD, gradients))
+    assert not np.isfinite(GlobalNorm()(gradients).asnumpy())
 
 
 def test_weights_and_moments_that_were_loaded_are_those_that_change() -> None:

@@ -4,6 +4,7 @@
 
 #include "native.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -112,6 +113,20 @@ static void add_squares(
     of->squares[block] = total;
 }
 
+/* What an update reads and writes, and nothing done to it: what the memory alone takes. */
+static void read_and_write(
+    const pass *of, const parameter *one, int64_t begin, int64_t end, int64_t block) {
+    float *const kept[4] = {one->weight, one->moment1, one->moment2, one->average};
+    const float *restrict gradient = one->gradient;
+    const float none = of->factor;
+    (void)block;
+    for (int number = 0; number < 4; number++) {
+        float *restrict values = kept[number];
+        for (int64_t i = begin; values != NULL && i < end; i++)
+            values[i] += none * gradient[i];
+    }
+}
+
 /* w - rate (m / (sqrt(v) + epsilon) + decay w), with the moments of the gradients times `factor`.
  * -> SUCCESS if done. */
 int update_by_adam(
@@ -139,7 +154,14 @@ int update_by_momentum(
     return visit_all(&todo);
 }
 
-/* The Euclidean norm of all gradients together. -> SUCCESS if done. */
+/* Reads and writes what an update does, and changes nothing. -> SUCCESS if done. */
+int update_nothing(int64_t count, const parameter *parameters) {
+    pass todo = {.act = read_and_write, .parameters = parameters, .count = count, .factor = 0};
+    return visit_all(&todo);
+}
+
+/* The Euclidean norm of all gradients together; infinite where float32 does not hold its square, as
+ * devices sum it: the same steps are skipped on all. -> SUCCESS if done. */
 int gradient_norm(int64_t count, const parameter *parameters, double *norm) {
     pass todo = {.act = add_squares, .parameters = parameters, .count = count};
     int64_t blocks = 0;
@@ -152,6 +174,6 @@ int gradient_norm(int64_t count, const parameter *parameters, double *norm) {
     for (int64_t block = 0; block < blocks; block++)
         total += todo.squares[block];
     free(todo.squares);
-    *norm = sqrt(total);
+    *norm = total > FLT_MAX ? INFINITY : sqrt(total);
     return status;
 }
