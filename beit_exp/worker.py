@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> int:
     # Started by hand: once more, in the environment that libraries need
     if LAUNCHER not in os.environ:
         if several:
-            return resume(run_dir)
+            return until_stopped(lambda: resume(run_dir))
         os.execve(sys.executable, worker_command(run_dir), worker_environment())
     stop_with_parent()
     if cluster.is_scheduler():  # it ends when the ranks have left, and no sooner

@@ -30,12 +30,6 @@ TOKENIZER_RULES = (
         "unless tokenizer.training says how to train one first",
     ),
     Rule(
-        ("tokenizer.weights", "hardware.node_num", "task"),
-        lambda weights, nodes, task: task != "pretrain" or weights is not None or (nodes or 1) < 2,
-        "must be given for task=pretrain on several nodes: "
-        "train the tokenizer first, by task=train_tokenizer",
-    ),
-    Rule(
         ("tokenizer.temperature",),
         lambda temperature: temperature[0] >= temperature[1],
         "must fall, from the first step's to the last one's",

@@ -98,6 +98,7 @@ def run(cfg: HardwareConfig, command: list[str]) -> int:
     except AbandonedError:
         return 1
     finally:
+        signal.signal(ABANDON, lambda *_: None)  # it is over here
         for rank in ranks.values():
             rank.end()
         if scheduler is not None:

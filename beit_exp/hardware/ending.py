@@ -71,7 +71,7 @@ def tell(status: int) -> None:
         return
     with (
         socket.socket(fileno=int(os.environ[LINE])) as line,
-        contextlib.suppress(BrokenPipeError),  # that process is gone
+        contextlib.suppress(ConnectionError),  # that process is gone
     ):
         line.sendall(bytes([status]))
         line.recv(1)  # nothing comes: it is closed

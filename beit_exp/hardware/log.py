@@ -1,4 +1,4 @@
-"""The log of a process of a run: plain lines on the terminal, and launch.log with their times."""
+"""The log of a process of a run: plain lines on the terminal, and its own file with their times."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LogFile(logging.FileHandler):
 
 
 def set_up_logging(run_dir: Path, *, is_leader: bool) -> None:
-    """Plain lines to the terminal and, with times, to launch.log.
+    """Plain lines to the terminal and, with times, to launch.log or, of the other ranks, their own.
 
     Of the ranks but the first, errors alone reach the terminal.
     """
@@ -48,7 +48,7 @@ def set_up_logging(run_dir: Path, *, is_leader: bool) -> None:
 
 
 def leave_terminal() -> None:
-    """What is written to standard error goes to launch.log from now on.
+    """What is written to standard error goes to this process's log from now on.
 
     MindSpore, leaving its cluster, writes notes there, whatever its log level says: the MSLOG_IF of
     its tcp_server.cc does not ask for that.

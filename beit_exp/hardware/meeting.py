@@ -29,7 +29,7 @@ Started = Callable[[Process], None]  # takes the worker that can be stopped
 
 
 class Alone:
-    """What `First` and `Other` are to several: nobody else to wait for."""
+    """The meeting of a command that was started once: there is nobody to wait for."""
 
     is_first = True
     failure = None
@@ -139,8 +139,8 @@ class First(Member):
         super().__init__(place)
         self.peers = Waiting(place).listen(timeout_s)
         self.statuses: dict[int, int] = {}
-        # At which another node reached it (the last process is on one), so at which workers
-        # everywhere reach a scheduler here; its own processes may know it as 127.0.1.1
+        # At which the last process reached it, where there are several nodes from another one: so
+        # workers everywhere reach a scheduler here; its own processes may know it as 127.0.1.1
         self.own_address = self.peers[max(self.peers)].own_address
 
     def _refuse(self, text: str) -> None:
@@ -177,7 +177,7 @@ class First(Member):
                     continue
                 grace_s = GRACE_S
                 try:
-                    status = int(peer.hear(timeout_s=POLL_S)["status"])
+                    status = int(peer.hear(timeout_s=0)["status"])
                     text = f"{peer.name} ended with exit status {status}"
                 except queue.Empty:
                     continue
@@ -188,6 +188,7 @@ class First(Member):
                 if status not in (0, *STOPPED):
                     told = (status, text, grace_s)
                     threading.Thread(target=self._judge, args=told, daemon=True).start()
+            time.sleep(POLL_S)
 
     def _judge(self, status: int, text: str, grace_s: float) -> None:
         """End all after one has failed, unless this one ends by a signal, which came to all."""
@@ -212,7 +213,7 @@ class First(Member):
             time.sleep(POLL_S)
         if status == 0:
             status = self._status_of_others()
-        self._tell_end(status, "")
+        self._tell_end(status, self.failure[1] if self.failure else "")
         return status
 
     def _status_of_others(self) -> int:
@@ -265,13 +266,12 @@ class Other(Member):
                 status, text = self.own_status or 1, str(error)
                 grace_s = grace_after(error)
             self._note(status, text)
-            if status not in (0, *STOPPED):  # those come when all have told theirs
-                self._stop_worker(grace_s)
+            self._stop_worker(grace_s)  # which has ended, unless others do not wait any longer
 
     def _end(self, status: int) -> int:
         self.first.tell(status=status)
         # What the first alone has to do when all is done, as uploads, may last: it says that it
-        # lives. One that is to stop may not have heard of it
+        # lives. A signal may not have reached it, so that the wait for it has a limit
         deadline = time.monotonic() + (SAVING_S if status in STOPPED else math.inf)
         while self.failure is None and time.monotonic() < deadline:
             time.sleep(POLL_S)

@@ -230,7 +230,9 @@ def ip_address(host: str, *, ask: Callable[[str], str] | None = None) -> str:
     `UnknownHostError` if nobody knows it, `UserError` for an address of IPv6.
     """
     if ":" in host:
-        raise UserError(f"MASTER_ADDR = {host!r}: must be an address of IPv4, or a name of one")
+        raise UserError(
+            f"the address of node 0, {host!r} (MASTER_ADDR): must be of IPv4, or a name of one"
+        )
     try:
         return socket.gethostbyname(host)
     except OSError as error:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from beit_exp.errors import UserError
 from beit_exp.hardware.cluster import MEETING, free_port
 from beit_exp.hardware.meeting import Alone, Meeting, Member, meet
 from beit_exp.hardware.nodes import check_place, find_place
+from beit_exp.launch.tokenizer_first import trains_tokenizer_first
 
+SOURCES = (".py", ".c", ".h")
 PACKAGE = Path(__file__).resolve().parents[1]
-# May differ between nodes; the first alone has a store, which may lie beside its own runs
+# May differ between nodes; the first alone has a store, which may lie beside its own runs. Where
+# all share a directory, its settings hold for the workers of all
 OWN = ("hardware.num_parallel_workers", "hardware.cluster_timeout_s", "tracking.uri")
 SEEN_S = 5.0  # for a new file to be seen on another node, over a network file system
 SHOWN = 5
@@ -36,6 +40,11 @@ def meeting_others(cfg: Config) -> Iterator[Meeting]:
     """
     place = find_place(os.environ)
     check_place(place, node_num=cfg.hardware.node_num, device_num=cfg.hardware.device_num)
+    if place is not None and trains_tokenizer_first(cfg):
+        raise UserError(
+            "tokenizer.weights = None: must be given where several processes are started by one "
+            "command: train the tokenizer first, by task=train_tokenizer"
+        )
     meeting = meet(place, timeout_s=cfg.hardware.cluster_timeout_s)
     try:
         if not isinstance(meeting, Alone):
@@ -52,12 +61,19 @@ def own_settings(cfg: Config) -> dict[str, Any]:
 
 
 def versions() -> dict[str, Any]:
-    """What else must be the same: the libraries that compute, and this package to the byte."""
-    found = {name: metadata.version(name) for name in ("mindspore", "numpy")}
+    """What else must be the same: the libraries that compute, this package's sources to the byte,
+    and whether its kernels are compiled.
+    """
+    found: dict[str, Any] = {name: metadata.version(name) for name in ("mindspore", "numpy")}
     digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted(each for each in PACKAGE.rglob("*") if each.suffix in SOURCES):
         digest.update(path.read_bytes())
-    return {**found, "the code of beit_exp": digest.hexdigest()[:12]}
+    kernels = any(PACKAGE.rglob(f"_native{EXTENSION_SUFFIXES[0]}"))
+    return {
+        **found,
+        "the code of beit_exp": digest.hexdigest()[:12],
+        "compiled kernels": "there" if kernels else "missing",
+    }
 
 
 def check_agreement(meeting: Member, told: dict[int, dict[str, Any]]) -> None:
@@ -93,7 +109,10 @@ def share_directory(meeting: Meeting, cfg: Config, run_dir: Path) -> None:
     )
     apart = meeting.first_does(lambda: who_is_apart(meeting, told, run_dir / name))
     if meeting.place.number in apart:
-        save_config(cfg, run_dir / "config.yaml")
+        try:
+            save_config(cfg, run_dir / "config.yaml")
+        except OSError as error:
+            raise UserError(f"{run_dir} cannot be written: {error.strerror}") from error
     address = meeting.first_does(lambda: meeting.own_address)
     port = meeting.first_does(free_port)
     os.environ[MEETING] = f"{address}:{port}"

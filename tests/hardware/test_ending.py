@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -75,4 +76,8 @@ def test_there_is_nobody_to_tell_where_the_process_that_started_this_one_is_gone
     line, its_end = socket.socketpair()
     line.close()
     monkeypatch.setenv(LINE, str(its_end.detach()))
+    tell(0)
+    line, its_end = socket.socketpair()
+    monkeypatch.setenv(LINE, str(its_end.detach()))
+    threading.Timer(0.2, line.close).start()  # it has not read what it was told
     tell(0)

@@ -212,9 +212,28 @@ def test_a_crash_of_one_while_a_signal_stops_the_first_is_a_stop(capfd) -> None:
 
 def test_one_that_does_not_end_with_the_others_is_named(capfd, monkeypatch) -> None:
     monkeypatch.setattr(meeting, "LEAVING_S", 0.3)
-    found = together(2, lambda met: met.supervise(working(0, after_s=0 if met.is_first else 1.5)))
-    assert found[0] == 1
-    assert "did not end with the others" in capfd.readouterr().err
+    late = (0.0, 1.5, 0.0)
+    assert together(3, lambda met: met.supervise(working(0, after_s=late[met.place.node]))) == [
+        1,
+        1,
+        1,
+    ]
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        assert line.startswith("node 1 (") and "did not end with the others" in line
+
+
+def test_a_worker_that_saves_too_long_after_a_signal_is_stopped(monkeypatch) -> None:
+    monkeypatch.setattr(meeting, "SAVING_S", 0.3)
+    monkeypatch.setattr(meeting, "GRACE_S", 0.3)
+    ended: list[int] = []
+
+    def act(met: Meeting) -> object:
+        return met.supervise(working(143) if met.is_first else lasting(ended))
+
+    assert together(2, act)[0] == 143
+    assert ended == [-ABANDON]
 
 
 def test_what_the_first_alone_has_still_to_do_keeps_the_others_waiting(monkeypatch) -> None:

@@ -160,5 +160,5 @@ def test_a_host_that_only_slurm_knows_has_the_address_that_it_says(monkeypatch) 
 def test_a_host_that_nobody_knows_is_refused() -> None:
     with pytest.raises(UnknownHostError, match=r"no IPv4 address of 'n1\.invalid' is known here"):
         ip_address("n1.invalid", ask=lambda _: "")
-    with pytest.raises(UserError, match="MASTER_ADDR = 'fd00::1': must be an address of IPv4"):
+    with pytest.raises(UserError, match="'fd00::1' .MASTER_ADDR.: must be of IPv4"):
         ip_address("fd00::1")

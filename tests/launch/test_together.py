@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from bare_kernels import COMPILED
 from settings import make_config
 
 from beit_exp.config.mapping import load_config
@@ -67,9 +68,20 @@ def test_one_that_was_started_once_is_alone(monkeypatch) -> None:
         pass
 
 
+def test_several_processes_train_no_tokenizer_first(monkeypatch) -> None:
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    cfg = make_config("experiment=pretrain_digits", "hardware.device_num=2")
+    with pytest.raises(UserError, match="tokenizer.weights = None: must be given where several"):
+        meeting_others(cfg).__enter__()
+
+
 def test_settings_and_versions_that_differ_are_named(two_members) -> None:
     mine = {**own_settings(make_config()), **versions()}
     other = {**mine, "optimizer.base_lr": 0.5, "numpy": "2.0", "the code of beit_exp": "abc"}
+    assert mine["compiled kernels"] == ("there" if COMPILED.exists() else "missing")
     check_agreement(two_members[0], {0: mine, 1: dict(mine)})
     with pytest.raises(UserError) as raised:
         check_agreement(two_members[0], {0: mine, 1: other})
