@@ -28,7 +28,7 @@ from beit_exp.hardware.device import Runtime, device_name, start_device
 from beit_exp.hardware.ending import tell
 from beit_exp.hardware.log import leave_terminal, set_up_logging
 from beit_exp.hardware.memory import are_threads_refused, is_memory_refused
-from beit_exp.hardware.nodes import find_place
+from beit_exp.hardware.nodes import check_place, find_place
 from beit_exp.hardware.process import (
     LAUNCHER,
     handle_stops,
@@ -68,13 +68,16 @@ def main(arguments: list[str]) -> int:
     try:
         temporary_folder()
         cfg = load_config(run_dir / "config.yaml")
-        several = find_place(os.environ) is not None
+        place, by_hand = find_place(os.environ), LAUNCHER not in os.environ
+        if by_hand:
+            node_num, device_num = cfg.hardware.node_num, cfg.hardware.device_num
+            check_place(place, node_num=node_num, device_num=device_num)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    # Started by hand: once more, in the environment that libraries need
-    if LAUNCHER not in os.environ:
-        if several:
+    # Once more, in the environment that libraries need
+    if by_hand:
+        if place is not None:
             return until_stopped(lambda: resume(run_dir))
         os.execve(sys.executable, worker_command(run_dir), worker_environment())
     stop_with_parent()

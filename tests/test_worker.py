@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from settings import make_config
+from settings import ROOT, make_config
 
 from beit_exp import worker
 from beit_exp.config.mapping import save_config
 from beit_exp.errors import Interrupted, UserError
-from beit_exp.hardware.process import LAUNCHER, worker_environment
+from beit_exp.hardware.process import LAUNCHER, worker_command, worker_environment
 from beit_exp.tracking.mlflow_store import open_store
 from beit_exp.tracking.records import Status
 from beit_exp.tracking.tracker import RunTracker
@@ -213,3 +213,21 @@ def test_a_worker_whose_launcher_is_gone_ends_before_it_begins(
     )
     assert ended.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM), ended.stderr
     assert time.monotonic() - began < 30 and not (tmp_path / "checkpoints").exists()
+
+
+def test_a_run_of_several_nodes_is_not_resumed_on_one(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    save_config(make_config("hardware.node_num=2"), run_dir / "config.yaml")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop(LAUNCHER, None)
+    done = subprocess.run(
+        worker_command(run_dir),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("hardware.node_num = 2: must be 1"), done.stderr

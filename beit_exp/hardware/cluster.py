@@ -178,7 +178,7 @@ def join() -> None:
 def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind(("", 0))
         return int(listener.getsockname()[1])
 
 
@@ -201,7 +201,7 @@ def _wait(ranks: dict[str, Rank], *, size: int) -> int:
         )
         print(
             f"rank {failed} of {size} {how}; the other ranks were stopped. "
-            "What went wrong stands above or in launch.log; to go on, run the same again",
+            "What went wrong stands above or in launch*.log; to go on, run the same again",
             file=sys.stderr,
         )
     return status

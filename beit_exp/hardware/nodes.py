@@ -235,11 +235,11 @@ def ip_address(host: str, *, ask: Callable[[str], str] | None = None) -> str:
         )
     try:
         return socket.gethostbyname(host)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of what can be no name
         address = (ask or _address_by_slurm)(host)
         if address in ("", host):
             raise UnknownHostError(
-                f"no IPv4 address of {host!r} is known here ({error.strerror})"
+                f"no IPv4 address of {host!r} is known here ({getattr(error, 'strerror', error)})"
             ) from error
         return ip_address(address, ask=lambda _: "")
 

@@ -104,10 +104,10 @@ def make_ready(cfg: Config, run_dir: Path, *, typed: Sequence[str] | None) -> bo
     check_files(cfg)
     check_split_images(cfg)
     check_pruning(cfg, run_dir)
-    check_alone(run_dir)
     if trains_tokenizer_first(cfg):
         tokenizer_run(cfg, run_dir)  # refuses wrong settings
     try:
+        check_alone(run_dir)
         is_done = prepare(cfg, run_dir, typed=typed)
         (run_dir / FAILED_FILE).unlink(missing_ok=True)
         return is_done

@@ -22,7 +22,6 @@ from beit_exp.hardware.meeting import Alone, Meeting, Member, meet
 from beit_exp.hardware.nodes import check_place, find_place
 from beit_exp.launch.tokenizer_first import trains_tokenizer_first
 
-SOURCES = (".py", ".c", ".h")
 PACKAGE = Path(__file__).resolve().parents[1]
 # May differ between nodes; the first alone has a store, which may lie beside its own runs. Where
 # all share a directory, its settings hold for the workers of all
@@ -42,7 +41,7 @@ def meeting_others(cfg: Config) -> Iterator[Meeting]:
     check_place(place, node_num=cfg.hardware.node_num, device_num=cfg.hardware.device_num)
     if place is not None and trains_tokenizer_first(cfg):
         raise UserError(
-            "tokenizer.weights = None: must be given where several processes are started by one "
+            "tokenizer.weights = null: must be given where several processes are started by one "
             "command: train the tokenizer first, by task=train_tokenizer"
         )
     meeting = meet(place, timeout_s=cfg.hardware.cluster_timeout_s)
@@ -61,12 +60,12 @@ def own_settings(cfg: Config) -> dict[str, Any]:
 
 
 def versions() -> dict[str, Any]:
-    """What else must be the same: the libraries that compute, this package's sources to the byte,
+    """What else must be the same: the libraries that compute, this package's Python to the byte,
     and whether its kernels are compiled.
     """
     found: dict[str, Any] = {name: metadata.version(name) for name in ("mindspore", "numpy")}
     digest = hashlib.sha256()
-    for path in sorted(each for each in PACKAGE.rglob("*") if each.suffix in SOURCES):
+    for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(path.read_bytes())
     kernels = any(PACKAGE.rglob(f"_native{EXTENSION_SUFFIXES[0]}"))
     return {
@@ -100,13 +99,16 @@ def share_directory(meeting: Meeting, cfg: Config, run_dir: Path) -> None:
     if isinstance(meeting, Alone):
         return
     name = meeting.first_does(lambda: leave_sign(run_dir))
-    told = meeting.gather(
-        {
-            "sees": sees(run_dir / name),
-            "begun": any(run_dir.glob("checkpoints/step_*")),
-            "where": f"{socket.gethostname()}:{run_dir.absolute()}",
-        }
-    )
+    own = {
+        "sees": sees(run_dir / name),
+        "begun": any(run_dir.glob("checkpoints/step_*")),
+        "where": f"{socket.gethostname()}:{run_dir.absolute()}",
+    }
+    try:
+        told = meeting.gather(own)
+    except UserError:
+        (run_dir / name).unlink(missing_ok=True)  # nobody looks for it any more
+        raise
     apart = meeting.first_does(lambda: who_is_apart(meeting, told, run_dir / name))
     if meeting.place.number in apart:
         try:
@@ -142,7 +144,7 @@ def sees(path: Path) -> bool:
 
 def who_is_apart(meeting: Member, told: dict[int, dict[str, Any]], sign: Path) -> list[int]:
     """The numbers of those that do not see the directory of the first."""
-    sign.unlink()
+    sign.unlink(missing_ok=True)
     apart = [number for number, each in told.items() if not each["sees"]]
     if not apart:
         return []

@@ -162,3 +162,9 @@ def test_a_host_that_nobody_knows_is_refused() -> None:
         ip_address("n1.invalid", ask=lambda _: "")
     with pytest.raises(UserError, match="'fd00::1' .MASTER_ADDR.: must be of IPv4"):
         ip_address("fd00::1")
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70])
+def test_what_can_be_no_name_is_not_known(host: str) -> None:
+    with pytest.raises(UnknownHostError, match="no IPv4 address of"):
+        ip_address(host, ask=lambda _: "")

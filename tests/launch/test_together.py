@@ -74,7 +74,7 @@ def test_several_processes_train_no_tokenizer_first(monkeypatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     cfg = make_config("experiment=pretrain_digits", "hardware.device_num=2")
-    with pytest.raises(UserError, match="tokenizer.weights = None: must be given where several"):
+    with pytest.raises(UserError, match="tokenizer.weights = null: must be given where several"):
         meeting_others(cfg).__enter__()
 
 
