@@ -14,7 +14,7 @@ from beit_exp.optim.update import AdamUpdate, MomentumUpdate
 from beit_exp.train.cells import Told, copies_of
 from beit_exp.train.gradients import Gradients, GradientsInBuckets
 
-# `parameter` of csrc/update.c
+# `parameter` of csrc/native.h
 PARAMETER = np.dtype(
     [(name, "u8") for name in ("weight", "moment1", "moment2", "average", "gradient")]
     + [("elements", "i8"), ("rate", "f4"), ("epsilon", "f4"), ("decay", "f4"), ("", "f4")]

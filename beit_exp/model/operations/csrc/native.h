@@ -61,6 +61,14 @@ typedef struct {
     int leading_axes, last_axes;
 } lengths;
 
+/* A weight with what belongs to it, all float32 and of its size; NULL is what there is none of. */
+typedef struct {
+    float *weight, *moment1, *moment2, *average;
+    const float *gradient;
+    int64_t elements;
+    float rate, epsilon, decay;
+} parameter;
+
 /* What a thread does of some work: its part, counted from 0. */
 typedef int (*task)(const void *work, int part, void *const *starts);
 

@@ -11,14 +11,6 @@
 enum { BLOCK = 4096 }; /* elements that one thread works at alone, so that sums do not depend on how
                           many threads there are */
 
-/* A weight with what belongs to it, all float32 and of its size. */
-typedef struct {
-    float *weight, *moment1, *moment2, *average; /* the last two may be NULL, which is: there is none */
-    const float *gradient;
-    int64_t elements;
-    float rate, epsilon, decay;
-} parameter;
-
 typedef struct pass pass;
 typedef void (*visit)(const pass *, const parameter *, int64_t begin, int64_t end, int64_t block);
 struct pass {

@@ -60,6 +60,10 @@ static void call_with_shapes(void) {
         for (int B = 0; B < 3; B++)
             check_softmax(B, 2, *R, *C), check_softmax(B, 1, *R, *C);
     check_softmax(4, 12, 197, 197), check_softmax(1, 1, 515, 257);
+    const int lengths[] = {0, 1, 7, 4095, 4096, 4097, 40001};
+    for (size_t first = 0; first < LENGTH(lengths); first++)
+        for (size_t second = 0; second < LENGTH(lengths); second++)
+            check_updates(lengths[first], lengths[second]);
 }
 
 typedef struct {
@@ -181,6 +185,7 @@ static void *call_often(void *number) {
     for (int round = 0; round < 10; round++) {
         check_products(12, 97 + (int)(intptr_t)number, 64, 97);
         check_norm(1100, 65 + round), check_softmax(2, 12, 65, 65), check_gelu(40001 + round);
+        check_updates(9001, 20003 + round);
     }
     return NULL;
 }

@@ -15,6 +15,11 @@ operator product_with_transposed_float32, product_with_transposed_bfloat16;
 operator product_of_transposed_float32, product_of_transposed_bfloat16;
 operator gelu, gelu_gradient, layer_norm, layer_norm_gradient, softmax_of_sum, softmax_gradient;
 
+int update_by_adam(int64_t, const parameter *, double, double, double, double);
+int update_by_momentum(int64_t, const parameter *, double, double, double);
+int update_nothing(int64_t, const parameter *);
+int gradient_norm(int64_t, const parameter *, double *);
+
 static const float EPSILON_OF_NORMS = 1e-6f;
 static atomic_long calls;
 enum { MOST_COLUMNS = 1024 };
@@ -188,6 +193,61 @@ static void check_softmax(int B, int H, int R, int C) {
     }
     release(&backward[2]);
     release_all(3, arrays);
+}
+
+/* Two weights of these lengths, the second without averages: two updates, and the norm. */
+static void check_updates(int first, int second) {
+    enum { WEIGHTS = 2, ARRAYS = 5 };
+    const int lengths[WEIGHTS] = {first, second};
+    array arrays[WEIGHTS][ARRAYS], before[WEIGHTS][ARRAYS];
+    parameter parameters[WEIGHTS];
+    double squares = 0, norm = -1;
+    for (int each = 0; each < WEIGHTS; each++) {
+        for (int number = 0; number < ARRAYS; number++) {
+            is_at_end = !is_at_end;
+            arrays[each][number] = make(is_at_end, 1, lengths[each]);
+            before[each][number] = make(is_at_end, 1, lengths[each]);
+            fill_randomly(&arrays[each][number]);
+            for (int at = 0; at < lengths[each]; at++) {
+                float *value = &arrays[each][number].start[at];
+                *value = number == 2 ? *value * *value : *value; /* of squares */
+                before[each][number].start[at] = *value;
+                squares += number == 4 ? (double)*value * *value : 0;
+            }
+        }
+        array *own = arrays[each];
+        parameters[each] = (parameter){
+            own[0].start, own[1].start, own[2].start, each == 0 ? own[3].start : NULL,
+            own[4].start, lengths[each], 0.5f, 0.25f, 0.125f * (float)each,
+        };
+    }
+    calls += 4;
+    REQUIRE(gradient_norm(WEIGHTS, parameters, &norm) == SUCCESS, "norm");
+    REQUIRE(fabs(norm - sqrt(squares)) <= 1e-12 * (1 + norm), "norm %g", norm);
+    REQUIRE(update_nothing(WEIGHTS, parameters) == SUCCESS, "nothing");
+    REQUIRE(update_by_momentum(WEIGHTS, parameters, 0, 1, 1) == SUCCESS, "momentum");
+    for (int each = 0; each < WEIGHTS; each++) /* v + decay w, then w - rate v */
+        for (int at = 0; at < lengths[each]; at++) {
+            const double w = before[each][0].start[at], decay = parameters[each].decay;
+            const double v = before[each][1].start[at] + decay * w;
+            expect(&arrays[each][1], at, v, "velocity");
+            expect_sum(&arrays[each][0], at, w - 0.5 * v, 4, "weight");
+            arrays[each][0].start[at] = (float)w, arrays[each][1].start[at] = 0;
+        }
+    REQUIRE(update_by_adam(WEIGHTS, parameters, 2, 0.5, 0.75, 0.25) == SUCCESS, "adam");
+    for (int each = 0; each < WEIGHTS; each++)
+        for (int at = 0; at < lengths[each]; at++) {
+            const double w = before[each][0].start[at], g = 2 * before[each][4].start[at];
+            const double v = 0.75 * before[each][2].start[at] + 0.25 * g * g;
+            const double change = 0.5 * g / (sqrt(v) + 0.25) + parameters[each].decay * w;
+            const double average = before[each][3].start[at], changed = w - 0.5 * change;
+            expect_sum(&arrays[each][0], at, changed, 4, "weight");
+            expect_sum(&arrays[each][3], at,
+                       each == 0 ? 0.25 * average + 0.75 * changed : average, 4, "average");
+        }
+    for (int each = 0; each < WEIGHTS; each++)
+        for (int number = 0; number < ARRAYS; number++)
+            release(&arrays[each][number]), release(&before[each][number]);
 }
 
 #endif
