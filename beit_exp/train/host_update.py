@@ -63,7 +63,7 @@ class HostUpdate:
 
     def norm(self, told: Told, gradients: tuple[Tensor, ...]) -> float:
         """Of the scaled gradients' sums over ranks, which a graph gave."""
-        self._find(gradients)
+        self._find_gradients(gradients)
         norm = ctypes.c_double()
         self._call("gradient_norm", ctypes.byref(norm))
         return norm.value
@@ -84,6 +84,9 @@ class HostUpdate:
         """Where everything lies: loaded weights may lie elsewhere than those before."""
         for name, parameters in self.kept:
             self.table[name] = [parameter.data_ptr() for parameter in parameters]
+        self._find_gradients(gradients)
+
+    def _find_gradients(self, gradients: tuple[Tensor, ...]) -> None:
         if isinstance(self.gradients, GradientsInBuckets):
             for bucket, (first, last, sizes) in zip(gradients, self.gradients.buckets, strict=True):
                 before = np.cumsum((0, *sizes[:-1])) * bucket.itemsize

@@ -44,10 +44,15 @@ static int visit_part(const void *work, int part, void *const *unused) {
     return SUCCESS;
 }
 
+static int64_t all_blocks(int64_t count, const parameter *parameters) {
+    int64_t blocks = 0;
+    for (int64_t number = 0; number < count; number++)
+        blocks += blocks_of(&parameters[number]);
+    return blocks;
+}
+
 static int visit_all(pass *todo) {
-    todo->blocks = 0;
-    for (int64_t number = 0; number < todo->count; number++)
-        todo->blocks += blocks_of(&todo->parameters[number]);
+    todo->blocks = all_blocks(todo->count, todo->parameters);
     return run_on_all_threads(visit_part, todo, &todo->parts);
 }
 
@@ -156,9 +161,7 @@ int update_nothing(int64_t count, const parameter *parameters) {
  * devices sum it: the same steps are skipped on all. -> SUCCESS if done. */
 int gradient_norm(int64_t count, const parameter *parameters, double *norm) {
     pass todo = {.act = add_squares, .parameters = parameters, .count = count};
-    int64_t blocks = 0;
-    for (int64_t number = 0; number < count; number++)
-        blocks += blocks_of(&parameters[number]);
+    const int64_t blocks = all_blocks(count, parameters);
     if ((todo.squares = calloc((size_t)blocks + 1, sizeof(double))) == NULL)
         return NO_MEMORY;
     int status = visit_all(&todo);
