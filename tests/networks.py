@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import mindspore as ms
-from mindspore import nn, ops
 from settings import make_config
 
 from beit_exp.model.beit import BEiT
 from beit_exp.model.build import build_model
 from beit_exp.model.operations import onednn_kernels
+from beit_exp.model.operations.gradients import Product
 from beit_exp.model.operations.mindspore_kernels import DenseByBiasAdd, Kernels
+from beit_exp.model.operations.rows import ConstantOnes, RowsByProducts
 from beit_exp.model.precision import Precision, build_precision
 
 O0 = build_precision("O0", half=ms.float32)
@@ -29,10 +30,9 @@ def kernels_of(name: str) -> Kernels:
     )
 
 
-def dense_of(name: str) -> nn.Cell | ops.Custom:
-    kernels = kernels_of(name)
-    return (
-        kernels.dense
-        if isinstance(kernels, onednn_kernels.NativeKernels)
-        else DenseByBiasAdd(ms.float32)
-    )
+def product_of(name: str) -> Product | onednn_kernels.NativeDense:
+    """x weightᵀ + bias, with its gradients."""
+    if name == "mindspore":
+        rows = RowsByProducts(ConstantOnes())
+        return Product(DenseByBiasAdd(ms.float32), kernels=Kernels(), rows=rows)
+    return onednn_kernels.NativeDense(rounds_products=name == "rounded")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from beit_exp.model.layers import Dense, DenseWithoutBias, make_parameter
+from beit_exp.model.layers import Dense, Projection, make_parameter
 from beit_exp.model.operations.choice import Operations
 from beit_exp.model.precision import cast
 
@@ -55,34 +55,24 @@ class Attention(nn.Cell):
 
     def __init__(self, width: int, num_heads: int, operations: Operations) -> None:
         super().__init__()
-        self.q = Dense(width, width, operations, for_heads=True)
-        self.k = DenseWithoutBias(width, width, operations)
-        self.v = Dense(width, width, operations, for_heads=True)
+        self.q = Projection(width)
+        self.k = Projection(width, has_bias=False)
+        self.v = Projection(width)
         self.proj = Dense(width, width, operations)
         self.num_heads = num_heads
-        self.scale = (width // num_heads) ** -0.5
         self.precision = operations.precision
-        self.heads = operations.heads
-        self.weighted_sum = operations.weighted_sum
-        self.project = operations.joint_projection
+        self.project = operations.project
+        self.attend = operations.attend
 
     def construct(self, x_BND: Tensor, bias_HNN: Tensor | None) -> Tensor:
         tokens = x_BND.shape[1]
-        q_BHNK, k_BHNK, v_BHNK = self.projections(x_BND)
-        q_BHNK = q_BHNK * self.scale
         if bias_HNN is None:
             bias_HNN = ops.zeros((self.num_heads, tokens, tokens), self.precision.statistics)
-        bias_HNN = cast(bias_HNN, self.precision.statistics)
-        out_BHNK = self.weighted_sum(q_BHNK, k_BHNK, v_BHNK, bias_HNN)[0]
-        return self.proj(self.heads.merge(out_BHNK))
+        q, k, v = self.projections(x_BND)
+        return self.proj(self.attend(q, k, v, bias_HNN))
 
     def projections(self, x_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """-> q, k and v, each (B, H, N, K)."""
-        heads = self.num_heads
-        if self.project is None:
-            q_BHNK = self.heads.split(self.q(x_BND), heads)
-            k_BHNK = self.heads.split(self.k(x_BND), heads)
-            return q_BHNK, k_BHNK, self.heads.split(self.v(x_BND), heads)
+        """-> q, k and v as `attend` takes them."""
         weights = self.q.weight, self.k.weight, self.v.weight
         x_BND = cast(x_BND, self.precision.product)
-        return self.project(x_BND, weights, (self.q.bias, self.v.bias), heads)
+        return self.project(x_BND, weights, (self.q.bias, self.v.bias), self.num_heads)

@@ -22,16 +22,14 @@ def make_parameter(*shape: int, fill: float = 0.0) -> Parameter:
 class Dense(nn.Cell):
     """x @ weight.T + bias over the last axis; `weight` is (out, in)."""
 
-    def __init__(
-        self, width_in: int, width_out: int, operations: Operations, *, for_heads: bool = False
-    ) -> None:
+    def __init__(self, width_in: int, width_out: int, operations: Operations) -> None:
         super().__init__()
         self.weight = make_parameter(width_out, width_in)
         self.bias = make_parameter(width_out)
         self.width_in = width_in
         self.width_out = width_out
         self.precision = operations.precision
-        self.product = operations.product_of_heads if for_heads else operations.product
+        self.product = operations.product
 
     def construct(self, x: Tensor) -> Tensor:
         kind = self.precision.product
@@ -40,8 +38,17 @@ class Dense(nn.Cell):
         return ops.reshape(out, (*x.shape[:-1], self.width_out))
 
 
+class Projection(nn.Cell):
+    """The parameters of one of attention's projections; k has no bias."""
+
+    def __init__(self, width: int, *, has_bias: bool = True) -> None:
+        super().__init__()
+        self.weight = make_parameter(width, width)
+        self.bias = make_parameter(width) if has_bias else None
+
+
 class DenseWithoutBias(nn.Cell):
-    """x @ weight.T over the last axis, for the heads of attention; `weight` is (out, in)."""
+    """x @ weight.T over the last axis; `weight` is (out, in)."""
 
     def __init__(self, width_in: int, width_out: int, operations: Operations) -> None:
         super().__init__()

@@ -14,10 +14,10 @@ from beit_exp.model.precision import cast
 # image that may drop the branch; None where nothing is dropped.
 
 
-class AdditionByProducts(nn.Cell):
+class AdditionOnCpu(nn.Cell):
     """x + keep · branch on a CPU."""
 
-    def __init__(self, add_scaled: ScaledAdditionByProducts, ones: Ones) -> None:
+    def __init__(self, add_scaled: nn.Cell, ones: Ones) -> None:
         super().__init__()
         self.add_scaled = add_scaled
         self.ones = ones
@@ -29,6 +29,24 @@ class AdditionByProducts(nn.Cell):
             return x_BND + branch_BND
         gamma_D = ops.reshape(self.ones(1, branch_BND.shape[2], branch_BND.dtype), (-1,))
         return self.add_scaled(x_BND, branch_BND, gamma_D, keep_B)
+
+
+class ScaledAdditionByRows(nn.Cell):
+    """x + γ · keep · branch on a CPU, by a compiled operator for rows."""
+
+    def __init__(self, add_rows: nn.Cell, ones: Ones) -> None:
+        super().__init__()
+        self.add_rows = add_rows
+        self.ones = ones
+
+    def construct(
+        self, x_BND: Tensor, branch_BND: Tensor, gamma_D: Tensor, keep_B: Tensor | None
+    ) -> Tensor:
+        width = x_BND.shape[2]
+        if keep_B is None:
+            keep_B = ops.reshape(self.ones(1, 1, gamma_D.dtype), (-1,))
+        rows = ops.reshape(x_BND, (-1, width)), ops.reshape(branch_BND, (-1, width))
+        return ops.reshape(self.add_rows(*rows, gamma_D, keep_B), x_BND.shape)
 
 
 class ScaledAdditionByProducts(nn.Cell):
@@ -126,5 +144,7 @@ class ScaleByOperators(nn.Cell):
         return grad_BND * cast(scale, branch_BND.dtype), grad_scale
 
 
-Addition: TypeAlias = AdditionByProducts | AdditionByOperators
-ScaledAddition: TypeAlias = ScaledAdditionByProducts | ScaledAdditionByOperators
+Addition: TypeAlias = AdditionOnCpu | AdditionByOperators
+ScaledAddition: TypeAlias = (
+    ScaledAdditionByRows | ScaledAdditionByProducts | ScaledAdditionByOperators
+)

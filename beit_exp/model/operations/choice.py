@@ -11,11 +11,13 @@ from beit_exp.model.operations import onednn_kernels
 from beit_exp.model.operations.additions import (
     Addition,
     AdditionByOperators,
-    AdditionByProducts,
+    AdditionOnCpu,
     ScaledAddition,
     ScaledAdditionByOperators,
     ScaledAdditionByProducts,
+    ScaledAdditionByRows,
 )
+from beit_exp.model.operations.attending import Attending, AttentionOfHeads, AttentionOfRows
 from beit_exp.model.operations.gradients import (
     Normalisation,
     NormalisationByOperator,
@@ -25,14 +27,22 @@ from beit_exp.model.operations.gradients import (
     WeightedSum,
 )
 from beit_exp.model.operations.heads import Heads, HeadsByRows, HeadsByTranspose
-from beit_exp.model.operations.joint_projection import JointProjection
 from beit_exp.model.operations.mindspore_kernels import DenseByAddition, DenseByBiasAdd, Kernels
 from beit_exp.model.operations.onednn_kernels import (
+    NativeAttention,
+    NativeDense,
     NativeKernels,
     NativeNormalisation,
-    NativeSoftmax,
+    NativeProjections,
+    NativeScaledAddition,
 )
 from beit_exp.model.operations.overflow import FloatStatus, Infinities
+from beit_exp.model.operations.projections import (
+    JointProjection,
+    Projections,
+    ProjectionsOfRows,
+    SeparateProjections,
+)
 from beit_exp.model.operations.rows import (
     ConstantOnes,
     OpenOnes,
@@ -88,44 +98,65 @@ class Operations:
     rows: Rows
     add: Addition
     add_scaled: ScaledAddition
-    heads: Heads
     normalise: Normalisation | NormalisationByOperator | NativeNormalisation
-    product: Product  # -> activations
-    product_of_heads: Product  # -> operands of attention's products
+    product: Product | NativeDense
+    project: Projections
+    attend: Attending
 
     def __init__(self, precision: Precision, *, portable: bool = False) -> None:
         self.precision = precision
-        on_cpu = is_cpu()
-        if on_cpu:
-            ones = OpenOnes() if portable else ConstantOnes()
-            self.rows = RowsByProducts(ones)
-            self.add_scaled = ScaledAdditionByProducts(self.rows, ones)
-            self.add = AdditionByProducts(self.add_scaled, ones)
+        if not is_cpu():
+            self.build_for_a_card()
+        elif onednn_kernels.is_available() and precision.is_float32 and not portable:
+            self.build_compiled()
         else:
-            self.rows = RowsByOperators()
-            self.add_scaled = ScaledAdditionByOperators()
-            self.add = AdditionByOperators()
-        self.heads = HeadsByRows() if on_cpu and not portable else HeadsByTranspose()
-        if on_cpu and onednn_kernels.is_available() and precision.is_float32 and not portable:
-            native = NativeKernels(rounds_products=precision.rounds_products)
-            kernels: Kernels = native
-            softmax: Softmax | NativeSoftmax = NativeSoftmax()
-            self.normalise = NativeNormalisation()
-            self.product = self.product_of_heads = Product(
-                native.dense, kernels=native, rows=self.rows
-            )
-        else:
-            kernels = Kernels()
-            softmax = Softmax(self.rows)
-            self.normalise = Normalisation(self.rows) if on_cpu else NormalisationByOperator()
-            dense = DenseByBiasAdd if on_cpu else DenseByAddition
-            self.product, self.product_of_heads = (
-                Product(dense(kind), kernels=kernels, rows=self.rows)
-                for kind in (precision.activation, precision.product)
-            )
-        self.joint_projection = None if on_cpu else JointProjection(self.product_of_heads)
-        self.gelu = kernels.gelu
+            self.build_for_a_cpu(portable=portable)
+
+    def build_compiled(self) -> None:
+        """A CPU's compiled operators."""
+        rounds, ones = self.precision.rounds_products, ConstantOnes()
+        kernels = NativeKernels(rounds_products=rounds)
+        self.rows = RowsByProducts(ones)
+        self.add_scaled = ScaledAdditionByRows(NativeScaledAddition(), ones)
+        self.add = AdditionOnCpu(self.add_scaled, ones)
+        self.normalise = NativeNormalisation()
+        self.product = NativeDense(rounds_products=rounds)
         self.product_without_bias = ProductWithoutBias(kernels)
-        self.weighted_sum = WeightedSum(
-            kernels, softmax, self.rows, statistics=precision.statistics
+        self.project = ProjectionsOfRows(NativeProjections(rounds_products=rounds))
+        self.attend = AttentionOfRows(NativeAttention(rounds_products=rounds))
+        self.gelu = kernels.gelu
+
+    def build_for_a_cpu(self, *, portable: bool) -> None:
+        """MindSpore's operators, those that a CPU is fast at."""
+        ones = OpenOnes() if portable else ConstantOnes()
+        self.rows = RowsByProducts(ones)
+        self.add_scaled = ScaledAdditionByProducts(self.rows, ones)
+        self.add = AdditionOnCpu(self.add_scaled, ones)
+        self.normalise = Normalisation(self.rows)
+        heads = HeadsByTranspose() if portable else HeadsByRows()
+        product_of_heads = self.build_products(DenseByBiasAdd, heads)
+        self.project = SeparateProjections(product_of_heads, self.product_without_bias, heads)
+
+    def build_for_a_card(self) -> None:
+        """MindSpore's operators, few of them."""
+        self.rows = RowsByOperators()
+        self.add_scaled = ScaledAdditionByOperators()
+        self.add = AdditionByOperators()
+        self.normalise = NormalisationByOperator()
+        self.project = JointProjection(self.build_products(DenseByAddition, HeadsByTranspose()))
+
+    def build_products(
+        self, dense: type[DenseByBiasAdd | DenseByAddition], heads: Heads
+    ) -> Product:
+        """All that multiplies by MindSpore's operators; -> what gives operands of attention's."""
+        precision, kernels = self.precision, Kernels()
+        self.product, product_of_heads = (
+            Product(dense(kind), kernels=kernels, rows=self.rows)
+            for kind in (precision.activation, precision.product)
         )
+        self.product_without_bias = ProductWithoutBias(kernels)
+        statistics = precision.statistics
+        weighted_sum = WeightedSum(kernels, Softmax(self.rows), self.rows, statistics=statistics)
+        self.attend = AttentionOfHeads(weighted_sum, heads, statistics=statistics)
+        self.gelu = kernels.gelu
+        return product_of_heads

@@ -99,6 +99,35 @@ def of_norm_gradient(rows: Shape, weight: Shape, *_: Shape) -> tuple[Shape, Shap
     return rows, weight, weight
 
 
+def of_dense_gradient(x: Shape, weight: Shape, _: Shape) -> tuple[Shape, Shape, Shape]:
+    return x, weight, weight[:1]
+
+
+def of_projections(x: Shape, weight: Shape, *_: Shape) -> tuple[Shape, Shape, Shape]:
+    shape = of_product_with_transposed(x, weight)
+    return shape, shape, shape
+
+
+def of_projections_gradient(x: Shape, weight: Shape, *_: Shape) -> tuple[Shape, ...]:
+    bias = weight[:1]
+    return x, weight, bias, weight, weight, bias
+
+
+def of_addition_gradient(branch: Shape, scale: Shape, *_: Shape) -> tuple[Shape, Shape]:
+    return branch, scale
+
+
+def of_attention_gradient(
+    q: Shape, k: Shape, v: Shape, bias: Shape, _: Shape
+) -> tuple[Shape, Shape, Shape, Shape]:
+    return q, k, v, bias
+
+
+def kind_of_products(*, rounds: bool) -> str:
+    """What operands are multiplied in, where products may round them."""
+    return "bfloat16" if rounds and has_bfloat16() else "float32"
+
+
 class NativeGelu(nn.Cell):
     """x Φ(x) with Φ the normal distribution, exact within 2e-6."""
 
@@ -142,37 +171,118 @@ class NativeNormalisation(nn.Cell):
         return self.gradient(x_RD, weight_D, out[1], out[2], grads[0])
 
 
-class NativeSoftmax(nn.Cell):
-    """softmax(scores + bias) of attention's scores, in one pass."""
+class NativeAttention(nn.Cell):
+    """softmax(q kᵀ / √K + bias) v of each head; no scores are kept for the gradient."""
+
+    def __init__(self, *, rounds_products: bool) -> None:
+        super().__init__()
+        kind = kind_of_products(rounds=rounds_products)
+        self.value = operator(f"attention_{kind}", same)
+        self.gradient = operator(f"attention_gradient_{kind}", of_attention_gradient, outputs=4)
+
+    def construct(self, q_RD: Tensor, k_RD: Tensor, v_RD: Tensor, bias_HNN: Tensor) -> Tensor:
+        """-> (R, D), the heads side by side in each row."""
+        return self.value(q_RD, k_RD, v_RD, bias_HNN)
+
+    def bprop(
+        self,
+        q_RD: Tensor,
+        k_RD: Tensor,
+        v_RD: Tensor,
+        bias_HNN: Tensor,
+        out: Tensor,
+        grad_RD: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.gradient(q_RD, k_RD, v_RD, bias_HNN, grad_RD)
+
+
+class NativeDense(nn.Cell):
+    """x weightᵀ + bias for (R, I) rows."""
+
+    def __init__(self, *, rounds_products: bool) -> None:
+        super().__init__()
+        kind = kind_of_products(rounds=rounds_products)
+        self.value = operator(f"dense_{kind}", of_product_with_transposed)
+        self.gradient = operator(f"dense_gradient_{kind}", of_dense_gradient, outputs=3)
+
+    def construct(self, x_RI: Tensor, weight_OI: Tensor, bias_O: Tensor) -> Tensor:
+        return self.value(x_RI, weight_OI, bias_O)
+
+    def bprop(
+        self, x_RI: Tensor, weight_OI: Tensor, bias_O: Tensor, out: Tensor, grad_RO: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return self.gradient(x_RI, weight_OI, grad_RO)
+
+
+class NativeProjections(nn.Cell):
+    """q, k and v of attention, which share the rounding of what they are made of."""
+
+    def __init__(self, *, rounds_products: bool) -> None:
+        super().__init__()
+        kind = kind_of_products(rounds=rounds_products)
+        self.value = operator(f"projections_{kind}", of_projections, outputs=3)
+        self.gradient = operator(f"projections_gradient_{kind}", of_projections_gradient, outputs=6)
+
+    def construct(
+        self,
+        x_RD: Tensor,
+        q_weight_DD: Tensor,
+        q_bias_D: Tensor,
+        k_weight_DD: Tensor,
+        v_weight_DD: Tensor,
+        v_bias_D: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """-> q, k and v, each (R, D)."""
+        return self.value(x_RD, q_weight_DD, q_bias_D, k_weight_DD, v_weight_DD, v_bias_D)
+
+    def bprop(
+        self,
+        x_RD: Tensor,
+        q_weight_DD: Tensor,
+        q_bias_D: Tensor,
+        k_weight_DD: Tensor,
+        v_weight_DD: Tensor,
+        v_bias_D: Tensor,
+        out: tuple[Tensor, Tensor, Tensor],
+        grads: tuple[Tensor, Tensor, Tensor],
+    ) -> tuple[Tensor, ...]:
+        return self.gradient(x_RD, q_weight_DD, k_weight_DD, v_weight_DD, *grads)
+
+
+class NativeScaledAddition(nn.Cell):
+    """x + keep · scale · branch for (R, D) rows of B images, each with a factor of its own."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.softmax_of_sum = operator("softmax_of_sum", same)
-        self.softmax_gradient = operator("softmax_gradient", same)
+        self.value = operator("scaled_addition", same)
+        self.gradient = operator("scaled_addition_gradient", of_addition_gradient, outputs=2)
 
-    def construct(self, scores_BHNN: Tensor, bias_HNN: Tensor) -> Tensor:
-        return self.softmax_of_sum(scores_BHNN, bias_HNN)
+    def construct(self, x_RD: Tensor, branch_RD: Tensor, scale_D: Tensor, keep_B: Tensor) -> Tensor:
+        return self.value(x_RD, branch_RD, scale_D, keep_B)
 
-    def gradient(
-        self, weights_BHNN: Tensor, grad_weights_BHNN: Tensor, out_BHNK: Tensor, grad_BHNK: Tensor
-    ) -> Tensor:
-        """-> (B, H, N, N) of the scores."""
-        return self.softmax_gradient(weights_BHNN, grad_weights_BHNN)
+    def bprop(
+        self,
+        x_RD: Tensor,
+        branch_RD: Tensor,
+        scale_D: Tensor,
+        keep_B: Tensor,
+        out: Tensor,
+        grad_RD: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        grad_branch_RD, grad_scale_D = self.gradient(branch_RD, scale_D, keep_B, grad_RD)
+        return grad_RD, grad_branch_RD, grad_scale_D, ops.zeros_like(keep_B)
 
 
 class NativeKernels(Kernels):
     """Those of `csrc/`; `rounds_products`: operands of products to bfloat16, where it is faster."""
 
     def __init__(self, *, rounds_products: bool) -> None:
-        kind = "bfloat16" if rounds_products and has_bfloat16() else "float32"
-        self.dense = operator(f"dense_{kind}", of_product_with_transposed)
-        self.product = self.batch_product = operator(f"product_{kind}", of_product)
+        kind = kind_of_products(rounds=rounds_products)
+        self.product = operator(f"product_{kind}", of_product)
         self.product_with_transposed = operator(
             f"product_with_transposed_{kind}", of_product_with_transposed
         )
         self.product_of_transposed = operator(
             f"product_of_transposed_{kind}", of_product_of_transposed
         )
-        self.batch_product_with_transposed = self.product_with_transposed
-        self.batch_product_of_transposed = self.product_of_transposed
         self.gelu = NativeGelu()

@@ -15,16 +15,26 @@ from settings import ROOT, make_config
 from beit_exp.model.build import build_masked_model, build_model
 from beit_exp.model.operations import choice
 from beit_exp.model.operations.additions import (
-    AdditionByProducts,
+    AdditionOnCpu,
     RowAddition,
     ScaledAdditionByProducts,
+    ScaledAdditionByRows,
 )
+from beit_exp.model.operations.attending import AttentionOfRows
 from beit_exp.model.operations.choice import Operations
 from beit_exp.model.operations.gradients import Normalisation
 from beit_exp.model.operations.heads import HeadsByRows
 from beit_exp.model.operations.mindspore_kernels import DenseByBiasAdd
-from beit_exp.model.operations.onednn_kernels import NativeGelu, NativeNormalisation, NativeSoftmax
+from beit_exp.model.operations.onednn_kernels import (
+    NativeAttention,
+    NativeDense,
+    NativeGelu,
+    NativeNormalisation,
+    NativeProjections,
+    NativeScaledAddition,
+)
 from beit_exp.model.operations.overflow import FloatStatus, Infinities
+from beit_exp.model.operations.projections import ProjectionsOfRows, SeparateProjections
 from beit_exp.model.operations.rows import ConstantOnes, OpenOnes, RowsByProducts
 from beit_exp.model.operations.squares import SquaresByProduct
 from beit_exp.model.precision import build_precision
@@ -41,8 +51,10 @@ CLASS_TOKEN = (
     NO_SCALE,
 )
 KEEP = np.array([[[1, 0], [2, 1]]], np.float32)
-FOR_A_CPU = (AdditionByProducts, ScaledAdditionByProducts, RowAddition, RowsByProducts)
-FOR_A_CPU += (ConstantOnes, OpenOnes, HeadsByRows, NativeGelu, NativeNormalisation, NativeSoftmax)
+FOR_A_CPU = (AdditionOnCpu, ScaledAdditionByProducts, ScaledAdditionByRows, RowAddition)
+FOR_A_CPU += (RowsByProducts, ConstantOnes, OpenOnes, HeadsByRows, AttentionOfRows)
+FOR_A_CPU += (SeparateProjections, ProjectionsOfRows, NativeAttention, NativeDense, NativeGelu)
+FOR_A_CPU += (NativeNormalisation, NativeProjections, NativeScaledAddition)
 FOR_A_CPU += (DenseByBiasAdd, Normalisation, SquaresByProduct)
 HERE_AND_ELSEWHERE = [True, False]  # on a CPU?
 
@@ -124,7 +136,7 @@ def test_sums_and_spreads_of_rows_are_their_definitions(on_cpu: bool, monkeypatc
 
 @pytest.mark.parametrize("on_cpu", HERE_AND_ELSEWHERE)
 def test_heads_are_the_width_split_and_merged_again(on_cpu: bool, monkeypatch) -> None:
-    heads = operations(monkeypatch, on_cpu=on_cpu).heads
+    heads = operations(monkeypatch, on_cpu=on_cpu).attend.heads
     x = numbers(2, 5, 12)
     split = heads.split(Tensor(x), 3)
     assert (split.asnumpy() == x.reshape(2, 5, 3, 4).transpose(0, 2, 1, 3)).all()
@@ -132,14 +144,16 @@ def test_heads_are_the_width_split_and_merged_again(on_cpu: bool, monkeypatch) -
 
 
 @pytest.mark.parametrize("mode", [ms.PYNATIVE_MODE, ms.GRAPH_MODE])
-@pytest.mark.parametrize("on_cpu", HERE_AND_ELSEWHERE)
+@pytest.mark.parametrize(("on_cpu", "compiled"), [(True, True), (True, False), (False, False)])
 @pytest.mark.parametrize("has_gamma", [True, False])
 @pytest.mark.parametrize("keep", [None, np.array([2, 0], np.float32)])
 def test_a_branch_is_added_scaled_and_dropped_with_its_gradients(
-    keep: np.ndarray | None, has_gamma: bool, on_cpu: bool, mode: int, monkeypatch
+    keep: np.ndarray | None, has_gamma: bool, on_cpu: bool, compiled: bool, mode: int, monkeypatch
 ) -> None:
+    if compiled and not choice.onednn_kernels.is_available():
+        pytest.skip("the operators are not compiled here")
     ms.set_context(mode=mode)
-    chosen = operations(monkeypatch, on_cpu=on_cpu)
+    chosen = Operations(O0) if compiled else operations(monkeypatch, on_cpu=on_cpu)
     x, branch, gradient = (numbers(2, 5, 4, seed=seed) for seed in range(3))
     gamma = numbers(4, seed=3)
     kept = None if keep is None else Tensor(keep)

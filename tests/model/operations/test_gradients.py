@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from agreement import agree
 from mindspore import Tensor, nn, ops
-from networks import KERNELS, kernels_of
 
 from beit_exp.model.operations import onednn_kernels
 from beit_exp.model.operations.gradients import Normalisation, Softmax, WeightedSum
@@ -55,44 +54,6 @@ def test_layer_norm_and_its_gradients_are_exact(normalise: nn.Cell, shape: tuple
             relative=True,
         )
     assert np.isfinite(float(found))
-
-
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("name", KERNELS)
-def test_attention_and_its_gradients_are_exact(name: str, batch: int) -> None:
-    heads, tokens, width = 2, 50, 16
-    rng = np.random.default_rng(0)
-    q, k, v, gradient = (
-        rng.standard_normal((batch, heads, tokens, width), np.float32) for _ in range(4)
-    )
-    bias = rng.standard_normal((heads, tokens, tokens), np.float32)
-    softmax = Softmax(ROWS) if name == "mindspore" else onednn_kernels.NativeSoftmax()
-    attend = WeightedSum(kernels_of(name), softmax, ROWS, statistics=ms.float32)
-    _, gradients = ops.value_and_grad(
-        lambda *inputs: (attend(*inputs)[0] * Tensor(gradient)).sum(), (0, 1, 2, 3)
-    )(*(Tensor(array) for array in (q, k, v, bias)))
-
-    scores = q.astype(np.float64) @ k.swapaxes(2, 3) + bias
-    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    weights /= weights.sum(axis=-1, keepdims=True)
-    grad_weights = gradient.astype(np.float64) @ v.swapaxes(2, 3)
-    grad_scores = weights * (grad_weights - (weights * grad_weights).sum(axis=-1, keepdims=True))
-    exact = [
-        grad_scores @ k,
-        grad_scores.swapaxes(2, 3) @ q,
-        weights.swapaxes(2, 3) @ gradient,
-        grad_scores.sum(axis=0),
-    ]
-    is_rounded = name == "rounded" and onednn_kernels.has_bfloat16()
-    within, what = (0.04, "rounded attention") if is_rounded else (4e-6, "attention")
-    for ours, theirs in zip(gradients, exact, strict=True):
-        agree(
-            f"{what}'s gradients, of the largest",
-            ours.asnumpy(),
-            theirs,
-            within=within,
-            relative=True,
-        )
 
 
 def test_attentions_backward_pass_sums_what_half_precision_could_not_hold() -> None:

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from agreement import agree
 from mindspore import Tensor, ops
-from networks import KERNELS, dense_of, kernels_of
+from networks import KERNELS, kernels_of, product_of
 from scipy.special import ndtr
 
 from beit_exp.model.operations import onednn_kernels
 
 SHAPES = [(1, 3, 1), (17, 64, 33), (200, 300, 1000), (1100, 300, 200)]  # rows, width, columns
-BATCHES = [(3, 2), (2, 12)]
 
 
 def rounded(array: np.ndarray) -> np.ndarray:
@@ -58,7 +57,7 @@ def test_products_of_matrices_are_exact_products_of_their_operands(
         within=2e-6,
         relative=True,
     )
-    dense = dense_of(name)(left, right, Tensor(bias)).asnumpy()
+    dense = product_of(name)(left, right, Tensor(bias)).asnumpy()
     agree(
         "products of matrices, of the largest",
         dense,
@@ -79,24 +78,30 @@ def test_products_of_matrices_are_exact_products_of_their_operands(
 
 
 @pytest.mark.parametrize("name", KERNELS)
-@pytest.mark.parametrize("batch", BATCHES)
-def test_products_of_batches_are_those_of_their_matrices(name: str, batch: tuple[int, int]) -> None:
-    kernels = kernels_of(name)
-    (left, right), seen = operands(name, (*batch, 197, 64), (*batch, 64, 197))
-    agree(
-        "products of batches",
-        kernels.batch_product(left, right).asnumpy(),
-        seen[0] @ seen[1],
-        within=1e-4,
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_layers_gradients_are_exact_products_of_their_operands(
+    name: str, shape: tuple[int, int, int]
+) -> None:
+    rows, width, columns = shape
+    tensors, (x, weight, gradient) = operands(
+        name, (rows, width), (columns, width), (rows, columns)
     )
-
-    (left, right), seen = operands(name, (*batch, 197, 64), (*batch, 197, 64))
-    found = kernels.batch_product_with_transposed(left, right).asnumpy()
-    agree("products of batches", found, seen[0] @ seen[1].swapaxes(2, 3), within=1e-4)
-
-    (left, right), seen = operands(name, (*batch, 197, 197), (*batch, 197, 64))
-    found = kernels.batch_product_of_transposed(left, right).asnumpy()
-    agree("products of batches", found, seen[0].swapaxes(2, 3) @ seen[1], within=1e-4)
+    bias = Tensor(np.zeros(columns, np.float32))
+    product = product_of(name)
+    _, found = ops.value_and_grad(lambda *inputs: (product(*inputs) * tensors[2]).sum(), (0, 1, 2))(
+        *tensors[:2], bias
+    )
+    plain = tensors[2].asnumpy().astype(np.float64)  # of which alone the bias has its gradient
+    for ours, exact in zip(
+        found, (gradient @ weight, gradient.T @ x, plain.sum(axis=0)), strict=True
+    ):
+        agree(
+            "a layer's gradients, of the largest",
+            ours.asnumpy(),
+            exact,
+            within=2e-6,
+            relative=True,
+        )
 
 
 @pytest.mark.parametrize("name", KERNELS)

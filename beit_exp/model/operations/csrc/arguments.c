@@ -32,33 +32,24 @@ static int is_array(const call *given, int number) {
         || (elements > 0 && start != NULL && (uintptr_t)start % sizeof(float) == 0);
 }
 
-/* The axes that '.' or ':' stands for against those that '.' stood for first. */
-static int are_leading(const int64_t *shape, int axes, char sign, lengths *measured) {
-    if (sign == ':') {
-        measured->last = shape;
-        measured->last_axes = axes;
-    } else if (measured->leading == NULL) {
-        measured->leading = shape;
-        measured->leading_axes = axes;
+/* Any axes, those of the first that '.' stands for. */
+static int are_any(const int64_t *shape, int axes, lengths *measured) {
+    if (measured->any == NULL) {
+        measured->any = shape;
+        measured->any_axes = axes;
     }
-    const int missing = measured->leading_axes - axes;
-    if (missing < 0 || (missing > 0 && sign == '.'))
-        return 0;
-    for (int axis = 0; axis < axes; axis++)
-        if (shape[axis] != measured->leading[missing + axis])
-            return 0;
-    return 1;
+    return axes == measured->any_axes
+        && memcmp(shape, measured->any, (size_t)axes * sizeof *shape) == 0;
 }
 
 /* The shape of one array against its part of the pattern, which ends at a space or at the end. */
 static int fits(const int64_t *shape, int axes, const char *part, lengths *measured) {
-    const int has_leading = *part == '.' || *part == ':';
-    const char *letters = part + has_leading;
-    const int leading = axes - (int)strcspn(letters, " ");
-    if (has_leading ? leading < 0 || !are_leading(shape, leading, *part, measured) : leading)
+    if (*part == '.')
+        return are_any(shape, axes, measured);
+    if (axes != (int)strcspn(part, " "))
         return 0;
-    for (int axis = leading; axis < axes; axis++) {
-        int64_t *known = &measured->of[(int)letters[axis - leading]];
+    for (int axis = 0; axis < axes; axis++) {
+        int64_t *known = &measured->of[(int)part[axis]];
         if (*known >= 0 && *known != shape[axis])
             return 0;
         *known = shape[axis];
@@ -66,11 +57,10 @@ static int fits(const int64_t *shape, int axes, const char *part, lengths *measu
     return 1;
 }
 
-/* Measures the arrays of a call by a pattern like ".RK .KC .RC": a part for each array, in it a
- * letter for each axis, alike wherever it stands. A '.' stands for any axes before, alike wherever
- * it stands; a ':' for the last of those, or none. */
+/* Measures the arrays of a call by a pattern like "RK KC RC": a part for each array, in it a letter
+ * for each axis, alike wherever it stands. A '.' is an array of any axes, alike wherever it stands. */
 int measure(const call *given, const char *pattern, lengths *measured) {
-    *measured = (lengths){.leading = NULL};
+    *measured = (lengths){.any = NULL};
     memset(measured->of, -1, sizeof measured->of);
     int number = 0;
     for (const char *part = pattern; part != NULL; number++) {

@@ -13,21 +13,21 @@
 enum { SUCCESS = 0, FAILURE = 1, NO_MEMORY = 2, WRONG_ARGUMENTS = 3, NO_THREADS = 4 };
 enum { BFLOAT16 = 2, FLOAT32 = 3 }; /* kinds of elements, by oneDNN's numbers */
 enum { MOST_THREADS = 256, MOST_OPERANDS = 8 };
+enum { ROUNDED_AT_ONCE = 4 };
 enum { GRAIN = 32 }; /* parts of rows and elements begin at multiples of it */
 
 typedef void *handle; /* of something of oneDNN's */
 typedef struct { int number; handle memory; } argument;
 
-/* What makes two calls alike. Products: R rows, K the width summed over, C columns, B times; norms
- * and softmax: R rows, C columns; sums: B times the elements, to which the same are added; else the
- * elements alone. */
+/* What makes two calls alike. Products: R rows, K the width summed over, C columns; norms
+ * and softmax: R rows, C columns, the softmax in elements of that kind; else the elements alone. */
 enum what {
-    ROUNDING, SUMMING, GELU_FORWARD, GELU_BACKWARD, NORM_FORWARD, NORM_BACKWARD, SOFTMAX_FORWARD,
+    ROUNDING, GELU_FORWARD, GELU_BACKWARD, NORM_FORWARD, NORM_BACKWARD, SOFTMAX_FORWARD,
     SOFTMAX_BACKWARD, PRODUCT
 };
 typedef struct {
-    int64_t what, elements, batch, rows, width, columns;
-    int64_t left_lies_transposed, right_lies_transposed, has_bias, kind;
+    int64_t what, elements, rows, width, columns;
+    int64_t left_lies_transposed, right_lies_transposed, has_bias, is_added, kind;
 } form;
 
 /* A primitive for one thread's part, and where in each array that part begins. */
@@ -36,6 +36,9 @@ typedef struct {
     int operands;
     argument arguments[MOST_OPERANDS];
     int64_t offsets[MOST_OPERANDS]; /* bytes */
+    handle packing;                 /* of the right operand of a product, if it is */
+    argument packed[2];             /* from, to */
+    size_t packed_size;
 } piece;
 
 typedef struct work {
@@ -57,8 +60,8 @@ typedef struct {
 /* Lengths of the axes that the arrays of a call share, by the letter of each. */
 typedef struct {
     int64_t of['Z' + 1];
-    const int64_t *leading, *last; /* the axes that '.' and ':' stand for */
-    int leading_axes, last_axes;
+    const int64_t *any; /* the axes that '.' stands for */
+    int any_axes;
 } lengths;
 
 /* A weight with what belongs to it, all float32 and of its size; NULL is what there is none of. */
@@ -69,6 +72,14 @@ typedef struct {
     float rate, epsilon, decay;
 } parameter;
 
+/* Memory that is kept for the next time. */
+typedef struct { void *start; size_t size; } room;
+
+/* Products of heads: of each image's heads so many rows, the width summed over, columns. Operands
+ * lie at strides of an image, a head, a row and a column. */
+typedef int64_t strides[4];
+typedef struct { int64_t images, heads, rows, width, columns, kind; } heads_product;
+
 /* What a thread does of some work: its part, counted from 0. */
 typedef int (*task)(const void *work, int part, void *const *starts);
 
@@ -76,13 +87,17 @@ typedef int (*task)(const void *work, int part, void *const *starts);
 int measure(const call *given, const char *pattern, lengths *measured);
 int64_t product_of(const int64_t *shape, int axes);
 
-/* onednn.c */
+/* onednn.c, pieces.c, products.c */
 int load_onednn(const char *path, int number_of_threads, float epsilon_of_norms);
 int make_piece(piece *own, const form *of, int64_t begin, int64_t length);
+int make_heads_product(
+    piece *own, const heads_product *of, const strides left, const strides right, const strides out,
+    float factor, int is_added);
+int perform(const piece *own, int part, void *const *starts);
 int do_piece(const void *todo, int part, void *const *starts);
 
 /* work.c */
-int cut_axis(const form *of);
+int is_cut_by_columns(const form *of);
 int find(const form *of, int threads, const work **found);
 
 /* team.c */
@@ -91,8 +106,26 @@ void forget_team(void);
 int run(task act, const void *todo, int parts, void *const *starts);
 
 /* operators.c */
-int run_on_all_threads(task act, const void *todo, int *parts);
+int begin(int *number_of_threads);
+void end(void);
+int provide(room *memory, size_t size);
+int round_operand(int side, void **array, int64_t size);
+int run_in_parts(task act, const void *todo, int64_t most, int *parts);
+int compute_as_it_is(const form *of, void *const *starts);
+void fill(float *out, int64_t rows, int64_t columns, const float *bias);
 
 #pragma GCC visibility pop
+
+/* An operator: what `ops.Custom` gives it, all arrays float32, measured by the pattern. */
+#define OPERATOR(name, pattern) \
+    static int do_##name(void **arrays, const lengths *given); \
+    int name(int count, void **arrays, int *axes, int64_t **shapes, const char **kinds, \
+             void *stream, void *extra) { \
+        const call given = {count, arrays, axes, shapes, kinds}; \
+        lengths measured; \
+        int status = measure(&given, pattern, &measured); \
+        return status ? status : do_##name(arrays, &measured); \
+    } \
+    static int do_##name(void **arrays, const lengths *given)
 
 #endif

@@ -1,5 +1,4 @@
-/* Operators for a CPU, for MindSpore's `ops.Custom`: matrix products, exact GELU, layer norm and
- * the softmax of attention.
+/* Operators for a CPU, for MindSpore's `ops.Custom`: matrix products, exact GELU and layer norm.
  *
  * All arrays are float32. One operator runs at a time, on all threads; scratch memory is kept as
  * long as the process lives.
@@ -11,14 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct { void *start; size_t size; } room;
-static room rounded[2]; /* a product's left and right operand */
+static room rounded[ROUNDED_AT_ONCE];
 static room sums[2];    /* each part's own gradients of a layer norm's scale and shift */
 static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 static int threads; /* 0: not open yet */
 
 /* The old memory goes first, for both need not fit; what it held nobody needs. */
-static int provide(room *memory, size_t size) {
+int provide(room *memory, size_t size) {
     if (memory->size >= size)
         return SUCCESS;
     free(memory->start);
@@ -30,8 +28,8 @@ static int provide(room *memory, size_t size) {
     return SUCCESS;
 }
 
-/* Gives `*array`, rounded, in the memory kept for the left (0) or right (1) operand. */
-static int round_operand(int side, void **array, int64_t size) {
+/* Gives `*array`, rounded, in the memory kept for an operand of that number. */
+int round_operand(int side, void **array, int64_t size) {
     const form of = {.what = ROUNDING, .elements = size};
     const work *rounding;
     int status = find(&of, threads, &rounding);
@@ -58,9 +56,8 @@ static void add_up(
 static int prepare(const form *of, void **starts) {
     int status = SUCCESS;
     if (of->what == PRODUCT && of->kind == BFLOAT16) {
-        status = round_operand(0, &starts[0], of->batch * of->rows * of->width);
-        status = status ? status
-                        : round_operand(1, &starts[1], of->batch * of->width * of->columns);
+        status = round_operand(0, &starts[0], of->rows * of->width);
+        status = status ? status : round_operand(1, &starts[1], of->width * of->columns);
     }
     for (int number = 0; !status && of->what == NORM_BACKWARD && number < 2; number++) {
         size_t most_parts = (size_t)(of->rows / GRAIN + 1);
@@ -70,10 +67,17 @@ static int prepare(const form *of, void **starts) {
     return status;
 }
 
+/* What is between `begin` and `end`; operands of products are rounded already. */
+int compute_as_it_is(const form *of, void *const *starts) {
+    const work *todo;
+    int status = find(of, threads, &todo);
+    return status ? status : run(do_piece, todo, todo->parts, starts);
+}
+
 static int compute_alone(const form *of, void **arrays) {
     void *starts[MOST_OPERANDS];
     const work *todo;
-    int status = threads > 0 ? find(of, threads, &todo) : FAILURE;
+    int status = find(of, threads, &todo);
     if (status)
         return status;
     for (int number = 0; number < todo->pieces[0].operands; number++)
@@ -86,20 +90,36 @@ static int compute_alone(const form *of, void **arrays) {
     return status;
 }
 
+/* Between these two no other operator runs. -> SUCCESS if there are threads for it. */
+int begin(int *number_of_threads) {
+    pthread_mutex_lock(&one_at_a_time);
+    *number_of_threads = threads;
+    if (threads > 0)
+        return SUCCESS;
+    pthread_mutex_unlock(&one_at_a_time);
+    return FAILURE;
+}
+
+void end(void) { pthread_mutex_unlock(&one_at_a_time); }
+
 /* `arrays` are the operands of each piece, in order. -> SUCCESS if done, as MindSpore expects. */
 static int compute(const form *of, void **arrays) {
-    pthread_mutex_lock(&one_at_a_time);
-    int status = compute_alone(of, arrays);
-    pthread_mutex_unlock(&one_at_a_time);
+    int number_of_threads, status = begin(&number_of_threads);
+    if (status)
+        return status;
+    status = compute_alone(of, arrays);
+    end();
     return status;
 }
 
-/* Work that is no operator's, cut into as many parts as there are threads, which it is told. */
-int run_on_all_threads(task act, const void *todo, int *parts) {
-    pthread_mutex_lock(&one_at_a_time);
-    *parts = threads;
-    int status = threads > 0 ? run(act, todo, threads, NULL) : FAILURE;
-    pthread_mutex_unlock(&one_at_a_time);
+/* Work that is none of oneDNN's, cut into at most so many parts; it is told how many. */
+int run_in_parts(task act, const void *todo, int64_t most, int *parts) {
+    int number_of_threads, status = begin(&number_of_threads);
+    if (status)
+        return status;
+    *parts = (int)(most < 1 ? 1 : most < number_of_threads ? most : number_of_threads);
+    status = run(act, todo, *parts, NULL);
+    end();
     return status;
 }
 
@@ -138,63 +158,47 @@ int native_open(const char *path, int number_of_threads, float epsilon_of_norms)
 /* The operators. ops.Custom gives them their inputs, then the output, with shapes; all arrays are
  * float32. The pattern of each says their axes, for `measure`. An empty result is nothing to do. */
 
-#define OPERATOR(name, pattern) \
-    static int do_##name(void **arrays, const lengths *given); \
-    int name(int count, void **arrays, int *axes, int64_t **shapes, const char **kinds, \
-             void *stream, void *extra) { \
-        const call given = {count, arrays, axes, shapes, kinds}; \
-        lengths measured; \
-        int status = measure(&given, pattern, &measured); \
-        return status ? status : do_##name(arrays, &measured); \
-    } \
-    static int do_##name(void **arrays, const lengths *given)
-
 /* The sum over no products is the bias, or zero. */
-static void fill(float *out, int64_t rows, int64_t columns, const float *bias) {
+void fill(float *out, int64_t rows, int64_t columns, const float *bias) {
     for (int64_t row = 0; row < rows; row++)
         for (int64_t column = 0; column < columns; column++)
             out[row * columns + column] = bias == NULL ? 0 : bias[column];
 }
 
-/* R rows, K the width summed over, C columns; any axes before them count the matrices. */
+/* R rows, K the width summed over, C columns. */
 static int multiply(
     void **arrays, const lengths *given, int left_lies_transposed, int right_lies_transposed,
-    int has_bias, int kind) {
+    int kind) {
     const form of = {
         .what = PRODUCT,
-        .batch = product_of(given->leading, given->leading_axes),
         .rows = given->of['R'],
         .width = given->of['K'],
         .columns = given->of['C'],
         .left_lies_transposed = left_lies_transposed,
         .right_lies_transposed = right_lies_transposed,
-        .has_bias = has_bias,
         .kind = kind,
     };
-    void *operands[MOST_OPERANDS] = {arrays[0], arrays[1], arrays[2 + has_bias], arrays[2]};
-    if (of.batch == 0 || of.rows == 0 || of.columns == 0)
+    if (of.rows == 0 || of.columns == 0)
         return SUCCESS;
     if (of.width > 0)
-        return compute(&of, operands);
-    fill(operands[2], of.batch * of.rows, of.columns, has_bias ? operands[3] : NULL);
+        return compute(&of, arrays);
+    fill(arrays[2], of.rows, of.columns, NULL);
     return SUCCESS;
 }
 
-#define PRODUCT_OPERATORS(name, pattern, ...) /* which operands lie transposed, is there a bias */ \
+#define PRODUCT_OPERATORS(name, pattern, ...) /* which operands lie transposed */ \
     OPERATOR(name##_float32, pattern) { return multiply(arrays, given, __VA_ARGS__, FLOAT32); } \
     OPERATOR(name##_bfloat16, pattern) { return multiply(arrays, given, __VA_ARGS__, BFLOAT16); }
 
-/* x, weight, bias -> x weight' + bias */
-PRODUCT_OPERATORS(dense, "RK CK C RC", 0, 1, 1)
 /* left, right -> left right */
-PRODUCT_OPERATORS(product, ".RK .KC .RC", 0, 0, 0)
+PRODUCT_OPERATORS(product, "RK KC RC", 0, 0)
 /* left, right -> left right' */
-PRODUCT_OPERATORS(product_with_transposed, ".RK .CK .RC", 0, 1, 0)
+PRODUCT_OPERATORS(product_with_transposed, "RK CK RC", 0, 1)
 /* left, right -> left' right */
-PRODUCT_OPERATORS(product_of_transposed, ".KR .KC .RC", 1, 0, 0)
+PRODUCT_OPERATORS(product_of_transposed, "KR KC RC", 1, 0)
 
 static int compute_elements(int what, void **arrays, const lengths *given) {
-    const form of = {.what = what, .elements = product_of(given->leading, given->leading_axes)};
+    const form of = {.what = what, .elements = product_of(given->any, given->any_axes)};
     return of.elements == 0 ? SUCCESS : compute(&of, arrays);
 }
 
@@ -221,31 +225,3 @@ OPERATOR(layer_norm_gradient, "RC C R R RC RC C C") {
     fill(arrays[7], 1, of.columns, NULL);
     return SUCCESS;
 }
-
-static int softmax(int what, void **arrays, const lengths *given) {
-    if (given->leading_axes == 0)
-        return WRONG_ARGUMENTS;
-    const int last = given->leading_axes - 1;
-    const form of = {
-        .what = what,
-        .rows = product_of(given->leading, last),
-        .columns = given->leading[last],
-    };
-    return of.rows == 0 || of.columns == 0 ? SUCCESS : compute(&of, arrays);
-}
-
-/* scores (.., R, C), bias (R, C) with as many axes less as it is the same for
- * -> softmax(scores + bias) along columns */
-OPERATOR(softmax_of_sum, ". : .") {
-    const int64_t all = product_of(given->leading, given->leading_axes);
-    const int64_t elements = product_of(given->last, given->last_axes);
-    if (all == 0)
-        return SUCCESS;
-    const form sum = {.what = SUMMING, .batch = all / elements, .elements = elements};
-    void *in_place[2] = {arrays[2], arrays[2]};
-    int status = compute(&sum, arrays);
-    return status ? status : softmax(SOFTMAX_FORWARD, in_place, given);
-}
-
-/* softmax, gradient -> gradient of what the softmax was taken of, along the last axis */
-OPERATOR(softmax_gradient, ". . .") { return softmax(SOFTMAX_BACKWARD, arrays, given); }

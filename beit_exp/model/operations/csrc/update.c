@@ -53,7 +53,7 @@ static int64_t all_blocks(int64_t count, const parameter *parameters) {
 
 static int visit_all(pass *todo) {
     todo->blocks = all_blocks(todo->count, todo->parameters);
-    return run_on_all_threads(visit_part, todo, &todo->parts);
+    return run_in_parts(visit_part, todo, todo->blocks, &todo->parts);
 }
 
 static void follow(const pass *of, const parameter *one, int64_t begin, int64_t end) {

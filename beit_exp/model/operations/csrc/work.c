@@ -11,30 +11,24 @@ enum { LEAST_ELEMENTS = 1 << 14, LEAST_PRODUCTS = 1 << 21 }; /* waking a thread 
 
 static work *known;
 
-/* The axis along which a product is cut: the batch, else the longer side of the result. */
-int cut_axis(const form *of) { return of->batch > 1 ? 0 : of->rows >= of->columns ? 1 : 2; }
+/* Whether a product is cut along the columns of the result, or along its rows: the longer side. */
+int is_cut_by_columns(const form *of) { return of->rows < of->columns; }
 
 /* How work is cut: the length of the axis along which, what each part's begin is a multiple of, and
  * how many parts are large enough to wake a thread for. */
 typedef struct { int64_t length, grain, parts; } cut;
 
 static cut way_to_cut(const form *of) {
-    const int64_t sides[3] = {of->batch, of->rows, of->columns};
-    const cut by_elements = {of->elements, GRAIN, of->elements / LEAST_ELEMENTS};
     switch (of->what) {
     case PRODUCT: {
         /* A number that may be larger than an integer holds, of which a part is known to be less */
-        double parts = (double)(of->batch * of->rows) * (double)(of->width * of->columns)
-            / LEAST_PRODUCTS;
-        return (cut){sides[cut_axis(of)], of->batch > 1 ? 1 : GRAIN,
+        double parts = (double)of->rows * (double)(of->width * of->columns) / LEAST_PRODUCTS;
+        return (cut){is_cut_by_columns(of) ? of->columns : of->rows, GRAIN,
                      parts < MOST_THREADS ? (int64_t)parts : MOST_THREADS};
     }
     case NORM_FORWARD:
-    case NORM_BACKWARD:
-    case SOFTMAX_FORWARD:
-    case SOFTMAX_BACKWARD: return (cut){of->rows, GRAIN, of->rows * of->columns / LEAST_ELEMENTS};
-    case SUMMING: return of->batch > 1 ? (cut){of->batch, 1, by_elements.parts} : by_elements;
-    default: return by_elements;
+    case NORM_BACKWARD: return (cut){of->rows, GRAIN, of->rows * of->columns / LEAST_ELEMENTS};
+    default: return (cut){of->elements, GRAIN, of->elements / LEAST_ELEMENTS};
     }
 }
 

@@ -38,28 +38,27 @@ static const int SIZES[] = {0, 1, 2, 15, 16, 17, 33, 65};
 
 static void call_with_shapes(void) {
     EACH_SIZE(R) EACH_SIZE(K) EACH_SIZE(C) {
-        check_products(1, *R, *K, *C);
-        check_dense(dense_float32, *R, *K, *C);
-        if (has_bfloat16)
-            check_dense(dense_bfloat16, *R, *K, *C);
+        check_products(*R, *K, *C);
+        check_layers(*R, *K, *C);
     }
+    check_products(1100, 300, 200);
+    check_products(200, 300, 1000);
+    check_layers(300, 129, 515);
     for (int B = 0; B < 4; B++)
-        EACH_SIZE(R)
-            check_products(B, *R, 17, 33);
-    check_products(1, 1100, 300, 200);
-    check_products(1, 200, 300, 1000);
-    check_products(12, 197, 64, 197);
-    check_dense(dense_float32, 300, 129, 515);
+        EACH_SIZE(D)
+            check_addition(B, 5, *D), check_addition(B, 0, *D);
+    check_addition(3, 700, 129);
     for (int N = 0; N < 130; N++)
         check_gelu(N);
     check_gelu(40001), check_gelu(100003);
     EACH_SIZE(R) EACH_SIZE(C)
         check_norm(*R, *C);
     check_norm(1100, 770), check_norm(2049, 65);
-    EACH_SIZE(R) EACH_SIZE(C)
+    for (const int *N = SIZES + 1; N < SIZES + LENGTH(SIZES); N++)
         for (int B = 0; B < 3; B++)
-            check_softmax(B, 2, *R, *C), check_softmax(B, 1, *R, *C);
-    check_softmax(4, 12, 197, 197), check_softmax(1, 1, 515, 257);
+            for (int H = 1; H < 4; H++)
+                check_both_attentions(B, H, *N, 8), check_both_attentions(B, H, *N, 5);
+    check_both_attentions(3, 5, 197, 16), check_both_attentions(1, 1, 515, 8);
     const int lengths[] = {0, 1, 7, 4095, 4096, 4097, 40001};
     for (size_t first = 0; first < LENGTH(lengths); first++)
         for (size_t second = 0; second < LENGTH(lengths); second++)
@@ -74,16 +73,26 @@ typedef struct {
 /* No length is that of another axis. */
 static const example EXAMPLES[] = {
     {dense_float32, 4, {2, 2, 1, 2}, {{3, 5}, {7, 5}, {7}, {3, 7}}},
-    {product_float32, 3, {3, 3, 3}, {{2, 3, 5}, {2, 5, 7}, {2, 3, 7}}},
-    {product_with_transposed_bfloat16, 3, {3, 3, 3}, {{2, 3, 5}, {2, 7, 5}, {2, 3, 7}}},
+    {dense_gradient_float32, 6, {2, 2, 2, 2, 2, 1},
+     {{3, 5}, {7, 5}, {3, 7}, {3, 5}, {7, 5}, {7}}},
+    {projections_float32, 9, {2, 2, 1, 2, 2, 1, 2, 2, 2},
+     {{3, 5}, {7, 5}, {7}, {7, 5}, {7, 5}, {7}, {3, 7}, {3, 7}, {3, 7}}},
+    {projections_gradient_float32, 13, {2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 2, 2, 1},
+     {{3, 5}, {7, 5}, {7, 5}, {7, 5}, {3, 7}, {3, 7}, {3, 7}, {3, 5}, {7, 5}, {7}, {7, 5}, {7, 5},
+      {7}}},
+    {product_float32, 3, {2, 2, 2}, {{3, 5}, {5, 7}, {3, 7}}},
+    {product_with_transposed_bfloat16, 3, {2, 2, 2}, {{3, 5}, {7, 5}, {3, 7}}},
     {product_of_transposed_float32, 3, {2, 2, 2}, {{5, 3}, {5, 7}, {3, 7}}},
     {gelu, 2, {2, 2}, {{3, 5}, {3, 5}}},
     {gelu_gradient, 3, {1, 1, 1}, {{3}, {3}, {3}}},
     {layer_norm, 6, {2, 1, 1, 2, 1, 1}, {{3, 5}, {5}, {5}, {3, 5}, {3}, {3}}},
     {layer_norm_gradient, 8, {2, 1, 1, 1, 2, 2, 1, 1},
      {{3, 5}, {5}, {3}, {3}, {3, 5}, {3, 5}, {5}, {5}}},
-    {softmax_of_sum, 3, {4, 3, 4}, {{7, 2, 3, 5}, {2, 3, 5}, {7, 2, 3, 5}}},
-    {softmax_gradient, 3, {2, 2, 2}, {{3, 5}, {3, 5}, {3, 5}}},
+    {attention_float32, 5, {2, 2, 2, 3, 2}, {{6, 8}, {6, 8}, {6, 8}, {2, 3, 3}, {6, 8}}},
+    {attention_gradient_float32, 9, {2, 2, 2, 3, 2, 2, 2, 2, 3},
+     {{6, 8}, {6, 8}, {6, 8}, {2, 3, 3}, {6, 8}, {6, 8}, {6, 8}, {6, 8}, {2, 3, 3}}},
+    {scaled_addition, 5, {2, 2, 1, 1, 2}, {{6, 5}, {6, 5}, {5}, {3}, {6, 5}}},
+    {scaled_addition_gradient, 6, {2, 1, 1, 2, 2, 1}, {{6, 5}, {5}, {3}, {6, 5}, {6, 5}, {5}}},
 };
 
 enum {
@@ -101,7 +110,7 @@ static int call_with_fault(const example *of, int fault, int number, int axis) {
     for (int each = 0; each < count; each++) {
         for (int at = 0; at <= MOST_AXES; at++)
             lengths[each][at] = at < of->axes[each] ? of->shapes[each][at] : 11;
-        starts[each] = place + 256 * each;
+        starts[each] = place + 128 * each;
         axes[each] = of->axes[each];
         shapes[each] = lengths[each];
         kinds[each] = "float32";
@@ -157,6 +166,19 @@ static int multiply_rounded(int K, int C) {
     return status;
 }
 
+/* Of one head, so that one thread asks. */
+static int attend(int length, int K) {
+    const int N = length / GRAIN;
+    array arrays[9] = {make(1, 2, N, K), make(1, 2, N, K), make(1, 2, N, K), make(1, 3, 1, N, N),
+                       make(1, 2, N, K), make(1, 2, N, K), make(1, 2, N, K), make(1, 2, N, K),
+                       make(1, 3, 1, N, N)};
+    for (int number = 0; number < 5; number++)
+        fill_randomly(&arrays[number]);
+    int status = call_operator(attention_gradient_float32, 9, arrays, 4);
+    release_all(9, arrays);
+    return status;
+}
+
 /* Refuses the first, the second ... that a call asks for, in a call that asks for all of them: for
  * another form of work, and for more room than any before. */
 static void refuse_each(int (*one_call)(int, int), int asks) {
@@ -175,6 +197,7 @@ static void refuse_each(int (*one_call)(int, int), int asks) {
 static void call_without_memory(void) {
     for (int round = 0; round < 10; round++) {
         refuse_each(take_gradient, 4); /* the work, its pieces, two rooms of sums */
+        refuse_each(attend, 3);        /* two rooms of scores, the plan */
         if (has_bfloat16)
             refuse_each(multiply_rounded, 6); /* two works, their pieces, two rooms of operands */
         check_norm(100 * round, 33);
@@ -183,8 +206,10 @@ static void call_without_memory(void) {
 
 static void *call_often(void *number) {
     for (int round = 0; round < 10; round++) {
-        check_products(12, 97 + (int)(intptr_t)number, 64, 97);
-        check_norm(1100, 65 + round), check_softmax(2, 12, 65, 65), check_gelu(40001 + round);
+        check_products(1097 + (int)(intptr_t)number, 64, 97);
+        check_layers(297 + (int)(intptr_t)number, 64, 97), check_addition(3, 301, 65 + round);
+        check_norm(1100, 65 + round), check_both_attentions(2, 6, 65, 8);
+        check_gelu(40001 + round);
         check_updates(9001, 20003 + round);
     }
     return NULL;
@@ -195,7 +220,7 @@ static void call_in_children(int depth) {
     pid_t child = fork();
     if (child == 0) {
         alarm(30); /* what waits for threads that are not there ends by a signal */
-        check_products(12, 197, 64, 197);
+        check_products(1197, 64, 197);
         if (depth > 0)
             call_in_children(depth - 1);
         check_norm(1100, 65);

@@ -10,10 +10,16 @@
 
 typedef int operator(int, void **, int *, int64_t **, const char **, void *, void *);
 int native_open(const char *, int, float);
-operator dense_float32, dense_bfloat16, product_float32, product_bfloat16;
+operator dense_float32, dense_bfloat16, dense_gradient_float32, dense_gradient_bfloat16;
+operator projections_float32, projections_bfloat16;
+operator projections_gradient_float32, projections_gradient_bfloat16;
+operator product_float32, product_bfloat16;
 operator product_with_transposed_float32, product_with_transposed_bfloat16;
 operator product_of_transposed_float32, product_of_transposed_bfloat16;
-operator gelu, gelu_gradient, layer_norm, layer_norm_gradient, softmax_of_sum, softmax_gradient;
+operator attention_float32, attention_bfloat16;
+operator attention_gradient_float32, attention_gradient_bfloat16;
+operator gelu, gelu_gradient, layer_norm, layer_norm_gradient;
+operator scaled_addition, scaled_addition_gradient;
 
 int update_by_adam(int64_t, const parameter *, double, double, double, double);
 int update_by_momentum(int64_t, const parameter *, double, double, double);
@@ -50,22 +56,21 @@ static void release_all(int count, const array *arrays) {
     is_at_end = !is_at_end;
 }
 
-/* B products of R rows, K summed over, C columns. */
-static void check_product(
-    operator *run, int left_lies, int right_lies, int B, int R, int K, int C) {
+/* R rows, K summed over, C columns. */
+static void check_product(operator *run, int left_lies, int right_lies, int R, int K, int C) {
     array arrays[3] = {
-        left_lies ? make(is_at_end, 3, B, K, R) : make(is_at_end, 3, B, R, K),
-        right_lies ? make(is_at_end, 3, B, C, K) : make(is_at_end, 3, B, K, C),
-        make(is_at_end, 3, B, R, C),
+        left_lies ? make(is_at_end, 2, K, R) : make(is_at_end, 2, R, K),
+        right_lies ? make(is_at_end, 2, C, K) : make(is_at_end, 2, K, C),
+        make(is_at_end, 2, R, C),
     };
     fill_randomly(&arrays[0]);
     fill_randomly(&arrays[1]);
-    REQUIRE(call_operator(run, 3, arrays, 1) == SUCCESS, "%d %d %d %d", B, R, K, C);
+    REQUIRE(call_operator(run, 3, arrays, 1) == SUCCESS, "%d %d %d", R, K, C);
     /* Every element of a small product, some of a large one */
     const int64_t step = arrays[2].elements > 9000 ? 997 : 1;
     for (int64_t number = 0; number < arrays[2].elements; number += step) {
-        const int64_t b = number / ((int64_t)R * C), r = number / C % R, c = number % C;
-        const float *left = arrays[0].start + b * R * K, *right = arrays[1].start + b * K * C;
+        const int64_t r = number / C, c = number % C;
+        const float *left = arrays[0].start, *right = arrays[1].start;
         double exact = 0;
         for (int k = 0; k < K; k++)
             exact += left[left_lies ? k * R + r : r * K + k]
@@ -75,30 +80,148 @@ static void check_product(
     release_all(3, arrays);
 }
 
-static void check_dense(operator *run, int R, int K, int C) {
-    array arrays[4] = {make(is_at_end, 2, R, K), make(is_at_end, 2, C, K), make(is_at_end, 1, C),
-                       make(is_at_end, 2, R, C)};
-    for (int number = 0; number < 3; number++)
-        fill_randomly(&arrays[number]);
-    REQUIRE(call_operator(run, 4, arrays, 1) == SUCCESS, "%d %d %d", R, K, C);
-    for (int64_t number = 0; number < arrays[3].elements; number++) {
-        double exact = arrays[2].start[number % C];
-        for (int k = 0; k < K; k++)
-            exact += arrays[0].start[number / C * K + k] * arrays[1].start[number % C * K + k];
-        expect(&arrays[3], number, exact, "dense");
+static void check_products(int R, int K, int C) {
+    check_product(product_float32, 0, 0, R, K, C);
+    check_product(product_with_transposed_float32, 0, 1, R, K, C);
+    check_product(product_of_transposed_float32, 1, 0, R, K, C);
+    if (has_bfloat16) {
+        check_product(product_bfloat16, 0, 0, R, K, C);
+        check_product(product_with_transposed_bfloat16, 0, 1, R, K, C);
+        check_product(product_of_transposed_bfloat16, 1, 0, R, K, C);
     }
-    release_all(4, arrays);
 }
 
-static void check_products(int B, int R, int K, int C) {
-    check_product(product_float32, 0, 0, B, R, K, C);
-    check_product(product_with_transposed_float32, 0, 1, B, R, K, C);
-    check_product(product_of_transposed_float32, 1, 0, B, R, K, C);
-    if (has_bfloat16) {
-        check_product(product_bfloat16, 0, 0, B, R, K, C);
-        check_product(product_with_transposed_bfloat16, 0, 1, B, R, K, C);
-        check_product(product_of_transposed_bfloat16, 1, 0, B, R, K, C);
+/* A layer's rows out of I numbers: O numbers, that are `x weight' + bias`; the step between those
+ * that are looked at. */
+static void expect_layer(const array *x, const array *weight, const array *bias, const array *out) {
+    const int64_t I = x->shape[1], O = weight->shape[0], step = out->elements > 9000 ? 997 : 1;
+    for (int64_t number = 0; number < out->elements; number += step) {
+        double exact = bias == NULL ? 0 : bias->start[number % O];
+        for (int64_t i = 0; i < I; i++)
+            exact += x->start[number / O * I + i] * weight->start[number % O * I + i];
+        expect(out, number, exact, "layer");
     }
+}
+
+/* Its gradients of weight and bias; that of x is returned for one number of it. */
+static void expect_gradients(
+    const array *x, const array *gradient, const array *of_weight, const array *of_bias) {
+    const int64_t R = x->shape[0], I = x->shape[1], O = gradient->shape[1];
+    const int64_t step = of_weight->elements > 9000 ? 997 : 1;
+    for (int64_t number = 0; number < of_weight->elements; number += step) {
+        double exact = 0;
+        for (int64_t r = 0; r < R; r++)
+            exact += gradient->start[r * O + number / I] * x->start[r * I + number % I];
+        expect_sum(of_weight, number, exact, (double)R, "gradient of weight");
+    }
+    for (int64_t o = 0; of_bias != NULL && o < O; o++) {
+        double exact = 0;
+        for (int64_t r = 0; r < R; r++)
+            exact += gradient->start[r * O + o];
+        expect_sum(of_bias, o, exact, (double)R, "gradient of bias");
+    }
+}
+
+static double slope(const array *weight, const array *gradient, int64_t r, int64_t i) {
+    const int64_t O = weight->shape[0], I = weight->shape[1];
+    double exact = 0;
+    for (int64_t o = 0; o < O; o++)
+        exact += gradient->start[r * O + o] * weight->start[o * I + i];
+    return exact;
+}
+
+static void check_dense(operator *forward, operator *backward, int R, int I, int O) {
+    const int at = is_at_end;
+    array x = make(at, 2, R, I), weight = make(at, 2, O, I), bias = make(at, 1, O);
+    array gradient = make(at, 2, R, O), out = make(at, 2, R, O);
+    array first[4] = {x, weight, bias, out};
+    array second[6] = {x, weight, gradient, make(at, 2, R, I), make(at, 2, O, I), make(at, 1, O)};
+    fill_randomly(&x), fill_randomly(&weight), fill_randomly(&bias), fill_randomly(&gradient);
+    REQUIRE(call_operator(forward, 4, first, 1) == SUCCESS, "%d %d %d", R, I, O);
+    expect_layer(&x, &weight, &bias, &out);
+    REQUIRE(call_operator(backward, 6, second, 3) == SUCCESS, "%d %d %d", R, I, O);
+    expect_gradients(&x, &gradient, &second[4], &second[5]);
+    const int64_t step = second[3].elements > 9000 ? 997 : 1;
+    for (int64_t number = 0; number < second[3].elements; number += step)
+        expect_sum(&second[3], number, slope(&weight, &gradient, number / I, number % I), O,
+                   "gradient of x");
+    release(&bias), release(&out);
+    release_all(6, second);
+}
+
+/* q and v have a bias, k has none. */
+static void check_projections(operator *forward, operator *backward, int R, int I, int O) {
+    const int at = is_at_end;
+    array x = make(at, 2, R, I), weights[3], biases[3], gradients[3], outs[3], of_weights[3];
+    array of_biases[3], of_x = make(at, 2, R, I);
+    fill_randomly(&x);
+    for (int each = 0; each < 3; each++) {
+        weights[each] = make(at, 2, O, I), biases[each] = make(at, 1, O);
+        gradients[each] = make(at, 2, R, O), outs[each] = make(at, 2, R, O);
+        of_weights[each] = make(at, 2, O, I), of_biases[each] = make(at, 1, O);
+        fill_randomly(&weights[each]), fill_randomly(&biases[each]);
+        fill_randomly(&gradients[each]);
+    }
+    array first[9] = {x, weights[0], biases[0], weights[1], weights[2], biases[2], outs[0],
+                      outs[1], outs[2]};
+    array second[13] = {x, weights[0], weights[1], weights[2], gradients[0], gradients[1],
+                        gradients[2], of_x, of_weights[0], of_biases[0], of_weights[1],
+                        of_weights[2], of_biases[2]};
+    REQUIRE(call_operator(forward, 9, first, 3) == SUCCESS, "%d %d %d", R, I, O);
+    REQUIRE(call_operator(backward, 13, second, 6) == SUCCESS, "%d %d %d", R, I, O);
+    for (int each = 0; each < 3; each++) {
+        expect_layer(&x, &weights[each], each == 1 ? NULL : &biases[each], &outs[each]);
+        expect_gradients(&x, &gradients[each], &of_weights[each],
+                         each == 1 ? NULL : &of_biases[each]);
+    }
+    for (int64_t number = 0; number < of_x.elements; number++) {
+        double exact = 0;
+        for (int each = 0; each < 3; each++)
+            exact += slope(&weights[each], &gradients[each], number / I, number % I);
+        expect_sum(&of_x, number, exact, 3 * O, "gradient of x");
+    }
+    release(&x), release(&of_x);
+    for (int each = 0; each < 3; each++) {
+        release(&weights[each]), release(&biases[each]), release(&gradients[each]);
+        release(&outs[each]), release(&of_weights[each]), release(&of_biases[each]);
+    }
+    is_at_end = !is_at_end;
+}
+
+static void check_layers(int R, int I, int O) {
+    check_dense(dense_float32, dense_gradient_float32, R, I, O);
+    check_projections(projections_float32, projections_gradient_float32, R, I, O);
+    if (has_bfloat16) {
+        check_dense(dense_bfloat16, dense_gradient_bfloat16, R, I, O);
+        check_projections(projections_bfloat16, projections_gradient_bfloat16, R, I, O);
+    }
+}
+
+/* B images' rows, each image with a factor of its own */
+static void check_addition(int B, int rows_of_image, int D) {
+    const int at = is_at_end, R = B * rows_of_image;
+    array x = make(at, 2, R, D), branch = make(at, 2, R, D), scale = make(at, 1, D);
+    array keep = make(at, 1, B), gradient = make(at, 2, R, D);
+    array forward[5] = {x, branch, scale, keep, make(at, 2, R, D)};
+    array backward[6] = {branch, scale, keep, gradient, make(at, 2, R, D), make(at, 1, D)};
+    fill_randomly(&x), fill_randomly(&branch), fill_randomly(&scale), fill_randomly(&keep);
+    fill_randomly(&gradient);
+    REQUIRE(call_operator(scaled_addition, 5, forward, 1) == SUCCESS, "%d %d %d", B, R, D);
+    REQUIRE(call_operator(scaled_addition_gradient, 6, backward, 2) == SUCCESS, "%d %d", R, D);
+    for (int64_t n = 0; n < (int64_t)R * D; n++) {
+        const double factor = keep.start[n / D / rows_of_image] * scale.start[n % D];
+        expect(&forward[4], n, x.start[n] + factor * branch.start[n], "sum");
+        expect(&backward[4], n, factor * gradient.start[n], "gradient of branch");
+    }
+    for (int d = 0; d < D; d++) {
+        double exact = 0;
+        for (int r = 0; r < R; r++)
+            exact += (double)keep.start[r / rows_of_image] * gradient.start[r * D + d]
+                * branch.start[r * D + d];
+        expect_sum(&backward[5], d, exact, R, "gradient of scale");
+    }
+    release(&x), release(&forward[4]);
+    release_all(6, backward);
 }
 
 static void check_gelu(int N) {
@@ -166,33 +289,97 @@ static void check_norm(int R, int C) {
     release_all(8, backward);
 }
 
-/* B times the sum of (H, R, C) scores and a bias, which is the same for all */
-static void check_softmax(int B, int H, int R, int C) {
-    const int at = is_at_end;
-    array arrays[3] = {make(at, 4, B, H, R, C), make(at, 3, H, R, C), make(at, 4, B, H, R, C)};
-    fill_randomly(&arrays[0]), fill_randomly(&arrays[1]);
-    REQUIRE(call_operator(softmax_of_sum, 3, arrays, 1) == SUCCESS, "%d %d %d %d", B, H, R, C);
-    array backward[3] = {arrays[2], arrays[0], make(is_at_end, 4, B, H, R, C)};
-    for (int64_t row = 0; row < (int64_t)B * H * R; row++) {
-        const float *scores = arrays[0].start + row * C;
-        const float *bias = arrays[1].start + row % (H * R) * C;
-        double sum = 0;
-        for (int c = 0; c < C; c++)
-            sum += exp(scores[c] + bias[c]);
-        for (int c = 0; c < C; c++)
-            expect(&arrays[2], row * C + c, exp(scores[c] + bias[c]) / sum, "softmax");
+/* What attention gives for one row of one head: N weights, K sums. */
+typedef struct { const float *q, *k, *v, *bias; int64_t N, K, width; double scale; } one_head;
+
+static void weigh(const one_head *of, int64_t row, double *weights) {
+    double most = -INFINITY, sum = 0;
+    for (int64_t n = 0; n < of->N; n++) {
+        double score = 0;
+        for (int64_t k = 0; k < of->K; k++)
+            score += of->q[row * of->width + k] * of->k[n * of->width + k];
+        weights[n] = score * of->scale + of->bias[row * of->N + n];
+        most = fmax(most, weights[n]);
     }
-    REQUIRE(call_operator(softmax_gradient, 3, backward, 1) == SUCCESS, "%d %d %d %d", B, H, R, C);
-    for (int64_t row = 0; row < (int64_t)B * H * R; row++) {
-        const float *own = arrays[2].start + row * C, *gradient = arrays[0].start + row * C;
-        double sum = 0;
-        for (int c = 0; c < C; c++)
-            sum += own[c] * gradient[c];
-        for (int c = 0; c < C; c++)
-            expect(&backward[2], row * C + c, own[c] * (gradient[c] - sum), "gradient of softmax");
+    for (int64_t n = 0; n < of->N; n++)
+        sum += weights[n] = exp(weights[n] - most);
+    for (int64_t n = 0; n < of->N; n++)
+        weights[n] /= sum;
+}
+
+static void expect_near(const array *one, int64_t number, double exact, double within) {
+    const double found = one->start[number];
+    REQUIRE(fabs(found - exact) <= within * (1 + fabs(exact)), "[%ld] is %g, not %g", (long)number,
+            found, exact);
+}
+
+/* B images of N tokens, H heads of K numbers side by side; all is far from rounding's reach. */
+static void check_attention(
+    operator *forward, operator *backward, double within, int B, int H, int N, int K) {
+    const int at = is_at_end, R = B * N, D = H * K;
+    array of[4], sum = make(at, 2, R, D), gradient = make(at, 2, R, D), gradients[4];
+    for (int each = 0; each < 4; each++) {
+        of[each] = each < 3 ? make(at, 2, R, D) : make(at, 3, H, N, N);
+        gradients[each] = each < 3 ? make(at, 2, R, D) : make(at, 3, H, N, N);
+        fill_randomly(&of[each]);
     }
-    release(&backward[2]);
-    release_all(3, arrays);
+    fill_randomly(&gradient);
+    array first[5] = {of[0], of[1], of[2], of[3], sum};
+    array second[9] = {of[0], of[1], of[2], of[3], gradient, gradients[0], gradients[1],
+                       gradients[2], gradients[3]};
+    REQUIRE(call_operator(forward, 5, first, 1) == SUCCESS, "%d %d %d %d", B, H, N, K);
+    REQUIRE(call_operator(backward, 9, second, 4) == SUCCESS, "%d %d %d %d", B, H, N, K);
+    double *weights = malloc(8 * (size_t)N), *slopes = malloc(8 * (size_t)N);
+    double *exact[4]; /* of the gradients */
+    for (int each = 0; each < 4; each++)
+        exact[each] = calloc((size_t)gradients[each].elements + 1, 8);
+    for (int64_t image = 0; image < B; image++)
+        for (int64_t head = 0; head < H; head++) {
+            const int64_t start = image * N * D + head * K;
+            const one_head own = {of[0].start + start, of[1].start + start, of[2].start + start,
+                                  of[3].start + head * N * N, N, K, D, 1 / sqrt(K)};
+            for (int64_t row = 0; row < N; row++) {
+                double mean = 0;
+                weigh(&own, row, weights);
+                for (int64_t k = 0; k < K; k++) {
+                    double total = 0;
+                    for (int64_t n = 0; n < N; n++)
+                        total += weights[n] * own.v[n * D + k];
+                    expect_near(&sum, start + row * D + k, total, within);
+                }
+                const float *g = gradient.start + start + row * D;
+                for (int64_t n = 0; n < N; n++) {
+                    slopes[n] = 0;
+                    for (int64_t k = 0; k < K; k++) {
+                        slopes[n] += g[k] * own.v[n * D + k];
+                        exact[2][start + n * D + k] += weights[n] * g[k];
+                    }
+                    mean += weights[n] * slopes[n];
+                }
+                for (int64_t n = 0; n < N; n++) {
+                    const double of_score = weights[n] * (slopes[n] - mean);
+                    exact[3][(head * N + row) * N + n] += of_score;
+                    for (int64_t k = 0; k < K; k++) {
+                        exact[0][start + row * D + k] += of_score * own.k[n * D + k] * own.scale;
+                        exact[1][start + n * D + k] += of_score * own.q[row * D + k] * own.scale;
+                    }
+                }
+            }
+        }
+    for (int each = 0; each < 4; each++) {
+        for (int64_t number = 0; number < gradients[each].elements; number++)
+            expect_near(&gradients[each], number, exact[each][number], 8 * within);
+        release(&gradients[each]), free(exact[each]);
+    }
+    free(weights), free(slopes);
+    release(&sum), release(&gradient);
+    release_all(4, of);
+}
+
+static void check_both_attentions(int B, int H, int N, int K) {
+    check_attention(attention_float32, attention_gradient_float32, 2e-5, B, H, N, K);
+    if (has_bfloat16)
+        check_attention(attention_bfloat16, attention_gradient_bfloat16, 0.02, B, H, N, K);
 }
 
 /* Two weights of these lengths, the second without averages: two updates, and the norm. */

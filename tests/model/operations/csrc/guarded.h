@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, PATTERN = 0x5A, MOST_AXES = 4, MOST_ARRAYS = 8 };
+enum { PAGE = 4096, PATTERN = 0x5A, MOST_AXES = 4, MOST_ARRAYS = 13 };
 
 typedef struct {
     float *start;

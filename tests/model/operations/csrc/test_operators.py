@@ -33,16 +33,16 @@ def ones(*shape: int) -> np.ndarray:
 
 
 PRODUCTS = {
-    "product_float32": (ones(2, 3, 0), ones(2, 0, 5)),
-    "product_bfloat16": (ones(2, 3, 0), ones(2, 0, 5)),
-    "product_with_transposed_float32": (ones(2, 3, 0), ones(2, 5, 0)),
-    "product_of_transposed_float32": (ones(2, 0, 3), ones(2, 0, 5)),
+    "product_float32": (ones(3, 0), ones(0, 5)),
+    "product_bfloat16": (ones(3, 0), ones(0, 5)),
+    "product_with_transposed_float32": (ones(3, 0), ones(5, 0)),
+    "product_of_transposed_float32": (ones(0, 3), ones(0, 5)),
 }
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_a_sum_of_no_products_is_zero(library: ctypes.CDLL, name: str) -> None:
-    out = nothing(2, 3, 5)
+    out = nothing(3, 5)
     assert call(library, name, *PRODUCTS[name], out) == SUCCESS
     assert (out == 0).all()
 
@@ -62,15 +62,28 @@ def test_rows_that_are_not_there_add_nothing_to_the_gradients_of_a_norm(
     assert (outs[1] == 0).all() and (outs[2] == 0).all()
 
 
+def test_images_that_are_not_there_add_nothing_to_the_gradients(library: ctypes.CDLL) -> None:
+    rows, of_bias, of_scale = ones(0, 4), nothing(2, 3, 3), nothing(4)
+    arrays = rows, rows, rows, ones(2, 3, 3), rows, rows, rows, rows, of_bias
+    assert call(library, "attention_gradient_float32", *arrays) == SUCCESS
+    arrays = rows, ones(4), ones(0), rows, rows, of_scale
+    assert call(library, "scaled_addition_gradient", *arrays) == SUCCESS
+    assert (of_bias == 0).all() and (of_scale == 0).all()
+    of_weight, of_bias = nothing(5, 4), nothing(5)
+    arrays = rows, ones(5, 4), ones(0, 5), rows, of_weight, of_bias
+    assert call(library, "dense_gradient_float32", *arrays) == SUCCESS
+    assert (of_weight == 0).all() and (of_bias == 0).all()
+
+
 EMPTY = [
     ("dense_float32", [(0, 4), (5, 4), (5,), (0, 5)]),
-    ("product_float32", [(0, 3, 4), (0, 4, 5), (0, 3, 5)]),
+    ("product_float32", [(0, 4), (4, 5), (0, 5)]),
     ("product_bfloat16", [(3, 4), (4, 0), (3, 0)]),
     ("gelu", [(3, 0), (3, 0)]),
     ("gelu_gradient", [(0,), (0,), (0,)]),
     ("layer_norm", [(0, 4), (4,), (4,), (0, 4), (0,), (0,)]),
-    ("softmax_of_sum", [(0, 2, 3, 3), (2, 3, 3), (0, 2, 3, 3)]),
-    ("softmax_gradient", [(2, 0), (2, 0), (2, 0)]),
+    ("attention_float32", [(0, 4), (0, 4), (0, 4), (2, 3, 3), (0, 4)]),
+    ("scaled_addition", [(0, 4), (0, 4), (4,), (2,), (0, 4)]),
 ]
 
 
@@ -84,7 +97,7 @@ def test_an_empty_result_is_nothing_to_do(
 MEANINGLESS = {
     "a width that differs": ("product_float32", [ones(3, 4), ones(9, 5), ones(3, 5)]),
     "an output of other rows": ("product_float32", [ones(3, 4), ones(4, 5), ones(2, 5)]),
-    "other matrices": ("product_float32", [ones(2, 3, 4), ones(3, 4, 5), ones(2, 3, 5)]),
+    "more matrices than one": ("product_float32", [ones(2, 3, 4), ones(2, 4, 5), ones(2, 3, 5)]),
     "axes that lack": ("product_float32", [ones(4), ones(4), ones(1)]),
     "an array that lacks": ("product_float32", [ones(3, 4), ones(4, 5)]),
     "an array too many": ("gelu", [ones(3), ones(3), ones(3)]),
@@ -101,9 +114,17 @@ MEANINGLESS = {
         "layer_norm",
         [ones(3, 4), ones(5), ones(4), ones(3, 4), ones(3), ones(3)],
     ),
-    "a bias for other heads": ("softmax_of_sum", [ones(2, 3, 5), ones(2, 5), ones(2, 3, 5)]),
-    "a bias of more axes": ("softmax_of_sum", [ones(3, 5), ones(1, 3, 5), ones(3, 5)]),
-    "softmax of a number": ("softmax_gradient", [ones(), ones(), ones()]),
+    "a width that heads do not share": (
+        "attention_float32",
+        [*[ones(6, 8)] * 3, ones(3, 3, 3), ones(6, 8)],
+    ),
+    "half an image": ("attention_float32", [*[ones(7, 8)] * 3, ones(2, 3, 3), ones(7, 8)]),
+    "attention of nothing": ("attention_float32", [*[ones(0, 8)] * 3, ones(0, 3, 3), ones(0, 8)]),
+    "rows that images do not share": (
+        "scaled_addition",
+        [ones(6, 4), ones(6, 4), ones(4), ones(4), ones(6, 4)],
+    ),
+    "rows of no image": ("scaled_addition", [ones(6, 4), ones(6, 4), ones(4), ones(0), ones(6, 4)]),
 }
 
 
