@@ -7,9 +7,10 @@ from settings import make_config
 
 from beit_exp.model.beit import BEiT
 from beit_exp.model.build import build_model
-from beit_exp.model.operations import onednn_kernels
+from beit_exp.model.operations import native, onednn_kernels
 from beit_exp.model.operations.gradients import Product
 from beit_exp.model.operations.mindspore_kernels import DenseByBiasAdd, Kernels
+from beit_exp.model.operations.mlp import MlpByLayers
 from beit_exp.model.operations.rows import ConstantOnes, RowsByProducts
 from beit_exp.model.precision import Precision, build_precision
 
@@ -26,13 +27,21 @@ def kernels_of(name: str) -> Kernels:
     return (
         Kernels()
         if name == "mindspore"
-        else onednn_kernels.NativeKernels(rounds_products=name == "rounded")
+        else native.NativeKernels(rounds_products=name == "rounded")
     )
 
 
-def product_of(name: str) -> Product | onednn_kernels.NativeDense:
+def product_of(name: str) -> Product | native.NativeDense:
     """x weightᵀ + bias, with its gradients."""
     if name == "mindspore":
         rows = RowsByProducts(ConstantOnes())
         return Product(DenseByBiasAdd(ms.float32), kernels=Kernels(), rows=rows)
-    return onednn_kernels.NativeDense(rounds_products=name == "rounded")
+    return native.NativeDense(rounds_products=name == "rounded")
+
+
+def mlp_of(name: str) -> MlpByLayers | native.NativeMlp:
+    """Two dense layers with a GELU between."""
+    product = product_of(name)
+    if isinstance(product, Product):
+        return MlpByLayers(product, kernels_of(name).gelu, kind=ms.float32)
+    return native.NativeMlp(rounds_products=name == "rounded")

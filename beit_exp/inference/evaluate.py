@@ -8,6 +8,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from beit_exp.inference.softmax import binary_cross_entropy, cross_entropy, sigmoid, softmax
+from beit_exp.model.operations.choice import kept_weights
 from beit_exp.probes.accuracy import is_found
 from beit_exp.report.class_scores import class_scores
 from beit_exp.report.multi_label import MultiLabelOutcomes
@@ -23,18 +24,19 @@ def predict_batches(
 ) -> Iterable[tuple[np.ndarray, np.ndarray]]:
     """(n, K) float32 logits and (n,) labels of each batch of n normalised images (n, 3, S, S).
 
-    A smaller last batch is filled up to `batch_size`, so that nothing recompiles. With `flip` the
+    No weight may change meanwhile. A smaller last batch is filled up to `batch_size`, so that
+    nothing recompiles. With `flip` the
     logits are the mean of those of an image and of its mirror image.
     """
     network.set_train(False)
-    for images, labels in batches:
-        filled = fill_up(images, batch_size)
-        logits = network(Tensor(filled)).asnumpy()
-        if flip:
-            logits = (
-                logits + network(Tensor(np.ascontiguousarray(filled[..., ::-1]))).asnumpy()
-            ) / 2
-        yield logits[: len(images)], labels
+    with kept_weights():
+        for images, labels in batches:
+            filled = fill_up(images, batch_size)
+            logits = network(Tensor(filled)).asnumpy()
+            if flip:
+                mirrored = np.ascontiguousarray(filled[..., ::-1])
+                logits = (logits + network(Tensor(mirrored)).asnumpy()) / 2
+            yield logits[: len(images)], labels
 
 
 def predict_all(

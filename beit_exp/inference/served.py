@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from beit_exp.inference.classes import answer_rows
 from beit_exp.inference.evaluate import predict_all
 from beit_exp.inference.network import class_names, load_network
 from beit_exp.inference.received import images_folder, receive_image
+from beit_exp.model.operations.choice import kept_weights
 
 LARGEST_BATCH = 32
 
@@ -46,6 +48,9 @@ class ServedModel(PythonModel):
         single = cfg.hardware.model_copy(update={"device_target": "auto", "device_num": 1})
         runtime = start_device(single, seed=cfg.seed)
         self.network = load_network(cfg, runtime)
+        # For as long as this object lives, whose weights never change
+        self.kept = ExitStack()
+        self.kept.enter_context(kept_weights())
         self.classes, self.multi_label = class_names(cfg), cfg.dataset.multi_label
         self.transform = make_eval_transform(cfg.dataset, image_size=cfg.model.image_size)
         self.folder = images_folder()

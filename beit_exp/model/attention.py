@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from beit_exp.model.layers import Dense, Projection, make_parameter
+from beit_exp.model.layers import Dense, Weights, make_parameter
 from beit_exp.model.operations.choice import Operations
 from beit_exp.model.precision import cast
 
@@ -55,9 +55,9 @@ class Attention(nn.Cell):
 
     def __init__(self, width: int, num_heads: int, operations: Operations) -> None:
         super().__init__()
-        self.q = Projection(width)
-        self.k = Projection(width, has_bias=False)
-        self.v = Projection(width)
+        self.q = Weights(width, width)
+        self.k = Weights(width, width, has_bias=False)
+        self.v = Weights(width, width)
         self.proj = Dense(width, width, operations)
         self.num_heads = num_heads
         self.precision = operations.precision

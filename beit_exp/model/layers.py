@@ -38,13 +38,13 @@ class Dense(nn.Cell):
         return ops.reshape(out, (*x.shape[:-1], self.width_out))
 
 
-class Projection(nn.Cell):
-    """The parameters of one of attention's projections; k has no bias."""
+class Weights(nn.Cell):
+    """The parameters of a dense layer that is part of a larger operation."""
 
-    def __init__(self, width: int, *, has_bias: bool = True) -> None:
+    def __init__(self, width_in: int, width_out: int, *, has_bias: bool = True) -> None:
         super().__init__()
-        self.weight = make_parameter(width, width)
-        self.bias = make_parameter(width) if has_bias else None
+        self.weight = make_parameter(width_out, width_in)
+        self.bias = make_parameter(width_out) if has_bias else None
 
 
 class DenseWithoutBias(nn.Cell):
@@ -133,12 +133,17 @@ class Mlp(nn.Cell):
 
     def __init__(self, width: int, hidden: int, operations: Operations) -> None:
         super().__init__()
-        self.fc1 = Dense(width, hidden, operations)
-        self.fc2 = Dense(hidden, width, operations)
-        self.gelu = operations.gelu
+        self.fc1 = Weights(width, hidden)
+        self.fc2 = Weights(hidden, width)
+        self.width = width
+        self.precision = operations.precision
+        self.apply_to_rows = operations.mlp
 
     def construct(self, x_BND: Tensor) -> Tensor:
-        return self.fc2(self.gelu(self.fc1(x_BND))[0])
+        rows = cast(ops.reshape(x_BND, (-1, self.width)), self.precision.product)
+        first, second = self.fc1, self.fc2
+        out = self.apply_to_rows(rows, first.weight, first.bias, second.weight, second.bias)[0]
+        return ops.reshape(out, x_BND.shape)
 
 
 class MeanPooling(nn.Cell):

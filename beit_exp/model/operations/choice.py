@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import mindspore as ms
@@ -28,10 +29,12 @@ from beit_exp.model.operations.gradients import (
 )
 from beit_exp.model.operations.heads import Heads, HeadsByRows, HeadsByTranspose
 from beit_exp.model.operations.mindspore_kernels import DenseByAddition, DenseByBiasAdd, Kernels
-from beit_exp.model.operations.onednn_kernels import (
+from beit_exp.model.operations.mlp import LayersBetween, MlpByLayers
+from beit_exp.model.operations.native import (
     NativeAttention,
     NativeDense,
     NativeKernels,
+    NativeMlp,
     NativeNormalisation,
     NativeProjections,
     NativeScaledAddition,
@@ -74,6 +77,13 @@ def native_library() -> Path | None:
     return onednn_kernels.opened() if is_cpu() and onednn_kernels.is_available() else None
 
 
+def kept_weights() -> AbstractContextManager[None]:
+    """While its block runs no weight may change: a CPU's compiled operators keep them in order."""
+    if native_library() is None:
+        return nullcontext()
+    return onednn_kernels.kept_weights()
+
+
 def build_squares() -> Squares:
     """What sums the squares of a tensor."""
     return SquaresByProduct() if is_cpu() else SquaresByOperators()
@@ -102,6 +112,7 @@ class Operations:
     product: Product | NativeDense
     project: Projections
     attend: Attending
+    mlp: LayersBetween
 
     def __init__(self, precision: Precision, *, portable: bool = False) -> None:
         self.precision = precision
@@ -124,7 +135,7 @@ class Operations:
         self.product_without_bias = ProductWithoutBias(kernels)
         self.project = ProjectionsOfRows(NativeProjections(rounds_products=rounds))
         self.attend = AttentionOfRows(NativeAttention(rounds_products=rounds))
-        self.gelu = kernels.gelu
+        self.mlp = NativeMlp(rounds_products=rounds)
 
     def build_for_a_cpu(self, *, portable: bool) -> None:
         """MindSpore's operators, those that a CPU is fast at."""
@@ -158,5 +169,5 @@ class Operations:
         statistics = precision.statistics
         weighted_sum = WeightedSum(kernels, Softmax(self.rows), self.rows, statistics=statistics)
         self.attend = AttentionOfHeads(weighted_sum, heads, statistics=statistics)
-        self.gelu = kernels.gelu
+        self.mlp = MlpByLayers(self.product, kernels.gelu, kind=precision.product)
         return product_of_heads

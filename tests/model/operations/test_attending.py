@@ -9,7 +9,7 @@ from agreement import agree
 from mindspore import Tensor, nn, ops
 from networks import KERNELS
 
-from beit_exp.model.operations import onednn_kernels
+from beit_exp.model.operations import native, onednn_kernels
 from beit_exp.model.operations.attending import AttentionOfHeads, AttentionOfRows
 from beit_exp.model.operations.gradients import Softmax, WeightedSum
 from beit_exp.model.operations.heads import HeadsByRows
@@ -24,7 +24,7 @@ def attention_of(name: str) -> nn.Cell:
     if name == "mindspore":
         weighted_sum = WeightedSum(Kernels(), Softmax(ROWS), ROWS, statistics=ms.float32)
         return AttentionOfHeads(weighted_sum, HeadsByRows(), statistics=ms.float32)
-    return AttentionOfRows(onednn_kernels.NativeAttention(rounds_products=name == "rounded"))
+    return AttentionOfRows(native.NativeAttention(rounds_products=name == "rounded"))
 
 
 def rows_of(heads_BHNK: np.ndarray) -> np.ndarray:

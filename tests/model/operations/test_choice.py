@@ -25,10 +25,11 @@ from beit_exp.model.operations.choice import Operations
 from beit_exp.model.operations.gradients import Normalisation
 from beit_exp.model.operations.heads import HeadsByRows
 from beit_exp.model.operations.mindspore_kernels import DenseByBiasAdd
-from beit_exp.model.operations.onednn_kernels import (
+from beit_exp.model.operations.native import (
     NativeAttention,
     NativeDense,
     NativeGelu,
+    NativeMlp,
     NativeNormalisation,
     NativeProjections,
     NativeScaledAddition,
@@ -53,7 +54,14 @@ CLASS_TOKEN = (
 KEEP = np.array([[[1, 0], [2, 1]]], np.float32)
 FOR_A_CPU = (AdditionOnCpu, ScaledAdditionByProducts, ScaledAdditionByRows, RowAddition)
 FOR_A_CPU += (RowsByProducts, ConstantOnes, OpenOnes, HeadsByRows, AttentionOfRows)
-FOR_A_CPU += (SeparateProjections, ProjectionsOfRows, NativeAttention, NativeDense, NativeGelu)
+FOR_A_CPU += (
+    SeparateProjections,
+    ProjectionsOfRows,
+    NativeAttention,
+    NativeDense,
+    NativeGelu,
+    NativeMlp,
+)
 FOR_A_CPU += (NativeNormalisation, NativeProjections, NativeScaledAddition)
 FOR_A_CPU += (DenseByBiasAdd, Normalisation, SquaresByProduct)
 HERE_AND_ELSEWHERE = [True, False]  # on a CPU?

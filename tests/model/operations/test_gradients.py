@@ -6,14 +6,14 @@ import pytest
 from agreement import agree
 from mindspore import Tensor, nn, ops
 
-from beit_exp.model.operations import onednn_kernels
+from beit_exp.model.operations import native, onednn_kernels
 from beit_exp.model.operations.gradients import Normalisation, Softmax, WeightedSum
 from beit_exp.model.operations.mindspore_kernels import Kernels
 from beit_exp.model.operations.rows import ConstantOnes, RowsByProducts
 
 ROWS = RowsByProducts(ConstantOnes())
 NORMS = [Normalisation(ROWS)]
-NORMS += [onednn_kernels.NativeNormalisation()] if onednn_kernels.is_available() else []
+NORMS += [native.NativeNormalisation()] if onednn_kernels.is_available() else []
 
 
 @pytest.mark.parametrize("shape", [(1, 8), (33, 48), (1576, 768)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from agreement import agree
 from mindspore import Tensor, ops
-from networks import KERNELS, kernels_of, product_of
+from networks import KERNELS, kernels_of, mlp_of, product_of
 from scipy.special import ndtr
 
 from beit_exp.model.operations import onednn_kernels
@@ -115,3 +115,54 @@ def test_gelu_and_its_slope_are_exact(name: str) -> None:
     found, found_slope = ops.value_and_grad(lambda x: kernels.gelu(x)[0])(Tensor(x))
     agree("GELU", found.asnumpy(), exact, within=2e-6)
     agree("GELU's slope", found_slope.asnumpy(), slope, within=2e-6)
+
+
+@pytest.mark.skipif(not onednn_kernels.is_available(), reason="the operators are not compiled here")
+@pytest.mark.parametrize("name", KERNELS[1:])
+def test_weights_that_are_kept_give_the_same_products_until_they_are_forgotten(name: str) -> None:
+    (x, weight), _ = operands(name, (40, 96), (80, 96))
+    bias, product = Tensor(np.zeros(80, np.float32)), product_of(name)
+    plain = product(x, weight, bias).asnumpy()
+    with onednn_kernels.kept_weights():
+        for _ in range(2):
+            agree("kept weights", product(x, weight, bias).asnumpy(), plain, within=1e-5)
+        with onednn_kernels.kept_weights():
+            pass
+        weight.asnumpy()[:] = 0  # which nobody may do: the first of two has to end
+        agree("kept weights", product(x, weight, bias).asnumpy(), plain, within=1e-5)
+    assert (product(x, weight, bias).asnumpy() == 0).all()
+    with onednn_kernels.kept_weights():
+        assert (product(x, weight, bias).asnumpy() == 0).all()
+
+
+@pytest.mark.parametrize("is_training", [False, True])
+@pytest.mark.parametrize("name", KERNELS)
+def test_two_layers_and_their_gradients_are_exact(name: str, is_training: bool) -> None:
+    rng = np.random.default_rng(0)
+    shapes = (33, 48), (96, 48), (96,), (40, 96), (40,)
+    arrays = [rng.standard_normal(shape, np.float32) for shape in shapes]
+    arrays[1] /= 48**0.5
+    arrays[3] /= 96**0.5
+    gradient = rng.standard_normal((33, 40), np.float32)
+    layers = mlp_of(name)
+    layers.set_train(is_training)
+    tensors = [Tensor(array) for array in arrays]
+    value = layers(*tensors)[0].asnumpy()
+    _, gradients = ops.value_and_grad(
+        lambda *inputs: (layers(*inputs)[0] * Tensor(gradient)).sum(), (0, 1, 2, 3, 4)
+    )(*tensors)
+
+    x, weight1, bias1, weight2, bias2 = (array.astype(np.float64) for array in arrays)
+    hidden = x @ weight1.T + bias1
+    active = hidden * ndtr(hidden)
+    slope = ndtr(hidden) + hidden * np.exp(-(hidden**2) / 2) / np.sqrt(2 * np.pi)
+    grad_hidden = gradient @ weight2 * slope
+    exact = [grad_hidden @ weight1, grad_hidden.T @ x, grad_hidden.sum(axis=0)]
+    exact += [gradient.T @ active, gradient.sum(axis=0)]
+    is_rounded = name == "rounded" and onednn_kernels.has_bfloat16()
+    within, what = (0.02, "two rounded layers") if is_rounded else (4e-6, "two layers")
+    agree(
+        f"{what}, of the largest", value, active @ weight2.T + bias2, within=within, relative=True
+    )
+    for ours, theirs in zip(gradients, exact, strict=True):
+        agree(f"{what}' gradients", ours.asnumpy(), theirs, within=within, relative=True)

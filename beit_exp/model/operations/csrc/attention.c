@@ -55,7 +55,7 @@ static int make_plan(plan *made) {
     to_scores.rows = to_scores.columns = from_scores.rows = from_scores.width = N;
     to_scores.width = from_scores.columns = K;
     form softmax = {.what = SOFTMAX_FORWARD, .rows = of->images * of->heads * N, .columns = N,
-                    .kind = of->is_backward ? FLOAT32 : of->kind};
+                    .out_kind = of->is_backward ? FLOAT32 : of->kind};
     int status = make_heads_product(&made->scores, &to_scores, rows, columns, matrix, scale, 1)
         || make_piece(&made->softmax, &softmax, 0, softmax.rows);
     if (status || !of->is_backward)
@@ -72,7 +72,7 @@ static int make_plan(plan *made) {
         || make_heads_product(&made->gradient_of_q, &from_scores, matrix, rows, rows, scale, 0);
 }
 
-static int find_plan(const chunk *of, int part, const plan **found) {
+static int find_plan(const chunk *of, int part, plan **found) {
     for (plan *one = known[part]; one != NULL; one = one->next)
         if (memcmp(&one->of, of, sizeof(chunk)) == 0) {
             *found = one;
@@ -91,17 +91,17 @@ static int find_plan(const chunk *of, int part, const plan **found) {
     return SUCCESS;
 }
 
-static int do3(const piece *todo, int part, void *first, void *second, void *third) {
+static int do3(piece *todo, int part, void *first, void *second, void *third) {
     void *const starts[3] = {first, second, third};
     return perform(todo, part, starts);
 }
 
-static int do2(const piece *todo, int part, void *first, void *second) {
+static int do2(piece *todo, int part, void *first, void *second) {
     return do3(todo, part, first, second, NULL);
 }
 
 /* The scores of a chunk, with their bias: what a product adds to lies there before. */
-static int score(const plan *by, const attention *todo, int part, int64_t start, int64_t head) {
+static int score(plan *by, const attention *todo, int part, int64_t start, int64_t head) {
     const int64_t own = by->of.heads * square(&by->of);
     float *scores = rooms[part][SCORES].start;
     for (int64_t image = 0; image < by->of.images; image++)
@@ -109,7 +109,7 @@ static int score(const plan *by, const attention *todo, int part, int64_t start,
     return do3(&by->scores, part, todo->q + start, todo->k + start, scores);
 }
 
-static void add_up(const plan *by, const attention *todo, const float *gradients, int64_t head) {
+static void add_up(plan *by, const attention *todo, const float *gradients, int64_t head) {
     const int64_t own = by->of.heads * square(&by->of);
     float *restrict total = todo->of_bias + head * square(&by->of);
     for (int64_t image = 0; image < by->of.images; image++)
@@ -118,34 +118,33 @@ static void add_up(const plan *by, const attention *todo, const float *gradients
 }
 
 static int attend_forward(
-    const plan *by, const attention *todo, int part, int64_t place, int64_t head) {
+    plan *by, const attention *todo, int part, int64_t place, int64_t head) {
     const int64_t start = place * bytes_of(&by->of);
     void *scores = rooms[part][SCORES].start;
     void *weights = by->of.kind == BFLOAT16 ? rooms[part][ROUNDED_SCORES].start : scores;
-    return score(by, todo, part, start, head) || do2(&by->softmax, part, scores, weights)
-        || do3(&by->out, part, weights, todo->v + start, todo->out + place);
+    TRY(score(by, todo, part, start, head));
+    TRY(do2(&by->softmax, part, scores, weights));
+    return do3(&by->out, part, weights, todo->v + start, todo->out + place);
 }
 
 static int attend_backward(
-    const plan *by, const attention *todo, int part, int64_t place, int64_t head) {
+    plan *by, const attention *todo, int part, int64_t place, int64_t head) {
     const int64_t start = place * bytes_of(&by->of);
     void *weights = rooms[part][SCORES].start, *gradients = rooms[part][GRADIENTS].start;
     void *left = weights, *right = gradients;
-    int status = score(by, todo, part, start, head) || do2(&by->softmax, part, weights, weights)
-        || do3(&by->gradient_of_weights, part, todo->gradient + start, todo->v + start, gradients)
-        || do3(&by->gradient_of_scores, part, weights, gradients, gradients);
-    if (status)
-        return status;
+    TRY(score(by, todo, part, start, head));
+    TRY(do2(&by->softmax, part, weights, weights));
+    TRY(do3(&by->gradient_of_weights, part, todo->gradient + start, todo->v + start, gradients));
+    TRY(do3(&by->gradient_of_scores, part, weights, gradients, gradients));
     add_up(by, todo, gradients, head);
     if (by->of.kind == BFLOAT16) {
         left = rooms[part][ROUNDED_SCORES].start, right = rooms[part][ROUNDED_GRADIENTS].start;
-        status = do2(&by->rounding, part, weights, left)
-            || do2(&by->rounding, part, gradients, right);
+        TRY(do2(&by->rounding, part, weights, left));
+        TRY(do2(&by->rounding, part, gradients, right));
     }
-    return status
-        || do3(&by->gradient_of_v, part, left, todo->gradient + start, todo->of_v + place)
-        || do3(&by->gradient_of_q, part, right, todo->k + start, todo->of_q + place)
-        || do3(&by->gradient_of_k, part, right, todo->q + start, todo->of_k + place);
+    TRY(do3(&by->gradient_of_v, part, left, todo->gradient + start, todo->of_v + place));
+    TRY(do3(&by->gradient_of_q, part, right, todo->k + start, todo->of_q + place));
+    return do3(&by->gradient_of_k, part, right, todo->q + start, todo->of_k + place);
 }
 
 static int provide_rooms(const chunk *most, int part) {
@@ -175,7 +174,7 @@ static int attend_part(const void *work, int part, void *const *unused) {
     for (int64_t head = first; head < last; head += most.heads)
         for (int64_t image = 0; !status && image < all->images; image += most.images) {
             chunk own = most;
-            const plan *by;
+            plan *by;
             own.heads = least(most.heads, last - head);
             own.images = least(most.images, all->images - image);
             const int64_t place = image * all->tokens * all->width + head * all->size;

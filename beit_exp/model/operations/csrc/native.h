@@ -20,14 +20,16 @@ typedef void *handle; /* of something of oneDNN's */
 typedef struct { int number; handle memory; } argument;
 
 /* What makes two calls alike. Products: R rows, K the width summed over, C columns; norms
- * and softmax: R rows, C columns, the softmax in elements of that kind; else the elements alone. */
+ * and softmax: R rows, C columns; else the elements alone. `kind`: of a product's operands;
+ * `out_kind`: of what a product or a softmax gives. */
 enum what {
     ROUNDING, GELU_FORWARD, GELU_BACKWARD, NORM_FORWARD, NORM_BACKWARD, SOFTMAX_FORWARD,
     SOFTMAX_BACKWARD, PRODUCT
 };
 typedef struct {
     int64_t what, elements, rows, width, columns;
-    int64_t left_lies_transposed, right_lies_transposed, has_bias, is_added, kind;
+    int64_t left_lies_transposed, right_lies_transposed, has_bias, has_gelu, is_added, is_kept;
+    int64_t kind, out_kind;
 } form;
 
 /* A primitive for one thread's part, and where in each array that part begins. */
@@ -39,6 +41,8 @@ typedef struct {
     handle packing;                 /* of the right operand of a product, if it is */
     argument packed[2];             /* from, to */
     size_t packed_size;
+    int is_kept;                    /* packed once for as long as weights are kept */
+    struct kept *kept;
 } piece;
 
 typedef struct work {
@@ -80,6 +84,9 @@ typedef struct { void *start; size_t size; } room;
 typedef int64_t strides[4];
 typedef struct { int64_t images, heads, rows, width, columns, kind; } heads_product;
 
+/* A dense layer: `rows` of `in` numbers, to as many of `out`; operands of products are of `kind`. */
+typedef struct { int64_t rows, in, out, kind; } layer;
+
 /* What a thread does of some work: its part, counted from 0. */
 typedef int (*task)(const void *work, int part, void *const *starts);
 
@@ -93,10 +100,23 @@ int make_piece(piece *own, const form *of, int64_t begin, int64_t length);
 int make_heads_product(
     piece *own, const heads_product *of, const strides left, const strides right, const strides out,
     float factor, int is_added);
-int perform(const piece *own, int part, void *const *starts);
+int perform(piece *own, int part, void *const *starts);
 int do_piece(const void *todo, int part, void *const *starts);
 
+int keeps_weights(void);
+void keep_weights(int more);
+void forget_packed(piece *own);
+
+/* dense.c */
+int round_for(int64_t kind, int side, void **array, int64_t elements);
+int sum_columns(const float *x, int64_t rows, int64_t columns, float *sums, int threads);
+int apply_layer(
+    const layer *of, int64_t out_kind, int has_gelu, void *x, void *weight, void *bias, void *out);
+int differentiate_input(const layer *of, void *gradient, void *weight, void *of_x, int is_added);
+int differentiate_weight(const layer *of, void *gradient, void *x, void *of_weight);
+
 /* work.c */
+void forget_all_packed(void);
 int is_cut_by_columns(const form *of);
 int find(const form *of, int threads, const work **found);
 
@@ -115,6 +135,14 @@ int compute_as_it_is(const form *of, void *const *starts);
 void fill(float *out, int64_t rows, int64_t columns, const float *bias);
 
 #pragma GCC visibility pop
+
+/* Ends a function with the status of what fails. */
+#define TRY(action) \
+    do { \
+        const int found = (action); \
+        if (found) \
+            return found; \
+    } while (0)
 
 /* An operator: what `ops.Custom` gives it, all arrays float32, measured by the pattern. */
 #define OPERATOR(name, pattern) \

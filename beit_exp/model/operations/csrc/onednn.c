@@ -24,9 +24,11 @@ int add_operand(piece *own, int number, handle layout, int64_t offset) {
 }
 
 /* On this thread, whose number is `part`; `starts` are the arrays of its operands, in order. */
-int perform(const piece *own, int part, void *const *starts) {
-    if (own->packing != NULL && pack(own, part, (char *)starts[1] + own->offsets[1]))
-        return FAILURE;
+int perform(piece *own, int part, void *const *starts) {
+    int status = own->packing == NULL
+        ? SUCCESS : pack(own, part, (char *)starts[1] + own->offsets[1]);
+    if (status)
+        return status;
     for (int number = 0; number < own->operands; number++)
         if ((number != 1 || own->packing == NULL)
             && dnnl.memory_set_data_handle(
@@ -55,7 +57,7 @@ int load_onednn(const char *path, int number_of_threads, float epsilon_of_norms)
     FIND(memory_desc_create_with_strides);
     FIND(memory_desc_create_with_tag);
     FIND(memory_desc_get_size);
-    FIND(primitive_desc_query);
+    FIND(get_effective_cpu_isa);
     FIND(primitive_desc_query_md);
     FIND(memory_create);
     FIND(memory_set_data_handle);

@@ -8,7 +8,7 @@
 
 #pragma GCC visibility push(hidden)
 
-enum { ANY_LAYOUT = 1, NAME_OF_KERNEL = 8, LAYOUT_OF_WEIGHTS = 131 };
+enum { ANY_LAYOUT = 1, LAYOUT_OF_WEIGHTS = 131, ISA_AVX512 = 0x27 };
 enum { CPU = 1, IN_ORDER = 1, FORWARD = 64, BACKWARD = 128, WITH_SCALE_AND_SHIFT = 2 | 4 };
 enum { LINEAR = 0x26, GELU = 0x31, SOFTMAX = 0x30000 };
 enum { SOURCE = 1, OUT = 17, WEIGHTS = 33, BIAS = 41 };
@@ -22,7 +22,7 @@ typedef struct {
     int (*memory_desc_create_with_strides)(handle *, int, const int64_t *, int, const int64_t *);
     int (*memory_desc_create_with_tag)(handle *, int, const int64_t *, int, int);
     size_t (*memory_desc_get_size)(handle);
-    int (*primitive_desc_query)(handle, int, int, void *);
+    int (*get_effective_cpu_isa)(void);
     handle (*primitive_desc_query_md)(handle, int, int);
     int (*memory_create)(handle *, handle, handle, void *);
     int (*memory_set_data_handle)(handle, void *);
@@ -61,7 +61,7 @@ int add_operand(piece *own, int number, handle layout, int64_t offset);
 
 /* products.c */
 int make_product(piece *own, const form *of, int64_t begin, int64_t length);
-int pack(const piece *own, int part, void *right);
+int pack(piece *own, int part, void *right);
 
 #pragma GCC visibility pop
 

@@ -155,6 +155,14 @@ int native_open(const char *path, int number_of_threads, float epsilon_of_norms)
     return status;
 }
 
+/* From `more` = 1 on until as many calls with -1, weights of layers do not change: each is packed
+ * at its first use, and its packing kept. */
+void native_keep_weights(int more) {
+    pthread_mutex_lock(&one_at_a_time);
+    keep_weights(more);
+    pthread_mutex_unlock(&one_at_a_time);
+}
+
 /* The operators. ops.Custom gives them their inputs, then the output, with shapes; all arrays are
  * float32. The pattern of each says their axes, for `measure`. An empty result is nothing to do. */
 
@@ -177,6 +185,7 @@ static int multiply(
         .left_lies_transposed = left_lies_transposed,
         .right_lies_transposed = right_lies_transposed,
         .kind = kind,
+        .out_kind = FLOAT32,
     };
     if (of.rows == 0 || of.columns == 0)
         return SUCCESS;

@@ -15,7 +15,7 @@ static int make_softmax(
     int64_t columns = of->columns, offset = 4 * begin * columns;
     int64_t shape[3] = {1, length, columns}, strides[3] = {length * columns, columns, 1};
     handle plain, out, forward, backward;
-    int status = layout(&plain, shape, strides, FLOAT32) || layout(&out, shape, strides, of->kind)
+    int status = layout(&plain, shape, strides, FLOAT32) || layout(&out, shape, strides, of->out_kind)
         || dnnl.softmax_forward_primitive_desc_create(
             &forward, engine, FORWARD, SOFTMAX, plain, out, 2, NULL);
     if (status || !is_backward)

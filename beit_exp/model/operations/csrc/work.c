@@ -11,8 +11,9 @@ enum { LEAST_ELEMENTS = 1 << 14, LEAST_PRODUCTS = 1 << 21 }; /* waking a thread 
 
 static work *known;
 
-/* Whether a product is cut along the columns of the result, or along its rows: the longer side. */
-int is_cut_by_columns(const form *of) { return of->rows < of->columns; }
+/* Whether a product is cut along the columns of the result, or along its rows: the longer side, but
+ * a weight that is kept lies packed in one place. */
+int is_cut_by_columns(const form *of) { return of->is_kept || of->rows < of->columns; }
 
 /* How work is cut: the length of the axis along which, what each part's begin is a multiple of, and
  * how many parts are large enough to wake a thread for. */
@@ -66,4 +67,10 @@ int find(const form *of, int threads, const work **found) {
     made->next = known;
     *found = known = made;
     return SUCCESS;
+}
+
+void forget_all_packed(void) {
+    for (work *one = known; one != NULL; one = one->next)
+        for (int number = 0; number < one->parts; number++)
+            forget_packed(&one->pieces[number]);
 }

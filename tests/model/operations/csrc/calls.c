@@ -44,6 +44,10 @@ static void call_with_shapes(void) {
     check_products(1100, 300, 200);
     check_products(200, 300, 1000);
     check_layers(300, 129, 515);
+    for (const int *R = SIZES + 1; R < SIZES + LENGTH(SIZES); R++)
+        for (const int *H = SIZES + 1; H < SIZES + LENGTH(SIZES); H++)
+            check_both_mlps(*R, 5, *H, 7), check_both_mlps(*R, 33, *H, 1);
+    check_both_mlps(200, 65, 260, 65);
     for (int B = 0; B < 4; B++)
         EACH_SIZE(D)
             check_addition(B, 5, *D), check_addition(B, 0, *D);
@@ -80,6 +84,11 @@ static const example EXAMPLES[] = {
     {projections_gradient_float32, 13, {2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 2, 2, 1},
      {{3, 5}, {7, 5}, {7, 5}, {7, 5}, {3, 7}, {3, 7}, {3, 7}, {3, 5}, {7, 5}, {7}, {7, 5}, {7, 5},
       {7}}},
+    {mlp_float32, 6, {2, 2, 1, 2, 1, 2}, {{3, 5}, {7, 5}, {7}, {2, 7}, {2}, {3, 2}}},
+    {mlp_for_gradient_float32, 7, {2, 2, 1, 2, 1, 2, 2},
+     {{3, 5}, {7, 5}, {7}, {2, 7}, {2}, {3, 2}, {3, 7}}},
+    {mlp_gradient_float32, 10, {2, 2, 2, 2, 2, 2, 2, 1, 2, 1},
+     {{3, 5}, {7, 5}, {2, 7}, {3, 7}, {3, 2}, {3, 5}, {7, 5}, {7}, {2, 7}, {2}}},
     {product_float32, 3, {2, 2, 2}, {{3, 5}, {5, 7}, {3, 7}}},
     {product_with_transposed_bfloat16, 3, {2, 2, 2}, {{3, 5}, {7, 5}, {3, 7}}},
     {product_of_transposed_float32, 3, {2, 2, 2}, {{5, 3}, {5, 7}, {3, 7}}},
@@ -209,7 +218,7 @@ static void *call_often(void *number) {
         check_products(1097 + (int)(intptr_t)number, 64, 97);
         check_layers(297 + (int)(intptr_t)number, 64, 97), check_addition(3, 301, 65 + round);
         check_norm(1100, 65 + round), check_both_attentions(2, 6, 65, 8);
-        check_gelu(40001 + round);
+        check_gelu(40001 + round), check_both_mlps(70, 33, 65, 40 + round);
         check_updates(9001, 20003 + round);
     }
     return NULL;

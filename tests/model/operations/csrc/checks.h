@@ -18,6 +18,9 @@ operator product_with_transposed_float32, product_with_transposed_bfloat16;
 operator product_of_transposed_float32, product_of_transposed_bfloat16;
 operator attention_float32, attention_bfloat16;
 operator attention_gradient_float32, attention_gradient_bfloat16;
+operator mlp_float32, mlp_bfloat16, mlp_for_gradient_float32, mlp_for_gradient_bfloat16;
+operator mlp_gradient_float32, mlp_gradient_bfloat16;
+void native_keep_weights(int);
 operator gelu, gelu_gradient, layer_norm, layer_norm_gradient;
 operator scaled_addition, scaled_addition_gradient;
 
@@ -197,6 +200,92 @@ static void check_layers(int R, int I, int O) {
     }
 }
 
+static double gelu_of(double x) { return x * (1 + erf(x * M_SQRT1_2)) / 2; }
+static double slope_of(double x) {
+    return (1 + erf(x * M_SQRT1_2)) / 2 + x * exp(-x * x / 2) / sqrt(2 * M_PI);
+}
+
+static void expect_near(const array *one, int64_t number, double exact, double within) {
+    const double found = one->start[number];
+    REQUIRE(fabs(found - exact) <= within * (1 + fabs(exact)), "[%ld] is %g, not %g", (long)number,
+            found, exact);
+}
+
+/* R rows of I numbers to H, through GELU, to O; with weights kept, without, and with gradients. */
+static void check_mlp(
+    operator *alone, operator *with_hidden, operator *backward, double within, int R, int I, int H,
+    int O) {
+    const int at = is_at_end;
+    array x = make(at, 2, R, I), weight1 = make(at, 2, H, I), bias1 = make(at, 1, H);
+    array weight2 = make(at, 2, O, H), bias2 = make(at, 1, O), gradient = make(at, 2, R, O);
+    array y = make(at, 2, R, O), hidden = make(at, 2, R, H);
+    array first[6] = {x, weight1, bias1, weight2, bias2, y};
+    array second[7] = {x, weight1, bias1, weight2, bias2, y, hidden};
+    array third[10] = {x, weight1, weight2, hidden, gradient, make(at, 2, R, I), make(at, 2, H, I),
+                       make(at, 1, H), make(at, 2, O, H), make(at, 1, O)};
+    fill_randomly(&x), fill_randomly(&weight1), fill_randomly(&bias1), fill_randomly(&weight2);
+    fill_randomly(&bias2), fill_randomly(&gradient);
+    double *active = malloc(8 * (size_t)(R * H)), *of_hidden = malloc(8 * (size_t)(R * H));
+    for (int r = 0; r < R; r++)
+        for (int h = 0; h < H; h++) {
+            double sum = bias1.start[h], back = 0;
+            for (int i = 0; i < I; i++)
+                sum += x.start[r * I + i] * weight1.start[h * I + i];
+            for (int o = 0; o < O; o++)
+                back += gradient.start[r * O + o] * weight2.start[o * H + h];
+            active[r * H + h] = gelu_of(sum), of_hidden[r * H + h] = back * slope_of(sum);
+        }
+    for (int call = 0; call < 4; call++) {
+        if (call == 2)
+            native_keep_weights(1);
+        int status = call == 1 ? call_operator(with_hidden, 7, second, 2)
+                               : call_operator(alone, 6, first, 1);
+        REQUIRE(status == SUCCESS, "%d %d %d %d", R, I, H, O);
+        for (int n = 0; n < R * O; n++) {
+            double sum = bias2.start[n % O];
+            for (int h = 0; h < H; h++)
+                sum += active[n / O * H + h] * weight2.start[n % O * H + h];
+            expect_near(&y, n, sum, within * sqrt((1 + I) * H));
+        }
+    }
+    native_keep_weights(-1);
+    REQUIRE(call_operator(backward, 10, third, 5) == SUCCESS, "%d %d %d %d", R, I, H, O);
+    const double wide = within * (R + H + O) * sqrt(1 + I);
+    for (int n = 0; n < R * I; n++) {
+        double sum = 0;
+        for (int h = 0; h < H; h++)
+            sum += of_hidden[n / I * H + h] * weight1.start[h * I + n % I];
+        expect_near(&third[5], n, sum, wide);
+    }
+    for (int h = 0; h < H; h++) {
+        double of_bias = 0;
+        for (int i = 0; i < I; i++) {
+            double sum = 0;
+            for (int r = 0; r < R; r++)
+                sum += of_hidden[r * H + h] * x.start[r * I + i];
+            expect_near(&third[6], h * I + i, sum, wide);
+        }
+        for (int r = 0; r < R; r++)
+            of_bias += of_hidden[r * H + h];
+        expect_near(&third[7], h, of_bias, wide);
+        for (int o = 0; o < O; o++) {
+            double sum = 0;
+            for (int r = 0; r < R; r++)
+                sum += gradient.start[r * O + o] * active[r * H + h];
+            expect_near(&third[8], o * H + h, sum, wide);
+        }
+    }
+    free(active), free(of_hidden);
+    release(&bias1), release(&bias2), release(&y);
+    release_all(10, third);
+}
+
+static void check_both_mlps(int R, int I, int H, int O) {
+    check_mlp(mlp_float32, mlp_for_gradient_float32, mlp_gradient_float32, 1e-5, R, I, H, O);
+    if (has_bfloat16)
+        check_mlp(mlp_bfloat16, mlp_for_gradient_bfloat16, mlp_gradient_bfloat16, 0.01, R, I, H, O);
+}
+
 /* B images' rows, each image with a factor of its own */
 static void check_addition(int B, int rows_of_image, int D) {
     const int at = is_at_end, R = B * rows_of_image;
@@ -305,12 +394,6 @@ static void weigh(const one_head *of, int64_t row, double *weights) {
         sum += weights[n] = exp(weights[n] - most);
     for (int64_t n = 0; n < of->N; n++)
         weights[n] /= sum;
-}
-
-static void expect_near(const array *one, int64_t number, double exact, double within) {
-    const double found = one->start[number];
-    REQUIRE(fabs(found - exact) <= within * (1 + fabs(exact)), "[%ld] is %g, not %g", (long)number,
-            found, exact);
 }
 
 /* B images of N tokens, H heads of K numbers side by side; all is far from rounding's reach. */

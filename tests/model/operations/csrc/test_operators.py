@@ -13,7 +13,7 @@ from bare_kernels import COMPILED, NO_MEMORY, SUCCESS, WRONG_ARGUMENTS, call, op
 from mindspore import Tensor
 from settings import ROOT
 
-from beit_exp.model.operations import onednn_kernels
+from beit_exp.model.operations import native, onednn_kernels
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +120,10 @@ MEANINGLESS = {
     ),
     "half an image": ("attention_float32", [*[ones(7, 8)] * 3, ones(2, 3, 3), ones(7, 8)]),
     "attention of nothing": ("attention_float32", [*[ones(0, 8)] * 3, ones(0, 3, 3), ones(0, 8)]),
+    "layers of nothing": (
+        "mlp_float32",
+        [ones(3, 0), ones(7, 0), ones(7), ones(5, 7), ones(5), ones(3, 5)],
+    ),
     "rows that images do not share": (
         "scaled_addition",
         [ones(6, 4), ones(6, 4), ones(4), ones(4), ones(6, 4)],
@@ -135,7 +139,7 @@ def test_arrays_that_an_operator_cannot_mean_are_refused(library: ctypes.CDLL, f
 
 
 def test_a_refusal_is_an_error_in_mindspore(library: ctypes.CDLL) -> None:
-    product = onednn_kernels.NativeKernels(rounds_products=False).product
+    product = native.NativeKernels(rounds_products=False).product
     with pytest.raises(RuntimeError, match=r"product_float32\) is 3"):
         product(Tensor(ones(3, 4)), Tensor(ones(9, 5))).asnumpy()
 
@@ -219,7 +223,7 @@ def test_memory_that_is_refused_is_an_error_after_which_the_operators_go_on(
 REFUSES_THREADS = """
 import resource
 from beit_exp.errors import UserError
-from beit_exp.model.operations import onednn_kernels
+from beit_exp.model.operations import native, onednn_kernels
 onednn_kernels.own_cores = lambda: range(200)
 held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 _, most = resource.getrlimit(resource.RLIMIT_AS)
