@@ -21,7 +21,8 @@ from typing_extensions import assert_never
 
 from beit_exp.config.command_line import module_command
 from beit_exp.config.mapping import load_config
-from beit_exp.config.schema import Config, TaskName
+from beit_exp.config.schema import Config
+from beit_exp.config.task_name import TaskName
 from beit_exp.errors import Interrupted, UserError
 from beit_exp.hardware import cluster
 from beit_exp.hardware.device import Runtime, device_name, start_device

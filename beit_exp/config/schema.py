@@ -27,6 +27,7 @@ from beit_exp.config.section import (
     Text,
     Triple,
 )
+from beit_exp.config.task_name import TaskName
 from beit_exp.config.tokenizing import TokenizerConfig
 
 
@@ -36,20 +37,6 @@ def _checked_keys(allowed: list[str]) -> list[str]:
     return allowed
 
 
-TaskName = Literal[
-    "finetune",
-    "pretrain",
-    "train_tokenizer",
-    "evaluate",
-    "predict",
-    "explain",
-    "features",
-    "probe",
-    "export",
-    "soup",
-    "check_data",
-    "benchmark",
-]
 DatasetName = Literal["imagenet", "image_folder", "digits"]
 Filter = Literal["bilinear", "bicubic"]
 DrawnFilter = Literal["bilinear", "bicubic", "random"]

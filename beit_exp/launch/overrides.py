@@ -67,6 +67,8 @@ def find_problems(lookup: Lookup, typed: Namespace) -> Findings:
     known = [*known_names(), *(each for each in groups(lookup) if each not in Config.model_fields)]
     for word in typed.overrides:
         found.settings += _wrong_word(lookup, word, known, sound)
+    if found.settings and not sound and find_place(os.environ) is None:
+        return found  # beside what is typed there are but the quickstart's settings
     words = [str(each.input_line) for each in sound if not each.is_sweep_override()]
     several = [swept_words(each) for each in sound if each.is_sweep_override()]
     try:
