@@ -15,6 +15,7 @@ import os
 import shlex
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ from beit_exp.storage.passwords import hide_password
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from beit_exp.config.schema import Config
     from beit_exp.tracking.records import Status
 
 LAUNCH = "BEIT_EXP_LAUNCH"
@@ -48,8 +50,7 @@ def main() -> None:
     os.environ.pop(JOB, None)
     try:
         is_answered = answer()
-        if not is_answered:
-            check()
+        cfg = None if is_answered else check()
     except UserError as error:
         print(hide_password(str(error)), file=sys.stderr)
         sys.exit(error.exit_status)
@@ -57,7 +58,7 @@ def main() -> None:
         gc.freeze()  # no garbage either, be it to look for now or at the end of the process
     if not is_answered:
         gc.enable()
-        run()
+        run(cfg)
 
 
 def answer() -> bool:
@@ -74,8 +75,8 @@ def answer() -> bool:
     return bool(typed.help)
 
 
-def check() -> None:
-    """Refuse what was typed, by `UserError`, where it cannot be."""
+def check() -> Config | None:
+    """Refuse what cannot be, by `UserError`; returns the settings of a run of its own."""
     from beit_exp.hardware.nodes import find_place
     from beit_exp.launch.overrides import check_overrides
 
@@ -85,12 +86,13 @@ def check() -> None:
     place = find_place(os.environ)
     if place is not None and place.job is not None:
         os.environ[JOB] = place.job
-    check_overrides(typed)
+    return check_overrides(typed)
 
 
-def run() -> None:
-    """Do what was typed, and end what a sweep has begun however that ends."""
+def run(cfg: Config | None) -> None:
+    """Do what was typed, a run with settings `cfg` or a sweep, and end what that has begun."""
     from beit_exp.hardware.process import heard_stops
+    from beit_exp.hardware.waiting import waiting_worker
     from beit_exp.launch import sweep
     from beit_exp.launch.at_once import SWEEP_PID
 
@@ -99,7 +101,8 @@ def run() -> None:
         signal.signal(number, end_by)
     status: Status = "KILLED"
     try:
-        compose_and_run()
+        with nullcontext() if cfg is None else waiting_worker(cfg):
+            compose_and_run()
         status = "FINISHED"
     except SystemExit as stop:
         status = "FAILED" if stop.code in (1, 2) else "KILLED"

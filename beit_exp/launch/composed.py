@@ -20,7 +20,7 @@ from beit_exp.errors import DivergedError
 from beit_exp.hardware.cores import share_of_machine
 from beit_exp.hardware.meeting import Started
 from beit_exp.hardware.nodes import find_place
-from beit_exp.hardware.process import run_worker
+from beit_exp.hardware.waiting import run_worker
 from beit_exp.launch import sweep
 from beit_exp.launch.at_once import ending_with_sweep
 from beit_exp.launch.job import do_job, work_alone

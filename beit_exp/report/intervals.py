@@ -20,8 +20,8 @@ Interval = tuple[float, float]
 def accuracy_interval(percent: float, images: int) -> Interval:
     """Exact binomial interval (Clopper and Pearson, 1934) of a share of images, in percent.
 
-    By quantiles of the beta law (Brown et al., 2001, section 4.2.1): scipy.stats, which has it, too,
-    takes a second to import.
+    By quantiles of the beta law (Brown et al., 2001, section 4.2.1): scipy.stats, which has it,
+    too, takes a second to import.
     """
     from scipy.special import betaincinv
 

@@ -53,7 +53,10 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         return evaluate_images(network, val_images, cfg, runtime, check_stop=check_stop)
 
     if runtime.is_leader:
-        session.begin(trainer, weights=origin(cfg))
+        session.begin(weights=origin(cfg))
+
+    def illustrate() -> None:
+        session.draw_schedule(trainer)
         draw_first_batch(session)
 
     metrics = fit(
@@ -63,6 +66,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         validate=session.make_validate(
             trainer, measure, keep=lambda outcomes: outcomes.save(run_dir / OUTCOMES_FILE)
         ),
+        illustrate=illustrate,
         facts={"classes": session.train_images.classes},
     )
     metrics |= measure_test_set(session, network, metrics)

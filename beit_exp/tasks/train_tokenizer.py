@@ -75,12 +75,19 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         return means | usage(totals[own:]), totals[own:]
 
     if runtime.is_leader:
-        session.begin(trainer, weights="from scratch")
+        session.begin(weights="from scratch")
 
     validate = session.make_validate(
         trainer, measure, keep=lambda counts: plot_usage(counts, session.plots / "tokens.png")
     )
-    metrics = fit(session, trainer, batches=kind.batches, validate=validate, facts={})
+    metrics = fit(
+        session,
+        trainer,
+        batches=kind.batches,
+        validate=validate,
+        illustrate=lambda: session.draw_schedule(trainer),
+        facts={},
+    )
     if runtime.is_leader:
         shown = next(eval_views(val_images, cfg, stream.shard)).tokenizer_images[:SHOWN]
         kind.draw(shown, session.plots)
