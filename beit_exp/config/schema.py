@@ -58,6 +58,7 @@ Objective = Literal[
     "val/masked_accuracy",
     "val/knn_top1",
 ]
+BenchmarkPart = Literal["step", "update", "training", "inference", "train_data", "eval_data"]
 SettingNames = Annotated[list[str], AfterValidator(_checked_keys)]
 
 
@@ -203,13 +204,12 @@ class MaskConfig(Section):
 
 
 class BenchmarkConfig(Section):
-    parts: Annotated[
-        list[Literal["step", "update", "training", "inference", "train_data", "eval_data"]],
-        Field(min_length=1),
-    ]
+    parts: Annotated[list[BenchmarkPart], Field(min_length=1)]
     warm_up: NonNegativeInt
     repeats: PositiveInt
     data_batches: PositiveInt
+    against: Text | None
+    rounds: PositiveInt
 
 
 class EvaluationConfig(Section):
