@@ -55,10 +55,6 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
     if runtime.is_leader:
         session.begin(weights=origin(cfg))
 
-    def illustrate() -> None:
-        session.draw_schedule(trainer)
-        draw_first_batch(session)
-
     metrics = fit(
         session,
         trainer,
@@ -66,7 +62,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         validate=session.make_validate(
             trainer, measure, keep=lambda outcomes: outcomes.save(run_dir / OUTCOMES_FILE)
         ),
-        illustrate=illustrate,
+        illustrate=lambda: draw_first_batch(session),
         facts={"classes": session.train_images.classes},
     )
     metrics |= measure_test_set(session, network, metrics)

@@ -91,14 +91,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         draw_batch(tokenizer, views, hidden, cfg, session.plots)
 
     validate = session.make_validate(trainer, measure)
-    metrics = fit(
-        session,
-        trainer,
-        batches=batches,
-        validate=validate,
-        illustrate=lambda: session.draw_schedule(trainer),
-        facts={},
-    )
+    metrics = fit(session, trainer, batches=batches, validate=validate, facts={})
     if runtime.is_leader:
         following = f"fine-tune {finetuning_command(cfg, str(run_dir))}"
         session.finish(metrics, following=(following,))

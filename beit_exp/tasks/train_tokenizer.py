@@ -80,14 +80,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
     validate = session.make_validate(
         trainer, measure, keep=lambda counts: plot_usage(counts, session.plots / "tokens.png")
     )
-    metrics = fit(
-        session,
-        trainer,
-        batches=kind.batches,
-        validate=validate,
-        illustrate=lambda: session.draw_schedule(trainer),
-        facts={},
-    )
+    metrics = fit(session, trainer, batches=kind.batches, validate=validate, facts={})
     if runtime.is_leader:
         shown = next(eval_views(val_images, cfg, stream.shard)).tokenizer_images[:SHOWN]
         kind.draw(shown, session.plots)
