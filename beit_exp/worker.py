@@ -14,14 +14,16 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from typing_extensions import assert_never
 
 from beit_exp.config.command_line import module_command
 from beit_exp.config.mapping import load_config
-from beit_exp.config.schema import Config, TaskName
+from beit_exp.config.schema import Config
+from beit_exp.config.task_name import TaskName
 from beit_exp.errors import Interrupted, UserError
 from beit_exp.hardware import cluster
 from beit_exp.hardware.device import Runtime, device_name, start_device
@@ -38,6 +40,7 @@ from beit_exp.hardware.process import (
     worker_environment,
 )
 from beit_exp.hardware.terminal import take_any_text
+from beit_exp.hardware.waiting import await_order, is_waiting
 from beit_exp.launch.job import resume
 from beit_exp.launch.tokenizer_first import train_tokenizer, trains_tokenizer_first
 from beit_exp.report.runs import FAILED_FILE
@@ -61,6 +64,11 @@ def main(arguments: list[str]) -> int:
     0: done; 1: an error of ours; 2: something the user can mend; 3: diverged; 128 + n: signal n.
     """
     take_any_text()
+    if is_waiting():
+        ordered = await_order(partial(find_task, cast(TaskName, arguments[0])))
+        if ordered is None:
+            return 0
+        arguments = [str(ordered)]
     if len(arguments) != 1:
         print("usage: python -m beit_exp.worker RUN_DIR", file=sys.stderr)
         return 2
@@ -161,7 +169,7 @@ def track_task(cfg: Config, run_dir: Path, *, is_leader: bool) -> None:
     """Do the task with a tracker, and leave its final metrics."""
     if is_leader:
         logger.info("%s in %s", cfg.task, run_dir)
-        logger.info("starting: importing MindSpore")
+        logger.info("starting" if "mindspore" in sys.modules else "starting: importing MindSpore")
     with ExitStack() as ending, open_tracker(cfg, run_dir, is_leader=is_leader) as tracker:
         metrics = run_task(cfg, run_dir, tracker)
         tracker.sync()

@@ -244,6 +244,10 @@ WRONG_SETTINGS = {
         ("task=soup", f"checkpoint={OFFICIAL}", "hardware.device_num=2"),
         "hardware.device_num = 2: must be 1 but for tasks that train",
     ),
+    "a comparison of the update, which has no images": (
+        ("task=benchmark", "benchmark.parts=[update]", "benchmark.against='python other.py'"),
+        "benchmark.against = 'python other.py': must be null but for task=benchmark on one device",
+    ),
     "mirror images in training": (
         ("evaluation.flip=true",),
         "evaluation.flip = true: must be false but for",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from beit_exp.config.rule import Rule
-from beit_exp.config.schema import TaskName
+from beit_exp.config.task_name import TaskName
 from beit_exp.config.traits import OF_LABELS, OF_LABELS_ALONE, dataset_traits, task_traits
 
 

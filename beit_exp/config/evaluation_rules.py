@@ -9,6 +9,13 @@ RESERVED_NAMES = {"train", "val", "test", "best", "optim", "time", "data", "real
 
 EVALUATION_RULES = (
     Rule(
+        ("benchmark.against", "task", "hardware.device_num", "benchmark.parts"),
+        lambda command, task, devices, parts: (
+            command is None or (task == "benchmark" and devices == 1 and parts[0] != "update")
+        ),
+        "must be null but for task=benchmark on one device, whose first part has images",
+    ),
+    Rule(
         ("evaluation.split", "task"),
         lambda split, task: split == "val" or task == "evaluate",
         "must be val but for task=evaluate",

@@ -10,7 +10,7 @@ from beit_exp.config.evaluation_rules import EVALUATION_RULES
 from beit_exp.config.feature_rules import FEATURE_RULES
 from beit_exp.config.mask_rules import MASK_RULES
 from beit_exp.config.rule import Rule
-from beit_exp.config.schema import TaskName
+from beit_exp.config.task_name import TaskName
 from beit_exp.config.tokenizer_rules import TOKENIZER_RULES
 from beit_exp.config.traits import task_traits
 

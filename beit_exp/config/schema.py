@@ -27,6 +27,7 @@ from beit_exp.config.section import (
     Text,
     Triple,
 )
+from beit_exp.config.task_name import TaskName
 from beit_exp.config.tokenizing import TokenizerConfig
 
 
@@ -36,20 +37,6 @@ def _checked_keys(allowed: list[str]) -> list[str]:
     return allowed
 
 
-TaskName = Literal[
-    "finetune",
-    "pretrain",
-    "train_tokenizer",
-    "evaluate",
-    "predict",
-    "explain",
-    "features",
-    "probe",
-    "export",
-    "soup",
-    "check_data",
-    "benchmark",
-]
 DatasetName = Literal["imagenet", "image_folder", "digits"]
 Filter = Literal["bilinear", "bicubic"]
 DrawnFilter = Literal["bilinear", "bicubic", "random"]
@@ -71,6 +58,7 @@ Objective = Literal[
     "val/masked_accuracy",
     "val/knn_top1",
 ]
+BenchmarkPart = Literal["step", "update", "training", "inference", "train_data", "eval_data"]
 SettingNames = Annotated[list[str], AfterValidator(_checked_keys)]
 
 
@@ -216,13 +204,12 @@ class MaskConfig(Section):
 
 
 class BenchmarkConfig(Section):
-    parts: Annotated[
-        list[Literal["step", "update", "training", "inference", "train_data", "eval_data"]],
-        Field(min_length=1),
-    ]
+    parts: Annotated[list[BenchmarkPart], Field(min_length=1)]
     warm_up: NonNegativeInt
     repeats: PositiveInt
     data_batches: PositiveInt
+    against: Text | None
+    rounds: PositiveInt
 
 
 class EvaluationConfig(Section):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from beit_exp.config.rule import Rule
-from beit_exp.config.schema import TaskName
+from beit_exp.config.task_name import TaskName
 from beit_exp.config.tokenizing import TokenizerKind
 
 

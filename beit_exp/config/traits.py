@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple, get_args
 
 from typing_extensions import assert_never
 
-from beit_exp.config.schema import DatasetName, Objective, TaskName
+from beit_exp.config.schema import DatasetName, Objective
+from beit_exp.config.task_name import TaskName
 
 Training = Literal["finetune", "pretrain", "train_tokenizer"]
 OF_ALL = ("task", "seed", "hardware", "dataset")

@@ -159,16 +159,12 @@ def forwarding_signals() -> Iterator[Workers]:
         yield workers
 
 
-def run_worker(
-    run_dir: Path, *, in_sweep: bool, started: Callable[[Process], None] = lambda _: None
-) -> int:
-    """Run the worker to its end and pass on signals: the worker saves, this process only waits.
+def see_through(worker: Process, *, in_sweep: bool) -> int:
+    """Wait for the end of a worker and pass on signals: the worker saves, this process only waits.
 
     Returns the worker's exit status; a signal to this process ends it too, and with it a whole
-    sweep, even if the worker was just done. `started` is given the worker.
+    sweep, even if the worker was just done.
     """
-    worker = start(worker_command(run_dir), worker_environment())
-    started(worker)
     interrupts: list[int] = []
 
     def pass_on(number: int) -> None:

@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig
 
 from beit_exp.config.mapping import WrongSettingsError, build_config
+from beit_exp.config.schema import Config
 from beit_exp.errors import UserError
 from beit_exp.launch.arguments import parse_override
 from beit_exp.launch.composition import Lookup, compose, options, plain_values
@@ -49,6 +50,7 @@ class Findings:
 
     settings: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    config: Config | None = None  # of a run that is no job of a sweep, where nothing is wrong
 
     def add(self, error: UserError) -> None:
         if isinstance(error, WrongSettingsError):

@@ -51,8 +51,11 @@ def build_lookup(typed: Namespace) -> Lookup:
             path=f"file://{os.path.abspath(typed.config_dir)}",
             anchor=SearchPathQuery(provider="schema"),
         )
-    searchpath = [word for word in typed.overrides if word.startswith("hydra.searchpath=")]
     loader, name = ConfigLoaderImpl(path), typed.config_name or CONFIG_NAME
+    searchpath = [word for word in typed.overrides if word.startswith("hydra.searchpath=")]
+    is_own = typed.config_path is None and typed.config_name is None
+    if is_own and not searchpath:  # CONF names no further places: it need not be read to find them
+        return Lookup(loader, loader.repository, name)
     try:
         _, places = loader._parse_overrides_and_create_caching_repo(name, searchpath)
     except REFUSALS as error:

@@ -9,7 +9,8 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from beit_exp.config.mapping import read_mapping
-from beit_exp.config.schema import CheckpointKind, DatasetConfig, TaskName
+from beit_exp.config.schema import CheckpointKind, DatasetConfig
+from beit_exp.config.task_name import TaskName
 from beit_exp.config.traits import dataset_traits, task_traits
 from beit_exp.errors import UserError
 from beit_exp.launch.composition import CONF, CONFIG_NAME

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import yaml
 
 from beit_exp.config.command_line import launch_command
-from beit_exp.config.schema import Config, TaskName
+from beit_exp.config.task_name import TaskName
 from beit_exp.launch.composition import CONF, CONFIG_NAME, HERE, Lookup, groups, options
 
 WIDTH = 100
@@ -127,4 +127,4 @@ def _values(values: dict[str, Any], prefix: str = "") -> list[str]:
 def _root_settings(text: str) -> dict[str, str]:
     """`key=value` and the comment of every setting that is in no section."""
     found = re.findall(r"^(\w+): ([^#\s][^#\n]*?) *(?:# (.*))?$", text, re.M)
-    return {f"{key}={value}": told for key, value, told in found if key in Config.model_fields}
+    return {f"{key}={value}": told for key, value, told in found}

@@ -17,7 +17,8 @@ from beit_exp.config.objective import worst_value
 from beit_exp.config.schema import Config
 from beit_exp.errors import UserError
 from beit_exp.hardware.meeting import Started
-from beit_exp.hardware.process import STOPPED, run_worker
+from beit_exp.hardware.process import STOPPED
+from beit_exp.hardware.waiting import run_worker
 from beit_exp.launch.run_directory import (
     check_alone,
     check_files,

@@ -45,19 +45,22 @@ PLUGINS = {  # choice -> the package that brings it, and the extra that installs
 }
 
 
-def check_overrides(typed: Namespace) -> None:
+def check_overrides(typed: Namespace) -> Config | None:
     """Raise `UserError` at a key that is no setting, a choice that is no file, a wrong value.
 
-    All of them are told at once; Hydra would stop at the first.
+    All of them are told at once; Hydra would stop at the first. Returns the settings of what is to
+    run, unless that is a sweep or nothing.
     """
     if typed.shell_completion or typed.hydra_help or typed.experimental_rerun is not None:
-        return
+        return None
     for choice in PLUGINS.keys() & set(typed.overrides):
         package, extra = PLUGINS[choice]
         if find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.{package}") is None:
             raise MissingExtraError(choice, extra)
-    if message := find_problems(build_lookup(typed), typed).message():
+    found = find_problems(build_lookup(typed), typed)
+    if message := found.message():
         raise UserError(message)
+    return found.config
 
 
 def find_problems(lookup: Lookup, typed: Namespace) -> Findings:
@@ -67,6 +70,8 @@ def find_problems(lookup: Lookup, typed: Namespace) -> Findings:
     known = [*known_names(), *(each for each in groups(lookup) if each not in Config.model_fields)]
     for word in typed.overrides:
         found.settings += _wrong_word(lookup, word, known, sound)
+    if found.settings and not sound and find_place(os.environ) is None:
+        return found  # beside what is typed there are but the quickstart's settings
     words = [str(each.input_line) for each in sound if not each.is_sweep_override()]
     several = [swept_words(each) for each in sound if each.is_sweep_override()]
     try:
@@ -84,7 +89,8 @@ def find_problems(lookup: Lookup, typed: Namespace) -> Findings:
             check_jobs(lookup, words, several, refers=refers, found=found)
         else:
             run_dir = Path(composed.hydra.run.dir)
-            build_config(lay_over_run(plain_values(composed), words, run_dir=run_dir))
+            values = lay_over_run(plain_values(composed), words, run_dir=run_dir)
+            found.config = build_config(values)
     except UserError as error:
         found.add(error)
     return found

@@ -5,16 +5,20 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from mindspore import Tensor
 
+from beit_exp.config.schema import Config
+from beit_exp.model.cost import forward_flops
 from beit_exp.model.operations.choice import Operations
-from beit_exp.model.precision import Precision
+from beit_exp.model.precision import Precision, build_precision
 
 PRODUCT_SIDES = (512, 1024, 2048, 4096, 8192)
 PRODUCTS_IN_A_ROW = 4
 LONG_ENOUGH_S = 0.2
+BACKWARD_FLOPS = 2  # times those of the forward pass: a product for each operand's gradient
 
 
 def product_flops_per_s(precision: Precision, *, repeats: int) -> float:
@@ -53,3 +57,23 @@ def timed(action: Callable[[], object], *, warm_up: int, repeats: int) -> list[f
         action()
         taken.append(time.perf_counter() - started)
     return taken
+
+
+def shares_of_peak(
+    cfg: Config, found: dict[str, float], *, half: Any, ranks: int, step_images: int
+) -> dict[str, float]:
+    """Model FLOPs per second of one device, and their share of what its matrix products reach."""
+    precision = build_precision(cfg.hardware.amp_level, half=half)
+    peak = product_flops_per_s(precision, repeats=cfg.benchmark.repeats)
+    forward = forward_flops(cfg.model, num_classes=cfg.dataset.num_classes)
+    shares = {
+        "forward_gflops_per_image": forward / 1e9,
+        "product_peak_gflops_per_s": peak / 1e9,
+    }
+    if "step_s" in found:
+        speed = (1 + BACKWARD_FLOPS) * forward * step_images / found["step_s"]
+        shares |= {"step_gflops_per_s": speed / 1e9, "step_percent_of_peak": 100 * speed / peak}
+    if "inference_images_per_s" in found:
+        speed = forward * found["inference_images_per_s"] / ranks
+        shares["inference_percent_of_peak"] = 100 * speed / peak
+    return shares

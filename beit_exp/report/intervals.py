@@ -18,12 +18,18 @@ Interval = tuple[float, float]
 
 
 def accuracy_interval(percent: float, images: int) -> Interval:
-    """Exact binomial interval (Clopper and Pearson, 1934) of a share of images, in percent."""
-    from scipy.stats import binomtest  # two seconds to import
+    """Exact binomial interval (Clopper and Pearson, 1934) of a share of images, in percent.
 
-    hits = round(percent / 100 * images)
-    found = binomtest(hits, images).proportion_ci(CONFIDENCE, method="exact")
-    return 100 * float(found.low), 100 * float(found.high)
+    By quantiles of the beta law (Brown et al., 2001, section 4.2.1): scipy.stats, which has it,
+    too, takes a second to import.
+    """
+    from scipy.special import betaincinv
+
+    hits, tail = round(percent / 100 * images), (1 - CONFIDENCE) / 2
+    misses = images - hits
+    low = betaincinv(hits, misses + 1, tail) if hits else 0.0
+    high = betaincinv(hits + 1, misses, 1 - tail) if misses else 1.0
+    return 100 * float(low), 100 * float(high)
 
 
 def intervals(metrics: dict[str, float], outcomes: AnyOutcomes) -> dict[str, Interval]:
@@ -75,15 +81,15 @@ def compare_paired(first: Outcomes, second: Outcomes) -> Paired | None:
     """The exact test of McNemar (1947): how likely the two would differ by so many images, or more,
     if they were equally good. None unless the images are the same, by their labels.
     """
-    from scipy.stats import binomtest
+    from scipy.special import bdtr
 
     if not np.array_equal(first.labels, second.labels):
         return None
     is_right = first.predicted == first.labels, second.predicted == second.labels
     only_first = int(np.count_nonzero(is_right[0] & ~is_right[1]))
     only_second = int(np.count_nonzero(is_right[1] & ~is_right[0]))
-    unlike = only_first + only_second
-    p_value = float(binomtest(only_first, unlike).pvalue) if unlike else 1.0
+    fewer, unlike = min(only_first, only_second), only_first + only_second
+    p_value = min(1.0, 2 * float(bdtr(fewer, unlike, 0.5)))  # both tails of fair tosses
     return Paired(only_first, only_second, p_value)
 
 

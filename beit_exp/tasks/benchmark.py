@@ -10,25 +10,27 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import psutil
-from rich.console import Console
-from rich.table import Table
+from typing_extensions import assert_never
 
-from beit_exp.config.schema import Config
+from beit_exp.config.schema import BenchmarkPart, Config
 from beit_exp.data.build import Shard, TrainStream, eval_batches, train_batches
 from beit_exp.data.sources import open_split, training_images
 from beit_exp.errors import UserError
 from beit_exp.hardware.device import Runtime, device_name
 from beit_exp.hardware.environment import environment_tags
 from beit_exp.hardware.memory import peak_memory_gb
+from beit_exp.hardware.processor import measuring_others
 from beit_exp.inference.evaluate import predict_batches
 from beit_exp.model.beit import BEiT
 from beit_exp.model.build import build_model
-from beit_exp.model.cost import forward_flops
-from beit_exp.model.operations.choice import describe_kernels, kept_weights
-from beit_exp.model.peak import product_flops_per_s, timed
+from beit_exp.model.operations.choice import kept_weights
+from beit_exp.model.peak import shares_of_peak, timed
 from beit_exp.model.precision import build_precision
+from beit_exp.report import timings
+from beit_exp.report.timings import Pair
 from beit_exp.storage.files import write_atomically
 from beit_exp.tracking.tracker import Tracker
 from beit_exp.train.build import (
@@ -44,7 +46,6 @@ from beit_exp.weights.load import load_pretrained
 
 logger = logging.getLogger(__name__)
 
-BACKWARD_FLOPS = 2  # times those of the forward pass: a product for each operand's gradient
 Metrics = dict[str, float]
 Seconds = dict[str, list[float]]  # part -> what each repeat took
 
@@ -57,24 +58,32 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
     setup = build(cfg, runtime)
     check_steps(cfg, setup)
     seconds: Seconds = {}
-    found = measure(cfg, runtime, setup, seconds)
+    with measuring_others() as others:
+        found = measure(cfg, runtime, setup, seconds)
+    found["other_load_cores"] = others.cores
+    spread = timings.quartiles(found, seconds)
+    pairs = measure_pairs(cfg, runtime, setup) if cfg.benchmark.against is not None else []
+    found |= timings.compare_pairs(pairs) if pairs else {}
     metrics = {f"benchmark/{name}": value for name, value in found.items()}
     if not runtime.is_leader:
         return metrics
     tracker.log(metrics, step=0, epoch=0)
-    device = device_name(runtime)
-    if kernels := describe_kernels():
-        logger.info("kernels   %s", kernels)
     report = {
-        "device": device,
+        "device": device_name(runtime),
+        "processor": timings.describe_processor(),
         "environment": environment_tags(),
         "metrics": metrics,
+        "quartiles": {f"benchmark/{name}": span for name, span in spread.items()},
+        "is_quiet": others.is_quiet,
         "seconds": seconds,
+        "pairs": [pair._asdict() for pair in pairs],
         "config": cfg.model_dump(),
     }
     write_atomically(run_dir / "benchmark.json", json.dumps(report, indent=1).encode())
     tracker.log_file(run_dir / "benchmark.json")
-    show(cfg, metrics, device=device, run_dir=run_dir)
+    timings.tell(
+        cfg, report, timings.timing_table(title(cfg, runtime), found, spread), run_dir=run_dir
+    )
     return metrics
 
 
@@ -115,27 +124,52 @@ def measure(cfg: Config, runtime: Runtime, setup: Finetuning, seconds: Seconds) 
     """The parts asked for; the step comes first, so that the peak memory is that of training."""
     wanted = cfg.benchmark.parts
     found: Metrics = {}
-    if "step" in wanted:
-        found |= measure_step(cfg, runtime, setup, seconds)
-    if "update" in wanted:
-        found |= measure_update(cfg, setup, seconds)
-    if "training" in wanted:
-        found |= measure_training(cfg, setup, seconds)
-    if "inference" in wanted:
-        found |= measure_inference(cfg, runtime, setup, seconds)
-    if "train_data" in wanted:
-        found |= measure_train_data(cfg, runtime, setup, seconds)
-    if "eval_data" in wanted:
-        found |= measure_eval_data(cfg, setup, seconds)
+    for part in sorted(wanted, key=get_args(BenchmarkPart).index):
+        found |= measure_part(part, cfg, runtime, setup, seconds)
     if "step" in wanted or "inference" in wanted:
         step_images = setup.stream.global_batch * cfg.train.accumulate_steps // runtime.size
-        found |= shares_of_peak(cfg, runtime, found, step_images=step_images)
+        found |= shares_of_peak(
+            cfg, found, half=runtime.half, ranks=runtime.size, step_images=step_images
+        )
     return found
+
+
+def measure_part(
+    part: BenchmarkPart, cfg: Config, runtime: Runtime, setup: Finetuning, seconds: Seconds
+) -> Metrics:
+    """One part by itself."""
+    match part:
+        case "step":
+            return measure_step(cfg, runtime, setup, seconds)
+        case "update":
+            return measure_update(cfg, setup, seconds)
+        case "training":
+            return measure_training(cfg, setup, seconds)
+        case "inference":
+            return measure_inference(cfg, runtime, setup, seconds)
+        case "train_data":
+            return measure_train_data(cfg, runtime, setup, seconds)
+        case "eval_data":
+            return measure_eval_data(cfg, setup, seconds)
+        case _:
+            assert_never(part)
+
+
+def measure_pairs(cfg: Config, runtime: Runtime, setup: Finetuning) -> list[Pair]:
+    """The first part and the other command in turn, so that both see the machine alike."""
+    part, pairs = cfg.benchmark.parts[0], []
+    for number in range(1, cfg.benchmark.rounds + 1):
+        theirs = timings.measure_other(str(cfg.benchmark.against))
+        ours = measure_part(part, cfg, runtime, setup, {})[f"{part}_images_per_s"]
+        pairs.append(Pair(ours, theirs))
+        logger.info("pair %d    %.4g images/s, the other %.4g", number, *pairs[-1])
+    return pairs
 
 
 def check_steps(cfg: Config, setup: Finetuning) -> None:
     """The schedule must reach as far as the steps taken."""
-    needed = 2 * (1 + cfg.benchmark.warm_up + cfg.benchmark.repeats)
+    pairs = 0 if cfg.benchmark.against is None else cfg.benchmark.rounds
+    needed = (2 + pairs) * (1 + cfg.benchmark.warm_up + cfg.benchmark.repeats)
     if needed > len(setup.trainer.schedule):
         raise UserError(
             f"benchmark.repeats = {cfg.benchmark.repeats}: {needed} training steps are taken, "
@@ -253,39 +287,12 @@ def measure_eval_data(cfg: Config, setup: Finetuning, seconds: Seconds) -> Metri
     return {"eval_data_images_per_s": len(images) / statistics.median(seconds["eval_data"])}
 
 
-def shares_of_peak(cfg: Config, runtime: Runtime, found: Metrics, *, step_images: int) -> Metrics:
-    """Model FLOPs per second of one device, and their share of what its matrix products reach."""
-    precision = build_precision(cfg.hardware.amp_level, half=runtime.half)
-    peak = product_flops_per_s(precision, repeats=cfg.benchmark.repeats)
-    forward = forward_flops(cfg.model, num_classes=cfg.dataset.num_classes)
-    shares: Metrics = {
-        "forward_gflops_per_image": forward / 1e9,
-        "product_peak_gflops_per_s": peak / 1e9,
-    }
-    if "step_s" in found:
-        speed = (1 + BACKWARD_FLOPS) * forward * step_images / found["step_s"]
-        shares |= {"step_gflops_per_s": speed / 1e9, "step_percent_of_peak": 100 * speed / peak}
-    if "inference_images_per_s" in found:
-        speed = forward * found["inference_images_per_s"] / runtime.size
-        shares["inference_percent_of_peak"] = 100 * speed / peak
-    return shares
-
-
 def exhaust(batches: Iterable[object]) -> None:
     for _ in batches:
         pass
 
 
-def show(cfg: Config, metrics: Metrics, *, device: str, run_dir: Path) -> None:
-    """The result as a table."""
+def title(cfg: Config, runtime: Runtime) -> str:
+    """Whose timings a table holds."""
     network = f"{cfg.model.arch}, {cfg.model.image_size} px, batch {cfg.train.batch_size}"
-    title = f"{network}, {cfg.hardware.amp_level}, {device}"
-    table = Table("metric", "median", title=title)
-    table.columns[1].justify = "right"
-    for name, value in metrics.items():
-        table.add_row(name, f"{value:.4g}")
-    console = Console(width=100)
-    with console.capture() as text:
-        console.print(table)
-    logger.info("%s", text.get())
-    logger.info("files     %s", run_dir)
+    return f"{network}, {cfg.hardware.amp_level}, {device_name(runtime)}"

@@ -53,8 +53,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         return evaluate_images(network, val_images, cfg, runtime, check_stop=check_stop)
 
     if runtime.is_leader:
-        session.begin(trainer, weights=origin(cfg))
-        draw_first_batch(session)
+        session.begin(weights=origin(cfg))
 
     metrics = fit(
         session,
@@ -63,6 +62,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         validate=session.make_validate(
             trainer, measure, keep=lambda outcomes: outcomes.save(run_dir / OUTCOMES_FILE)
         ),
+        illustrate=lambda: draw_first_batch(session),
         facts={"classes": session.train_images.classes},
     )
     metrics |= measure_test_set(session, network, metrics)

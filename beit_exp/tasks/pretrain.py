@@ -85,7 +85,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
     measure_neighbours = make_neighbour_metric(network, session)
 
     if runtime.is_leader:
-        session.begin(trainer, weights=f"from scratch; tokens by {place}")
+        session.begin(weights=f"from scratch; tokens by {place}")
         views = next(train_views(stream, cfg, first=0, last=1))
         hidden = next(train_masks(stream, cfg, first=0, last=1))
         draw_batch(tokenizer, views, hidden, cfg, session.plots)

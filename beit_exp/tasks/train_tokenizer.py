@@ -75,7 +75,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> Metri
         return means | usage(totals[own:]), totals[own:]
 
     if runtime.is_leader:
-        session.begin(trainer, weights="from scratch")
+        session.begin(weights="from scratch")
 
     validate = session.make_validate(
         trainer, measure, keep=lambda counts: plot_usage(counts, session.plots / "tokens.png")

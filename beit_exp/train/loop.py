@@ -36,9 +36,11 @@ def fit(
     batches: Callable[[int, int], Iterator[MicroBatch]],
     validate: Callable[[CheckStop], Metrics],
     facts: dict[str, Any],
+    illustrate: Callable[[], None] = lambda: None,
 ) -> Metrics:
     """Train to the end and return the final metrics; `facts` go into every checkpoint.
 
+    What begins is drawn after the first step, which need not wait for it, by `illustrate()` also;
     `batches(first, last)` yields the micro-batches number `first` to `last` - 1 of the run;
     `validate(check_stop)` measures the network as it is. A signal saves a checkpoint at the step
     reached and raises `Interrupted`; training that has diverged raises `DivergedError`.
@@ -68,6 +70,9 @@ def fit(
                         break
                     check_stop()
                     result = loop.take_step(micro_batches, line, wants_stop=stop.is_asked)
+                    if trainer.step == loop.first_step + 1 and session.runtime.is_leader:
+                        session.draw_schedule(trainer)
+                        illustrate()
                     if result.wants_stop:
                         raise Interrupted(stop.number)
             except Interrupted:

@@ -50,8 +50,8 @@ class Session:
     def plots(self) -> Path:
         return self.run_dir / "plots"
 
-    def begin(self, trainer: Trainer, *, weights: str) -> None:
-        """Say what begins, from which `weights`; keep which images there are; draw the schedule.
+    def begin(self, *, weights: str) -> None:
+        """Say what begins, from which `weights`; keep which images there are.
 
         `UserError` if a run that is resumed had other images.
         """
@@ -77,6 +77,9 @@ class Session:
                 for use, images in splits.items()
             ]
         )
+
+    def draw_schedule(self, trainer: Trainer) -> None:
+        """A picture of the learning rates to come."""
         plot_schedule(
             trainer.schedule,
             trainer.optimizer.groups,

@@ -1,10 +1,13 @@
 """Both sides at the same work, one after the other, as a table in Markdown.
 
     python tests/benchmarks/make_photographs.py /tmp/photographs
-    python tests/benchmarks/compare.py OTHER_PYTHON /tmp/photographs [--rounds 1] [--only pipeline]
+    python tests/benchmarks/compare.py OTHER_PYTHON /tmp/photographs [--rounds 5] [--only pipeline]
+        [--onnx EXPORT]
 
 OTHER_PYTHON is that of an environment with torch, torchvision, timm 1.0.31 and Pillow 12 (timm
-fails on Pillow 13). Numbers are medians of five in each round, and medians of the rounds.
+fails on Pillow 13), and onnxruntime for the rows with --onnx. Numbers are medians of five in each
+round, and medians of the rounds; a ratio is the median of those of each round, in which the two
+sides are measured one right after the other, with the least and the largest.
 """
 
 from __future__ import annotations
@@ -29,9 +32,17 @@ class Work(NamedTuple):
     metric: str
     ours: tuple[str, ...]
     theirs: tuple[str, ...]
+    is_quickstart: bool = False  # else the ImageNet recipe on photographs
+    is_onnx: bool = False
 
 
 STEP = ("train.batch_size=8", "benchmark.warm_up=2", "benchmark.repeats=5")
+PLAIN = (
+    "hardware=cpu",
+    "hardware.amp_level=O0",
+    "hardware.is_dynamic_loss_scale=false",
+    "hardware.loss_scale=1.0",
+)
 DATA = ("train.batch_size=64", "benchmark.data_batches=8", "benchmark.repeats=5", "model.depth=1")
 WORKS = (
     Work(
@@ -40,12 +51,38 @@ WORKS = (
         (
             *STEP,
             "benchmark.parts=[step]",
-            "hardware=cpu",
-            "hardware.amp_level=O0",
-            "hardware.is_dynamic_loss_scale=false",
-            "hardware.loss_scale=1.0",
+            *PLAIN,
         ),
         ("step",),
+    ),
+    *(
+        Work(
+            f"quickstart's step, batch 64{beside}",
+            "step_images_per_s",
+            ("hardware=cpu", "benchmark.parts=[step]", "benchmark.repeats=20"),
+            ("step", "--model", "beit_micro", "--batch", "64", "--repeats", "20", *more),
+            is_quickstart=True,
+        )
+        for beside, more in ((", timm eager", ()), (", timm compiled", ("--compile",)))
+    ),
+    *(
+        Work(
+            f"inference, float32, batch {batch}, {other}",
+            "inference_images_per_s",
+            (
+                *PLAIN,
+                "benchmark.parts=[inference]",
+                "benchmark.repeats=5",
+                f"train.batch_size={batch}",
+            ),
+            (*theirs, "--batch", str(batch)),
+            is_onnx=other == "onnxruntime",
+        )
+        for other, theirs in (
+            ("timm compiled", ("inference", "--compile")),
+            ("onnxruntime", ("onnx",)),
+        )
+        for batch in (1, 8, 64)
     ),
     *(
         Work(
@@ -78,28 +115,26 @@ WORKS = (
 def measure_ours(work: Work, photographs: Path) -> tuple[float, float | None]:
     """-> images/s, and the peak memory in GB where the part tells it."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable,
-            str(LAUNCH),
-            "task=benchmark",
+        recipe = (
             "experiment=imagenet_base",
-            "hydra.run.dir=run",
-        ]
-        data = [
             "dataset.name=image_folder",
             f"dataset.data_url={photographs}",
             "dataset.num_classes=10",
-        ]
-        subprocess.run(
-            [*command, *data, *work.ours], cwd=folder, check=True, stdout=subprocess.DEVNULL
         )
+        command = [sys.executable, str(LAUNCH), "task=benchmark", "hydra.run.dir=run"]
+        if not work.is_quickstart:
+            command += recipe
+        subprocess.run([*command, *work.ours], cwd=folder, check=True, stdout=subprocess.DEVNULL)
         metrics = json.loads((Path(folder) / "run" / "metrics.json").read_text())
     return metrics[f"benchmark/{work.metric}"], metrics.get("benchmark/peak_memory_gb")
 
 
-def measure_theirs(work: Work, python: str, photographs: Path) -> tuple[float, float]:
+def measure_theirs(
+    work: Work, python: str, photographs: Path, onnx: Path | None
+) -> tuple[float, float]:
     """-> images/s and peak memory in GB."""
     command = [python, str(HERE / "timm_side.py"), *work.theirs, "--data", str(photographs)]
+    command += ["--onnx", str(onnx)] if work.is_onnx else []
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = json.loads(out.splitlines()[-1])
     return found["images_per_s"], found["peak_memory_gb"]
@@ -109,26 +144,34 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("python")
     parser.add_argument("photographs", type=Path)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="part of the names of the works wanted")
+    parser.add_argument("--onnx", type=Path, help="a BEiT-base by task=export")
     arguments = parser.parse_args()
-    print(
-        "| work | images/s | timm | ratio | peak memory | timm |\n|---|---|---|---|---|---|",
-        flush=True,
-    )
+    print("| work | images/s | other | ratio | least to largest | peak memory | other |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    photographs = arguments.photographs.resolve()
     for work in (work for work in WORKS if arguments.only in work.name):
+        if work.is_onnx and arguments.onnx is None:
+            continue
         ours, theirs = [], []
         for _ in range(arguments.rounds):
-            ours.append(measure_ours(work, arguments.photographs.resolve()))
-            theirs.append(measure_theirs(work, arguments.python, arguments.photographs.resolve()))
-        speed = statistics.median(speed for speed, _ in ours)
-        other_speed = statistics.median(speed for speed, _ in theirs)
-        memory = f"{ours[0][1]:.2f} GB | {theirs[0][1]:.2f} GB" if ours[0][1] is not None else "|"
-        print(
-            f"| {work.name} | {speed:.3g} | {other_speed:.3g} | {speed / other_speed:.2f} | "
-            f"{memory} |",
-            flush=True,
-        )
+            ours.append(measure_ours(work, photographs))
+            theirs.append(measure_theirs(work, arguments.python, photographs, arguments.onnx))
+        print(row(work.name, ours, theirs), flush=True)
+
+
+def row(
+    name: str, ours: list[tuple[float, float | None]], theirs: list[tuple[float, float]]
+) -> str:
+    """A line of the table: medians of the rounds, and the spread of their ratios."""
+    ratios = [mine / other for (mine, _), (other, _) in zip(ours, theirs, strict=True)]
+    speed, other_speed = (statistics.median(each[0] for each in side) for side in (ours, theirs))
+    memory = f"{ours[0][1]:.2f} GB | {theirs[0][1]:.2f} GB" if ours[0][1] is not None else "|"
+    return (
+        f"| {name} | {speed:.3g} | {other_speed:.3g} | {statistics.median(ratios):.2f} | "
+        f"{min(ratios):.2f} to {max(ratios):.2f} | {memory} |"
+    )
 
 
 if __name__ == "__main__":

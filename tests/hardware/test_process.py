@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from settings import ROOT
 
-from beit_exp.hardware import process
 from beit_exp.hardware.process import (
     forwarding_signals,
+    see_through,
     shell_status,
     start,
     worker_command,
@@ -74,11 +74,10 @@ def test_a_signal_reaches_every_worker_and_not_the_others(number: int) -> None:
 
 @pytest.mark.parametrize("in_sweep", [False, True])
 def test_a_signal_as_the_worker_is_done_ends_a_sweep_and_is_no_failure_of_a_run(
-    in_sweep: bool, monkeypatch: pytest.MonkeyPatch
+    in_sweep: bool,
 ) -> None:
     code = f"import os, signal; {LISTEN}; os.kill(os.getppid(), signal.SIGTERM)"
     deaf = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {code}"
-    monkeypatch.setattr(process, "worker_command", lambda _: [sys.executable, "-c", deaf])
     ends = pytest.raises(SystemExit, match="143") if in_sweep else nullcontext()
     with ends:
-        assert process.run_worker(Path("run"), in_sweep=in_sweep) == 0
+        assert see_through(start([sys.executable, "-c", deaf], os.environ), in_sweep=in_sweep) == 0

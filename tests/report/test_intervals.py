@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from beit_exp.report.class_scores import class_scores
 from beit_exp.report.intervals import (
@@ -31,6 +32,21 @@ def outcomes(labels, predicted) -> Outcomes:
 )
 def test_the_interval_of_an_accuracy_is_the_exact_one(percent, images, low, high) -> None:
     assert accuracy_interval(percent, images) == pytest.approx((low, high), abs=0.01)
+
+
+def test_intervals_and_p_values_are_those_of_scipy_stats() -> None:
+    for images, hits in ((1, 0), (1, 1), (10, 3), (360, 355), (50_000, 42_635)):
+        found = binomtest(hits, images).proportion_ci(0.95, method="exact")
+        expected = (100 * found.low, 100 * found.high)
+        percent = 100 * hits / images
+        np.testing.assert_allclose(accuracy_interval(percent, images), expected, rtol=1e-10)
+    for only_first, only_second in ((0, 0), (1, 0), (4, 4), (5, 4), (30, 60), (900, 1100)):
+        labels = np.zeros(only_first + only_second, int)
+        first = (np.arange(len(labels)) >= only_first).astype(int)
+        paired = compare_paired(outcomes(labels, first), outcomes(labels, 1 - first))
+        assert paired is not None
+        expected = binomtest(only_first, len(labels)).pvalue if len(labels) else 1.0
+        np.testing.assert_allclose(paired.p_value, expected, rtol=1e-10)
 
 
 def test_a_bootstrap_holds_what_repeated_draws_of_the_set_would_give() -> None:

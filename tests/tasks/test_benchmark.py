@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,13 @@ def test_a_benchmark_measures_every_part_and_tells_the_store(
     assert 0 <= metrics["benchmark/data_wait_percent"] <= 100
     assert metrics["benchmark/compile_s"] > 0 < metrics["benchmark/peak_memory_gb"]
     assert metrics["benchmark/start_to_first_step_s"] > metrics["benchmark/compile_s"]
+    low, high = report["quartiles"]["benchmark/step_s"]
+    assert low <= step_s <= high and report["is_quiet"] in (True, False)
+    assert metrics["benchmark/other_load_cores"] >= 0
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "part": "step",
+        "images_per_s": metrics["benchmark/step_images_per_s"],
+    }
     (record,) = read_records(run / "metrics.jsonl")
     assert np.isclose(record["benchmark/step_s"], step_s)
     assert "benchmark/step_s" in done.stdout
@@ -75,3 +83,33 @@ def test_a_benchmark_of_more_steps_than_the_run_has_is_refused(
     assert (
         "benchmark.repeats = 100: 206 training steps are taken, but train.epochs = 2" in caplog.text
     )
+
+
+@pytest.mark.slow
+def test_a_benchmark_is_compared_with_another_command_in_turn(
+    few_digits: Path, launch: Command
+) -> None:
+    settings = (
+        "dataset=image_folder",
+        f"dataset.data_url={few_digits}",
+        "dataset.num_classes=10",
+        "hydra.run.dir=run",
+        "benchmark.parts=[inference]",
+        "benchmark.repeats=2",
+        "benchmark.rounds=3",
+    )
+    other = launch.folder / "other.py"
+    other.write_text(
+        "from pathlib import Path\n"
+        "with open('calls', 'a') as file:\n    file.write('x')\n"
+        "print('{\"images_per_s\": %d}' % (2 * len(Path('calls').read_text())))\n"
+    )
+    against = f"benchmark.against='{sys.executable} {other}'"
+    done = launch(*TINY, *settings, "task=benchmark", "train.epochs=6", against)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((launch.folder / "run" / "benchmark.json").read_text())
+    assert [pair["theirs"] for pair in report["pairs"]] == [2, 4, 6]
+    ratios = [pair["ours"] / pair["theirs"] for pair in report["pairs"]]
+    assert report["metrics"]["benchmark/against_ratio"] == pytest.approx(statistics.median(ratios))
+    assert report["metrics"]["benchmark/against_ratio_largest"] == pytest.approx(max(ratios))
+    assert "pair 3 " in done.stdout
