@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image
 from typing_extensions import assert_never
 
 from beit_exp.config.schema import BadImages, Config
-from beit_exp.data.decoding import load_image
+from beit_exp.data.decoding import load_pixels
 from beit_exp.data.listing import ImageList
 from beit_exp.data.mixup import mix_batch
 from beit_exp.data.transforms import make_eval_transform, make_train_transform
@@ -89,8 +88,8 @@ class TrainStream:
 
     def draw(
         self, batch_number: int, place: int
-    ) -> tuple[Image.Image, np.ndarray, np.random.Generator]:
-        """Image, label and generator at a place of this process's share of a batch.
+    ) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
+        """Pixels, label and generator at a place of this process's share of a batch.
 
         Batches are counted from the run's start.
         """
@@ -98,11 +97,11 @@ class TrainStream:
         slot = self.shard.rank * self.batch_size + place
         index = self.order(epoch)[batch_in_epoch * self.global_batch + slot]
         rng = generator(self.seed, Stream.sample, batch_number, slot)
-        image, index = self.load(int(index))
-        return image, self.images.labels[index], rng
+        pixels, index = self.load(int(index))
+        return pixels, self.images.labels[index], rng
 
-    def load(self, index: int) -> tuple[Image.Image, int]:
-        """An image and its number.
+    def load(self, index: int) -> tuple[np.ndarray, int]:
+        """An image's pixels and its number.
 
         If bad images are to be replaced, it is that of the next one in path order that can be read;
         else such an image raises `UserError`.
@@ -110,7 +109,7 @@ class TrainStream:
         for step in range(len(self.images)):
             path = self.images.paths[(index + step) % len(self.images)]
             try:
-                return load_image(path), (index + step) % len(self.images)
+                return load_pixels(path), (index + step) % len(self.images)
             except UserError as error:
                 if not self.replaces_bad:
                     raise
@@ -161,9 +160,9 @@ def train_batches(stream: TrainStream, cfg: Config, *, first: int, last: int) ->
         )
         labels = []
         for place in range(stream.batch_size):
-            image, label, rng = stream.draw(number, place)
+            pixels, label, rng = stream.draw(number, place)
             labels.append(label)
-            transform(image, rng, images[place])
+            transform(pixels, rng, images[place])
         rng = generator(cfg.seed, Stream.mixup, number, stream.shard.rank)
         classes = cfg.dataset.num_classes
         return mix_batch(images, np.array(labels), cfg.augment, num_classes=classes, rng=rng)
@@ -183,7 +182,7 @@ def eval_batches(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Batch
         numbers = mine[begin : begin + cfg.train.batch_size]
         batch = np.empty((len(numbers), 3, cfg.model.image_size, cfg.model.image_size), np.float32)
         for number, place in zip(numbers, batch, strict=True):
-            transform(load_image(images.paths[number]), place)
+            transform(load_pixels(images.paths[number]), place)
         return batch, images.labels[numbers]
 
     return make_ahead(
@@ -194,8 +193,8 @@ def eval_batches(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Batch
 def make_ahead(make: Callable[[int], T], numbers: range, *, workers: int) -> Iterator[T]:
     """make(number) for each number, in order, made by at most `workers` threads.
 
-    There are never more of them than cores. Threads suffice: Pillow and NumPy let go of the
-    interpreter lock while they work on pixels. One batch more than there are threads is in the
+    There are never more of them than cores. Threads suffice: what works on pixels lets go
+    of the interpreter's lock. One batch more than there are threads is in the
     making, so a waiting device takes the next at once.
     """
     threads = min(workers, len(own_cores()))
