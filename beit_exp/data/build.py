@@ -22,7 +22,7 @@ from beit_exp.data.mixup import mix_batch
 from beit_exp.data.transforms import make_eval_transform, make_train_transform
 from beit_exp.errors import UserError
 from beit_exp.hardware.cores import own_cores
-from beit_exp.randomness import Stream, generator
+from beit_exp.randomness import Stream, generator, restart
 
 logger = logging.getLogger(__name__)
 
@@ -87,18 +87,19 @@ class TrainStream:
         return order
 
     def draw(
-        self, batch_number: int, place: int
-    ) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
-        """Pixels, label and generator at a place of this process's share of a batch.
+        self, batch_number: int, place: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels and label at a place of this process's share of a batch.
 
-        Batches are counted from the run's start.
+        Batches are counted from the run's start. `rng`, a generator of Philox, is set to where the
+        place's draws begin.
         """
         epoch, batch_in_epoch = divmod(batch_number, self.batches_per_epoch)
         slot = self.shard.rank * self.batch_size + place
         index = self.order(epoch)[batch_in_epoch * self.global_batch + slot]
-        rng = generator(self.seed, Stream.sample, batch_number, slot)
+        restart(rng, self.seed, Stream.sample, batch_number, slot)
         pixels, index = self.load(int(index))
-        return pixels, self.images.labels[index], rng
+        return pixels, self.images.labels[index]
 
     def load(self, index: int) -> tuple[np.ndarray, int]:
         """An image's pixels and its number.
@@ -159,11 +160,12 @@ def train_batches(stream: TrainStream, cfg: Config, *, first: int, last: int) ->
             (stream.batch_size, 3, cfg.model.image_size, cfg.model.image_size), np.float32
         )
         labels = []
+        rng = generator(cfg.seed, Stream.sample)
         for place in range(stream.batch_size):
-            pixels, label, rng = stream.draw(number, place)
+            pixels, label = stream.draw(number, place, rng)
             labels.append(label)
             transform(pixels, rng, images[place])
-        rng = generator(cfg.seed, Stream.mixup, number, stream.shard.rank)
+        restart(rng, cfg.seed, Stream.mixup, number, stream.shard.rank)
         classes = cfg.dataset.num_classes
         return mix_batch(images, np.array(labels), cfg.augment, num_classes=classes, rng=rng)
 

@@ -55,7 +55,8 @@ def rand_augment(
     every application.
     """
     names = operations(policy)
-    for number in rng.integers(len(names), size=policy.num_operations):
+    drawn = [names[rng.integers(len(names))] for _ in range(policy.num_operations)]
+    for name in drawn:
         if rng.random() > APPLY_PROBABILITY:
             continue
         magnitude = policy.magnitude
@@ -67,7 +68,7 @@ def rand_augment(
         sign = -1.0 if rng.random() > 0.5 else 1.0
         pixels_HWC = apply_operation(
             pixels_HWC,
-            names[number],
+            name,
             magnitude,
             sign=sign,
             fill=fill,

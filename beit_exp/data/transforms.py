@@ -7,6 +7,7 @@ those of Pillow 12 and before, whichever is installed (see `resample.py`).
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import numpy as np
@@ -187,11 +188,11 @@ def draw_crop(
 
     A centre crop if ten draws do not fit. Source: torchvision, `RandomResizedCrop`.
     """
-    low, high = np.log(ratio)
+    low, high = math.log(ratio[0]), math.log(ratio[1])
     for _ in range(CROP_TRIES):
         area = width * height * rng.uniform(scale[0], scale[1])
-        aspect = np.exp(rng.uniform(low, high))
-        crop_width, crop_height = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+        aspect = math.exp(rng.uniform(low, high))
+        crop_width, crop_height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < crop_width <= width and 0 < crop_height <= height:
             top = int(rng.integers(0, height - crop_height, endpoint=True))
             left = int(rng.integers(0, width - crop_width, endpoint=True))

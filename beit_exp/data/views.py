@@ -48,8 +48,9 @@ def train_views(stream: TrainStream, cfg: Config, *, first: int, last: int) -> I
 
     def make(number: int) -> Views:
         views = _empty(cfg, stream.batch_size)
+        rng = generator(cfg.seed, Stream.sample)
         for place in range(stream.batch_size):
-            pixels, _, rng = stream.draw(number, place)
+            pixels, _ = stream.draw(number, place, rng)
             transform(pixels, rng, views.images[place], views.tokenizer_images[place])
         return views
 
