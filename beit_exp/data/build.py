@@ -192,14 +192,19 @@ def eval_batches(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Batch
     )
 
 
+def num_threads(workers: int) -> int:
+    """How many threads read images where so many are allowed: never more than there are cores."""
+    return min(workers, len(own_cores()))
+
+
 def make_ahead(make: Callable[[int], T], numbers: range, *, workers: int) -> Iterator[T]:
     """make(number) for each number, in order, made by at most `workers` threads.
 
-    There are never more of them than cores. Threads suffice: what works on pixels lets go
+    Threads suffice: what works on pixels lets go
     of the interpreter's lock. One batch more than there are threads is in the
     making, so a waiting device takes the next at once.
     """
-    threads = min(workers, len(own_cores()))
+    threads = num_threads(workers)
     with ThreadPoolExecutor(threads, thread_name_prefix="data") as pool:
         waiting: deque[Future[T]] = deque()
         try:
