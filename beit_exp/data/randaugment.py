@@ -63,7 +63,7 @@ def rand_augment(
         if math.isinf(policy.magnitude_std):
             magnitude = rng.uniform(0, policy.magnitude)
         elif policy.magnitude_std > 0:
-            magnitude = rng.normal(policy.magnitude, policy.magnitude_std)
+            magnitude += policy.magnitude_std * rng.standard_normal()
         magnitude = min(max(magnitude, 0.0), policy.max_magnitude)
         sign = -1.0 if rng.random() > 0.5 else 1.0
         pixels_HWC = apply_operation(

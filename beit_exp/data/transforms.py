@@ -190,8 +190,8 @@ def draw_crop(
     """
     low, high = math.log(ratio[0]), math.log(ratio[1])
     for _ in range(CROP_TRIES):
-        area = width * height * rng.uniform(scale[0], scale[1])
-        aspect = math.exp(rng.uniform(low, high))
+        area = width * height * (scale[0] + (scale[1] - scale[0]) * rng.random())
+        aspect = math.exp(low + (high - low) * rng.random())
         crop_width, crop_height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < crop_width <= width and 0 < crop_height <= height:
             top = int(rng.integers(0, height - crop_height, endpoint=True))
