@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image
 from typing_extensions import assert_never
 
 from beit_exp.config.schema import BadImages, Config
-from beit_exp.data.decoding import load_image
+from beit_exp.data.decoding import load_pixels
 from beit_exp.data.listing import ImageList
 from beit_exp.data.mixup import mix_batch
 from beit_exp.data.transforms import make_eval_transform, make_train_transform
 from beit_exp.errors import UserError
 from beit_exp.hardware.cores import own_cores
-from beit_exp.randomness import Stream, generator
+from beit_exp.randomness import Stream, generator, restart
 
 logger = logging.getLogger(__name__)
 
@@ -88,21 +87,22 @@ class TrainStream:
         return order
 
     def draw(
-        self, batch_number: int, place: int
-    ) -> tuple[Image.Image, np.ndarray, np.random.Generator]:
-        """Image, label and generator at a place of this process's share of a batch.
+        self, batch_number: int, place: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels and label at a place of this process's share of a batch.
 
-        Batches are counted from the run's start.
+        Batches are counted from the run's start. `rng`, a generator of Philox, is set to where the
+        place's draws begin.
         """
         epoch, batch_in_epoch = divmod(batch_number, self.batches_per_epoch)
         slot = self.shard.rank * self.batch_size + place
         index = self.order(epoch)[batch_in_epoch * self.global_batch + slot]
-        rng = generator(self.seed, Stream.sample, batch_number, slot)
-        image, index = self.load(int(index))
-        return image, self.images.labels[index], rng
+        restart(rng, self.seed, Stream.sample, batch_number, slot)
+        pixels, index = self.load(int(index))
+        return pixels, self.images.labels[index]
 
-    def load(self, index: int) -> tuple[Image.Image, int]:
-        """An image and its number.
+    def load(self, index: int) -> tuple[np.ndarray, int]:
+        """An image's pixels and its number.
 
         If bad images are to be replaced, it is that of the next one in path order that can be read;
         else such an image raises `UserError`.
@@ -110,7 +110,7 @@ class TrainStream:
         for step in range(len(self.images)):
             path = self.images.paths[(index + step) % len(self.images)]
             try:
-                return load_image(path), (index + step) % len(self.images)
+                return load_pixels(path), (index + step) % len(self.images)
             except UserError as error:
                 if not self.replaces_bad:
                     raise
@@ -160,11 +160,12 @@ def train_batches(stream: TrainStream, cfg: Config, *, first: int, last: int) ->
             (stream.batch_size, 3, cfg.model.image_size, cfg.model.image_size), np.float32
         )
         labels = []
+        rng = generator(cfg.seed, Stream.sample)
         for place in range(stream.batch_size):
-            image, label, rng = stream.draw(number, place)
+            pixels, label = stream.draw(number, place, rng)
             labels.append(label)
-            transform(image, rng, images[place])
-        rng = generator(cfg.seed, Stream.mixup, number, stream.shard.rank)
+            transform(pixels, rng, images[place])
+        restart(rng, cfg.seed, Stream.mixup, number, stream.shard.rank)
         classes = cfg.dataset.num_classes
         return mix_batch(images, np.array(labels), cfg.augment, num_classes=classes, rng=rng)
 
@@ -183,7 +184,7 @@ def eval_batches(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Batch
         numbers = mine[begin : begin + cfg.train.batch_size]
         batch = np.empty((len(numbers), 3, cfg.model.image_size, cfg.model.image_size), np.float32)
         for number, place in zip(numbers, batch, strict=True):
-            transform(load_image(images.paths[number]), place)
+            transform(load_pixels(images.paths[number]), place)
         return batch, images.labels[numbers]
 
     return make_ahead(
@@ -191,14 +192,19 @@ def eval_batches(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Batch
     )
 
 
+def num_threads(workers: int) -> int:
+    """How many threads read images where so many are allowed: never more than there are cores."""
+    return min(workers, len(own_cores()))
+
+
 def make_ahead(make: Callable[[int], T], numbers: range, *, workers: int) -> Iterator[T]:
     """make(number) for each number, in order, made by at most `workers` threads.
 
-    There are never more of them than cores. Threads suffice: Pillow and NumPy let go of the
-    interpreter lock while they work on pixels. One batch more than there are threads is in the
+    Threads suffice: what works on pixels lets go
+    of the interpreter's lock. One batch more than there are threads is in the
     making, so a waiting device takes the next at once.
     """
-    threads = min(workers, len(own_cores()))
+    threads = num_threads(workers)
     with ThreadPoolExecutor(threads, thread_name_prefix="data") as pool:
         waiting: deque[Future[T]] = deque()
         try:

@@ -14,7 +14,8 @@ def compiled(function: Function) -> Function:
     """The same, compiled at its first call, or by an earlier process that could write it down.
 
     numba writes beside this package, or into the user's cache folder. A container may let it write
-    to neither, which numba takes for an error; compiling anew costs a process two seconds.
+    to neither, which numba takes for an error; compiling anew costs a process some seconds, of all
+    that RandAugment draws from ten.
     """
     try:
         return njit(nogil=True, cache=True)(function)

@@ -1,4 +1,4 @@
-"""From an image file, or a member of a tar, to an image in RGB."""
+"""From an image file, or a member of a tar, to an image in RGB, or to its pixels."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from beit_exp.data import archives
@@ -16,6 +17,8 @@ from beit_exp.storage.foreign import reading
 
 # Of the files that count as images. Pillow knows more: to open PostScript it starts a program
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+JPEG = b"\xff\xd8\xff"  # how such a file begins
+JPEG_COLORS = ("YCbCr", "Gray", "RGB")  # that libjpeg itself turns into RGB
 
 
 def load_image(file: str | Path | BinaryIO) -> Image.Image:
@@ -30,6 +33,41 @@ def load_image(file: str | Path | BinaryIO) -> Image.Image:
             else file
         )
         return decode(content, most_pixels=Image.MAX_IMAGE_PIXELS)  # as many as Pillow warns of
+
+
+def load_pixels(file: str | Path) -> np.ndarray:
+    """The same as (H, W, 4) bytes, the fourth of each pixel unused."""
+    path = str(file)
+    with reading(path, "cannot be read as an image"):
+        content = archives.read(path) if archives.is_member(path) else _read(path)
+        return decode_pixels(content, most_pixels=Image.MAX_IMAGE_PIXELS)
+
+
+def decode_pixels(content: bytes, *, most_pixels: int | None) -> np.ndarray:
+    """(H, W, 4) bytes as `decode` finds them, but without the interpreter's lock for a JPEG.
+
+    What libjpeg finds fault with is left to Pillow, which has the last word on what is an image.
+    """
+    if content.startswith(JPEG):
+        try:
+            height, width, colors, _ = simplejpeg.decode_jpeg_header(content)
+            if colors in JPEG_COLORS and (most_pixels is None or height * width <= most_pixels):
+                # Not the fast ways, which round otherwise: Pillow takes the exact ones
+                return simplejpeg.decode_jpeg(content, "RGBX", fastdct=False, fastupsample=False)
+        except ValueError:
+            pass
+    return pixels_of(decode(io.BytesIO(content), most_pixels=most_pixels))
+
+
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """An image in RGB as (H, W, 4) bytes, the fourth of each pixel unused."""
+    pixels = np.frombuffer(bytearray(image.tobytes("raw", "RGBX")), np.uint8)
+    return pixels.reshape(image.height, image.width, 4)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def decode(file: str | Path | BinaryIO, *, most_pixels: int | None) -> Image.Image:

@@ -6,6 +6,8 @@ data/random_erasing.py.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from typing_extensions import assert_never
 
@@ -59,11 +61,11 @@ def draw_box(
 
     None if ten draws give none.
     """
-    limit = np.log(1 / MIN_ASPECT)
+    limit = math.log(1 / MIN_ASPECT)
     for _ in range(TRIES):
         area = rng.uniform(MIN_AREA, MAX_AREA) * height * width / count
-        aspect = np.exp(rng.uniform(-limit, limit))
-        box_height, box_width = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+        aspect = math.exp(rng.uniform(-limit, limit))
+        box_height, box_width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if box_height < height and box_width < width:
             top = int(rng.integers(0, height - box_height, endpoint=True))
             left = int(rng.integers(0, width - box_width, endpoint=True))

@@ -10,7 +10,7 @@ from typing_extensions import assert_never
 
 from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream, make_ahead
-from beit_exp.data.decoding import load_image
+from beit_exp.data.decoding import load_pixels
 from beit_exp.data.listing import ImageList
 from beit_exp.data.masking import block_mask
 from beit_exp.data.transforms import ViewsTransform, make_views_transform
@@ -48,9 +48,10 @@ def train_views(stream: TrainStream, cfg: Config, *, first: int, last: int) -> I
 
     def make(number: int) -> Views:
         views = _empty(cfg, stream.batch_size)
+        rng = generator(cfg.seed, Stream.sample)
         for place in range(stream.batch_size):
-            image, _, rng = stream.draw(number, place)
-            transform(image, rng, views.images[place], views.tokenizer_images[place])
+            pixels, _ = stream.draw(number, place, rng)
+            transform(pixels, rng, views.images[place], views.tokenizer_images[place])
         return views
 
     return make_ahead(make, range(first, last), workers=cfg.hardware.num_parallel_workers)
@@ -74,7 +75,7 @@ def eval_views(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Views]:
         views = _empty(cfg, len(numbers))
         for place, number in enumerate(numbers):
             transform(
-                load_image(images.paths[number]),
+                load_pixels(images.paths[number]),
                 None,
                 views.images[place],
                 views.tokenizer_images[place],

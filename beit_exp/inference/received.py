@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import stat
@@ -10,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+import numpy as np
 
-from beit_exp.data.decoding import FORMATS, decode
+from beit_exp.data.decoding import FORMATS, decode_pixels
 from beit_exp.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ def images_folder() -> Path | None:
     return Path(named).resolve()
 
 
-def receive_image(row: Mapping[Any, Any], folder: Path | None) -> Image.Image:
+def receive_image(row: Mapping[Any, Any], folder: Path | None) -> np.ndarray:
     """The image of a row, as RGB.
 
     Whatever is refused gets the same `UserError`, of one line of code: what a client learns must
@@ -45,7 +44,7 @@ def receive_image(row: Mapping[Any, Any], folder: Path | None) -> Image.Image:
     """
     why = ""
     try:
-        return decode(io.BytesIO(_content(row, folder)), most_pixels=LARGEST_PIXELS)
+        return decode_pixels(_content(row, folder), most_pixels=LARGEST_PIXELS)
     except Exception as error:  # Pillow raises many kinds at damaged files
         why = f"{type(error).__name__}: {error}"
     logger.warning("an image was refused: %s", why)

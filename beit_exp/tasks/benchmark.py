@@ -16,7 +16,7 @@ import psutil
 from typing_extensions import assert_never
 
 from beit_exp.config.schema import BenchmarkPart, Config
-from beit_exp.data.build import Shard, TrainStream, eval_batches, train_batches
+from beit_exp.data.build import Shard, TrainStream, eval_batches, num_threads, train_batches
 from beit_exp.data.sources import open_split, training_images
 from beit_exp.errors import UserError
 from beit_exp.hardware.device import Runtime, device_name
@@ -148,7 +148,7 @@ def measure_part(
         case "inference":
             return measure_inference(cfg, runtime, setup, seconds)
         case "train_data":
-            return measure_train_data(cfg, runtime, setup, seconds)
+            return measure_train_data(cfg, setup, seconds)
         case "eval_data":
             return measure_eval_data(cfg, setup, seconds)
         case _:
@@ -262,18 +262,26 @@ def measure_inference(
     return {"inference_images_per_s": runtime.size * batch_size / inference_s}
 
 
-def measure_train_data(
-    cfg: Config, runtime: Runtime, setup: Finetuning, seconds: Seconds
-) -> Metrics:
-    """Training images read and augmented, and nothing else."""
-    batches = cfg.benchmark.data_batches
-    seconds["train_data"] = timed(
-        lambda: exhaust(train_batches(setup.stream, cfg, first=0, last=batches)),
-        warm_up=1,
-        repeats=cfg.benchmark.repeats,
-    )
-    images = batches * cfg.train.batch_size * runtime.size
-    return {"train_data_images_per_s": images / statistics.median(seconds["train_data"])}
+def measure_train_data(cfg: Config, setup: Finetuning, seconds: Seconds) -> Metrics:
+    """Training images read and augmented, and nothing else, by all reading threads and by one."""
+    threads = num_threads(cfg.hardware.num_parallel_workers)
+    batches = -(-cfg.benchmark.data_batches // threads)  # of each thread
+
+    def read(part: str, number: int) -> float:
+        hardware = cfg.hardware.model_copy(update={"num_parallel_workers": number})
+        own, last = cfg.model_copy(update={"hardware": hardware}), batches * number
+        seconds[part] = timed(
+            lambda: exhaust(train_batches(setup.stream, own, first=0, last=last)),
+            warm_up=1,
+            repeats=cfg.benchmark.repeats,
+        )
+        return statistics.median(seconds[part])
+
+    all_s = read("train_data", threads)
+    found = {"train_data_images_per_s": batches * threads * setup.stream.global_batch / all_s}
+    if threads > 1:
+        found["train_data_thread_percent"] = 100 * read("train_data_one_thread", 1) / all_s
+    return found
 
 
 def measure_eval_data(cfg: Config, setup: Finetuning, seconds: Seconds) -> Metrics:

@@ -9,7 +9,7 @@ import mindspore as ms
 import numpy as np
 
 from beit_exp.config.schema import Config
-from beit_exp.data.decoding import load_image
+from beit_exp.data.decoding import load_pixels
 from beit_exp.data.transforms import make_eval_transform
 from beit_exp.hardware.device import Runtime
 from beit_exp.inference.attention import attention_weights, position_bias, rollout
@@ -33,7 +33,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     ms.set_context(mode=ms.PYNATIVE_MODE)  # each block runs once, by itself: nothing to compile for
     transform = make_eval_transform(cfg.dataset, image_size=cfg.model.image_size)
     with open_images(cfg, run_dir) as (found, _):
-        images = np.stack([transform(load_image(path)) for path in found.paths[:SHOWN]])
+        images = np.stack([transform(load_pixels(path)) for path in found.paths[:SHOWN]])
 
     weights_BLHNN, logits = attention_weights(network, images)
     maps = rollout(weights_BLHNN, reads_class_token=cfg.model.pooling == "cls")

@@ -26,6 +26,7 @@ SERVED_WITH = (
     "pyyaml",
     "safetensors",
     "scipy",
+    "simplejpeg",
     "omegaconf",
 )
 MODEL_TAG = "beit_exp.model"

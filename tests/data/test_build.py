@@ -17,7 +17,7 @@ from beit_exp.data.build import (
     make_ahead,
     train_batches,
 )
-from beit_exp.data.decoding import load_image
+from beit_exp.data.decoding import load_pixels
 from beit_exp.data.listing import list_classes
 from beit_exp.errors import UserError
 
@@ -70,7 +70,7 @@ def test_unshuffled_stream_reads_files_in_sorted_order(few_digits: Path) -> None
     cfg = config_for(few_digits)
     transform = transforms.make_eval_transform(cfg.dataset, image_size=32)
     paths = list_classes(few_digits / "train").paths[:16]
-    assert (images == np.stack([transform(load_image(path)) for path in paths])).all()
+    assert (images == np.stack([transform(load_pixels(path)) for path in paths])).all()
     assert targets.argmax(axis=1).tolist() == [0] * 8 + [1] * 8
 
 

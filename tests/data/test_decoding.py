@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from settings import GOLDEN
 
-from beit_exp.data.decoding import load_image
+from beit_exp.data.decoding import load_image, load_pixels
 from beit_exp.errors import UserError
 
 
@@ -40,3 +40,18 @@ def test_a_truncated_image_is_named(tmp_path: Path) -> None:
     path.write_bytes((GOLDEN / "eval" / "rocket.jpg").read_bytes()[:5000])
     with pytest.raises(UserError, match="cut.jpg cannot be read as an image"):
         load_image(path)
+
+
+@pytest.mark.parametrize("form", ["plain", "progressive", "grey", "CMYK", "every pixel's colour"])
+def test_a_jpeg_has_the_pixels_that_pillow_finds(form: str, tmp_path: Path) -> None:
+    path = tmp_path / "image.jpg"
+    image = load_image(GOLDEN / "eval" / "rocket.jpg").crop((1, 2, 118, 91))
+    image = image.convert({"grey": "L", "CMYK": "CMYK"}.get(form, "RGB"))
+    subsampling = 0 if form == "every pixel's colour" else 2
+    image.save(path, progressive=form == "progressive", subsampling=subsampling)
+    np.testing.assert_array_equal(load_pixels(path)[..., :3], np.asarray(load_image(path)))
+
+
+def test_a_jpeg_does_not_hold_the_interpreters_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("beit_exp.data.decoding.decode", None)  # Pillow's part
+    assert load_pixels(GOLDEN / "eval" / "rocket.jpg").shape[2] == 4

@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.random import default_rng
-from PIL import Image
 from settings import make_config
 
 from beit_exp.data import erasing, transforms
@@ -117,7 +116,7 @@ def test_erasing_happens_with_its_probability() -> None:
 def test_erasing_comes_after_normalisation() -> None:
     cfg = make_config("augment=none", "augment.re_prob=1.0")
     transform = transforms.make_train_transform(cfg.augment, cfg.dataset, image_size=32)
-    white = Image.new("RGB", (32, 32), (255, 255, 255))
+    white = np.full((32, 32, 4), 255, np.uint8)
     values = np.concatenate(
         [array[array != 1] for array in (transform(white, default_rng(seed)) for seed in range(50))]
     )

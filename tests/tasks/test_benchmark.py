@@ -12,6 +12,7 @@ from bare_kernels import COMPILED
 from settings import TINY, make_config
 from whole_runs import Command
 
+from beit_exp.hardware.cores import own_cores
 from beit_exp.model.cost import forward_flops
 from beit_exp.tracking.records import read_records
 
@@ -47,6 +48,7 @@ def test_a_benchmark_measures_every_part_and_tells_the_store(
         "training_wait": 3,
         "inference": 3,
         "train_data": 3,
+        **({"train_data_one_thread": 3} if len(own_cores()) > 1 else {}),
         "eval_data": 3,
     }
     step_s = statistics.median(report["seconds"]["step"])
@@ -54,6 +56,13 @@ def test_a_benchmark_measures_every_part_and_tells_the_store(
     assert metrics["benchmark/step_images_per_s"] == pytest.approx(16 / step_s)
     eval_s = statistics.median(report["seconds"]["eval_data"])
     assert metrics["benchmark/eval_data_images_per_s"] == pytest.approx(50 / eval_s)
+    all_s = statistics.median(report["seconds"]["train_data"])
+    threads = min(16, len(own_cores()))
+    read = 16 * threads * -(-16 // threads)  # images in as many batches for each thread
+    assert metrics["benchmark/train_data_images_per_s"] == pytest.approx(read / all_s)
+    if threads > 1:
+        one_s = statistics.median(report["seconds"]["train_data_one_thread"])
+        assert metrics["benchmark/train_data_thread_percent"] == pytest.approx(100 * one_s / all_s)
     flops = 3 * forward_flops(make_config(*TINY).model, num_classes=10) * 16 / step_s
     assert metrics["benchmark/step_gflops_per_s"] == pytest.approx(flops / 1e9)
     peak = metrics["benchmark/product_peak_gflops_per_s"]
