@@ -8,6 +8,7 @@ from mindspore import Tensor
 
 from beit_exp.inference.softmax import softmax
 from beit_exp.model.beit import BEiT, Block
+from beit_exp.model.layers import Weights
 from beit_exp.model.precision import cast
 
 # B images · L blocks · H heads · N tokens, the class token first · D width · G patches along a side
@@ -29,16 +30,22 @@ def attention_weights(network: BEiT, images: np.ndarray) -> tuple[np.ndarray, np
 
 def block_weights(block: Block, x_BND: Tensor, shared_HNN: Tensor | None) -> np.ndarray:
     """(B, H, N, N) float64 softmax(q kᵀ / √(D/H) + bias) of a block for its input."""
-    attention, normed = block.attn, block.norm1(x_BND)
+    attention, normed_BND = block.attn, in_float64(block.norm1(x_BND))
     q, k = (
-        split_heads(in_float64(part(normed)), attention.num_heads)
+        split_heads(project(part, normed_BND), attention.num_heads)
         for part in (attention.q, attention.k)
     )
-    scores = q @ k.swapaxes(2, 3) * attention.scale
+    scores = q @ k.swapaxes(2, 3) * q.shape[3] ** -0.5
     bias = shared_HNN if block.rel_pos is None else block.rel_pos()
     if bias is not None:
         scores = scores + bias.asnumpy()
     return softmax(scores)
+
+
+def project(part: Weights, x_BND: np.ndarray) -> np.ndarray:
+    """(B, N, D) float64 q, k or v."""
+    out = x_BND @ in_float64(part.weight).T
+    return out if part.bias is None else out + in_float64(part.bias)
 
 
 def in_float64(x: Tensor) -> np.ndarray:

@@ -113,9 +113,11 @@ def class_attention(attention: Attention, x_BND: Tensor, bias_HNN: Tensor | None
 
     The sum is 1: the class token's own share is left out.
     """
-    q_BHNK, k_BHNK, _ = attention.projections(x_BND)
-    q_BH1K = cast(q_BHNK, ms.float32)[:, :, :1] * attention.scale
-    scores_BHN = (q_BH1K * cast(k_BHNK, ms.float32)).sum(axis=-1)
+    tokens, num_heads = x_BND.shape[1], attention.num_heads
+    q, k, _ = attention.projections(x_BND)
+    q_BHNK = cast(attention.attend.by_heads(q, tokens, num_heads), ms.float32)
+    k_BHNK = cast(attention.attend.by_heads(k, tokens, num_heads), ms.float32)
+    scores_BHN = (q_BHNK[:, :, :1] * k_BHNK).sum(axis=-1) * q_BHNK.shape[3] ** -0.5
     if bias_HNN is not None:
         scores_BHN = scores_BHN + cast(bias_HNN, ms.float32)[:, 0]
     shares_BP = ops.softmax(scores_BHN, -1).mean(axis=1)[:, 1:]

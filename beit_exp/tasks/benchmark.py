@@ -6,7 +6,8 @@ import json
 import logging
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -179,6 +180,11 @@ def check_steps(cfg: Config, setup: Finetuning) -> None:
         )
 
 
+def repeated(cfg: Config, action: Callable[[], object]) -> list[float]:
+    """Seconds of each repeat, after the warm-up."""
+    return timed(action, warm_up=cfg.benchmark.warm_up, repeats=cfg.benchmark.repeats)
+
+
 def measure_step(cfg: Config, runtime: Runtime, setup: Finetuning, seconds: Seconds) -> Metrics:
     """The same micro-batches again and again: what the device does, apart from reading images."""
     micro_batches = next(setup.batches(0, 1))
@@ -186,11 +192,7 @@ def measure_step(cfg: Config, runtime: Runtime, setup: Finetuning, seconds: Seco
     setup.trainer(micro_batches)
     first_s = time.perf_counter() - started
     since_start = time.time() - psutil.Process().create_time()
-    seconds["step"] = timed(
-        lambda: setup.trainer(micro_batches),
-        warm_up=cfg.benchmark.warm_up,
-        repeats=cfg.benchmark.repeats,
-    )
+    seconds["step"] = repeated(cfg, lambda: setup.trainer(micro_batches))
     step_s = statistics.median(seconds["step"])
     return {
         "step_s": step_s,
@@ -209,17 +211,16 @@ def measure_update(cfg: Config, setup: Finetuning, seconds: Seconds) -> Metrics:
     trainer = setup.trainer
     _, gradients = trainer.backward(next(setup.batches(0, 1)))
     rates_3P = trainer.optimizer.rates(0.0, 0.0, updates_done=0)
-    repeats = {"warm_up": cfg.benchmark.warm_up, "repeats": cfg.benchmark.repeats}
 
     def update() -> None:
         trainer.update(1.0, rates_3P, gradients)
         trainer.gradients.weights[0].asnumpy()  # waits for the device
 
-    seconds["update"] = timed(update, **repeats)
+    seconds["update"] = repeated(cfg, update)
     found = {"update_s": statistics.median(seconds["update"])}
     if isinstance(trainer.update, HostUpdate):
         read_and_write = trainer.update.read_and_write
-        seconds["update_memory"] = timed(lambda: read_and_write(gradients), **repeats)
+        seconds["update_memory"] = repeated(cfg, lambda: read_and_write(gradients))
         found["update_memory_s"] = statistics.median(seconds["update_memory"])
     return found
 
@@ -271,7 +272,7 @@ def measure_train_data(cfg: Config, setup: Finetuning, seconds: Seconds) -> Metr
         hardware = cfg.hardware.model_copy(update={"num_parallel_workers": number})
         own, last = cfg.model_copy(update={"hardware": hardware}), batches * number
         seconds[part] = timed(
-            lambda: exhaust(train_batches(setup.stream, own, first=0, last=last)),
+            lambda: deque(train_batches(setup.stream, own, first=0, last=last), maxlen=0),
             warm_up=1,
             repeats=cfg.benchmark.repeats,
         )
@@ -286,21 +287,14 @@ def measure_train_data(cfg: Config, setup: Finetuning, seconds: Seconds) -> Metr
 
 def measure_eval_data(cfg: Config, setup: Finetuning, seconds: Seconds) -> Metrics:
     """Validation images read, and nothing else."""
-    images = open_split(cfg, "val")
+    images, shard, repeats = open_split(cfg, "val"), setup.stream.shard, cfg.benchmark.repeats
     seconds["eval_data"] = timed(
-        lambda: exhaust(eval_batches(images, cfg, setup.stream.shard)),
-        warm_up=1,
-        repeats=cfg.benchmark.repeats,
+        lambda: deque(eval_batches(images, cfg, shard), maxlen=0), warm_up=1, repeats=repeats
     )
     return {"eval_data_images_per_s": len(images) / statistics.median(seconds["eval_data"])}
 
 
-def exhaust(batches: Iterable[object]) -> None:
-    for _ in batches:
-        pass
-
-
 def title(cfg: Config, runtime: Runtime) -> str:
     """Whose timings a table holds."""
-    network = f"{cfg.model.arch}, {cfg.model.image_size} px, batch {cfg.train.batch_size}"
-    return f"{network}, {cfg.hardware.amp_level}, {device_name(runtime)}"
+    network, device = f"{cfg.model.arch}, {cfg.model.image_size} px", device_name(runtime)
+    return f"{network}, batch {cfg.train.batch_size}, {cfg.hardware.amp_level}, {device}"

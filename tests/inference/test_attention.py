@@ -12,6 +12,7 @@ from beit_exp.inference.attention import (
     attention_weights,
     block_weights,
     position_bias,
+    project,
     rollout,
     split_heads,
 )
@@ -60,7 +61,7 @@ def test_the_weights_are_the_networks_own(tables: str) -> None:
     block, tokens = network.blocks[0], Tensor(rng.standard_normal((2, 17, 32), np.float32))
     mine = block_weights(block, tokens, None)
     normed = block.norm1(tokens)
-    summed = mine @ split_heads(block.attn.v(normed).asnumpy().astype(float), 2)
+    summed = mine @ split_heads(project(block.attn.v, normed.asnumpy().astype(float)), 2)
     merged = summed.swapaxes(1, 2).reshape(2, 17, 32).astype(np.float32)
     bias = None if block.rel_pos is None else block.rel_pos()
     np.testing.assert_allclose(

@@ -28,6 +28,10 @@ class AttentionOfHeads(nn.Cell):
         bias_HNN = cast(bias_HNN, self.statistics)
         return self.heads.merge(self.weighted_sum(scaled_BHNK, k_BHNK, v_BHNK, bias_HNN)[0])
 
+    def by_heads(self, x_BHNK: Tensor, tokens: int, num_heads: int) -> Tensor:
+        """q, k or v -> (B, H, N, K)."""
+        return x_BHNK
+
 
 class AttentionOfRows(nn.Cell):
     """The same of q, k and v by rows, (R, D), by a compiled operator."""
@@ -40,6 +44,11 @@ class AttentionOfRows(nn.Cell):
         """-> (B, N, D)."""
         out_RD = self.attend_rows(q_RD, k_RD, v_RD, bias_HNN)
         return ops.reshape(out_RD, (-1, bias_HNN.shape[1], q_RD.shape[1]))
+
+    def by_heads(self, x_RD: Tensor, tokens: int, num_heads: int) -> Tensor:
+        """q, k or v -> (B, H, N, K)."""
+        x_BNHK = ops.reshape(x_RD, (-1, tokens, num_heads, x_RD.shape[1] // num_heads))
+        return ops.transpose(x_BNHK, (0, 2, 1, 3))
 
 
 Attending: TypeAlias = AttentionOfHeads | AttentionOfRows
