@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 
 import numpy as np
 from mindspore import Tensor, nn
@@ -21,7 +22,7 @@ def predict_batches(
     *,
     batch_size: int,
     flip: bool = False,
-) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
     """(n, K) float32 logits and (n,) labels of each batch of n normalised images (n, 3, S, S).
 
     No weight may change meanwhile. A smaller last batch is filled up to `batch_size`, so that
@@ -47,8 +48,10 @@ def predict_all(
     flip: bool = False,
 ) -> np.ndarray:
     """(N, K) float32 logits of the images of all batches, in their order."""
-    found = predict_batches(network, batches, batch_size=batch_size, flip=flip)
-    return np.concatenate([logits for logits, _ in found])
+    with closing(
+        predict_batches(network, batches, batch_size=batch_size, flip=flip)
+    ) as predictions:
+        return np.concatenate([logits for logits, _ in predictions])
 
 
 def evaluate(
@@ -69,11 +72,14 @@ def evaluate(
     looked at: not for the softmax, either. `ValueError` if there is no image.
     """
     sums, rows = np.zeros(4), []
-    for logits, labels in predict_batches(network, batches, batch_size=batch_size, flip=flip):
-        logits = logits if chosen is None else logits[:, chosen]
-        sums += batch_sums(logits, labels)
-        rows.append(image_rows(logits, labels))
-        check_stop()
+    with closing(
+        predict_batches(network, batches, batch_size=batch_size, flip=flip)
+    ) as predictions:
+        for logits, labels in predictions:
+            logits = logits if chosen is None else logits[:, chosen]
+            sums += batch_sums(logits, labels)
+            rows.append(image_rows(logits, labels))
+            check_stop()
     totals = gather_exactly(sums, gather)
     count, loss, top1, top5 = (float(value) for value in totals.sum(axis=0))
     if count == 0:
@@ -101,10 +107,13 @@ def evaluate_multi_label(
     A class whose logit is not a number is never found.
     """
     sums, rows = np.zeros(2), []
-    for logits, labels in predict_batches(network, batches, batch_size=batch_size, flip=flip):
-        sums += len(labels), binary_cross_entropy(logits, labels).sum()
-        rows.append(np.concatenate([labels, sigmoid(logits)], axis=1).astype(np.float32))
-        check_stop()
+    with closing(
+        predict_batches(network, batches, batch_size=batch_size, flip=flip)
+    ) as predictions:
+        for logits, labels in predictions:
+            sums += len(labels), binary_cross_entropy(logits, labels).sum()
+            rows.append(np.concatenate([labels, sigmoid(logits)], axis=1).astype(np.float32))
+            check_stop()
     totals = gather_exactly(sums, gather)
     count, loss = (float(value) for value in totals.sum(axis=0))
     if count == 0:

@@ -7,7 +7,8 @@ from bare_kernels import COMPILED
 from mindspore import Parameter, ParameterTuple, Tensor
 from settings import make_config
 
-from beit_exp.model.operations.choice import native_library
+from beit_exp.model.operations.choice import kept_weights, native_library
+from beit_exp.model.operations.native import NativeDense
 from beit_exp.optim.update import Optimizer
 from beit_exp.train.cells import CompiledUpdate, Told, UpdateCell
 from beit_exp.train.gradients import GlobalNorm, Gradients, GradientsByWeight, GradientsInBuckets
@@ -128,3 +129,16 @@ def test_weights_and_moments_that_were_loaded_are_those_that_change() -> None:
     update(1.0, rates, make_gradients(0))
     again = kept(update, optimizer, weights)
     assert all((first[key] == again[key]).all() for key in first)
+
+
+def test_what_products_keep_of_weights_ends_with_an_update() -> None:
+    update, optimizer, weights = make_update(host=True)
+    x, weight = Tensor(np.eye(125, dtype=np.float32)), weights[-1]
+    bias, product = Tensor(np.zeros(67, np.float32)), NativeDense(rounds_products=False)
+    with kept_weights():
+        for step in range(2):
+            found = product(x, weight, bias).asnumpy()
+            np.testing.assert_allclose(found, weight.asnumpy().T, rtol=1e-6)
+            update(1.0, optimizer.rates(0.1, 0.0, updates_done=step), make_gradients(step))
+        found = product(x, weight, bias).asnumpy()
+    np.testing.assert_allclose(found, weight.asnumpy().T, rtol=1e-6)

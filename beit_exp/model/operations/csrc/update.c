@@ -51,6 +51,17 @@ static int64_t all_blocks(int64_t count, const parameter *parameters) {
     return blocks;
 }
 
+/* What products keep of weights is of those that they were. */
+static int change_all(pass *todo) {
+    int threads, status = begin(&threads);
+    if (status)
+        return status;
+    forget_all_packed();
+    end();
+    todo->blocks = all_blocks(todo->count, todo->parameters);
+    return run_in_parts(visit_part, todo, todo->blocks, &todo->parts);
+}
+
 static int visit_all(pass *todo) {
     todo->blocks = all_blocks(todo->count, todo->parameters);
     return run_in_parts(visit_part, todo, todo->blocks, &todo->parts);
@@ -135,7 +146,7 @@ int update_by_adam(
         .rest2 = (float)(1 - beta2), .average_decay = (float)average_decay,
         .average_rest = (float)(1 - average_decay),
     };
-    return visit_all(&todo);
+    return change_all(&todo);
 }
 
 /* w - rate v, with v the sum of momentum times the last one, the gradient times `factor`, and
@@ -148,7 +159,7 @@ int update_by_momentum(
         .factor = (float)factor, .beta1 = (float)momentum, .average_decay = (float)average_decay,
         .average_rest = (float)(1 - average_decay),
     };
-    return visit_all(&todo);
+    return change_all(&todo);
 }
 
 /* Reads and writes what an update does, and changes nothing. -> SUCCESS if done. */
