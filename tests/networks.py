@@ -23,12 +23,11 @@ def build(*overrides: str, precision: Precision = O0, seed: int = 0, num_classes
     return build_model(cfg.model, num_classes=num_classes, precision=precision, seed=seed)
 
 
-def kernels_of(name: str) -> Kernels:
-    return (
-        Kernels()
-        if name == "mindspore"
-        else native.NativeKernels(rounds_products=name == "rounded")
-    )
+def products_of(name: str) -> Kernels | native.NativeProducts:
+    """Of matrices."""
+    if name == "mindspore":
+        return Kernels()
+    return native.NativeProducts(rounds_products=name == "rounded")
 
 
 def product_of(name: str) -> Product | native.NativeDense:
@@ -43,5 +42,5 @@ def mlp_of(name: str) -> MlpByLayers | native.NativeMlp:
     """Two dense layers with a GELU between."""
     product = product_of(name)
     if isinstance(product, Product):
-        return MlpByLayers(product, kernels_of(name).gelu, kind=ms.float32)
+        return MlpByLayers(product, Kernels().gelu, kind=ms.float32)
     return native.NativeMlp(rounds_products=name == "rounded")

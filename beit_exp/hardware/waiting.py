@@ -20,13 +20,15 @@ from beit_exp.hardware.process import (
     worker_environment,
 )
 
-ORDER = "BEIT_EXP_ORDER"  # the file descriptor from which a waiting worker reads its order
+OWN = "BEIT_EXP_"  # how the names of our own variables begin
+ORDER = OWN + "ORDER"  # the file descriptor from which a waiting worker reads its order
 
 
 class WaitingWorker:
     """A worker without an order."""
 
     def __init__(self, task: str) -> None:
+        self.surroundings = surroundings()
         its_end, self.line = os.pipe()
         try:
             environment = {**worker_environment(), ORDER: str(its_end)}
@@ -48,6 +50,14 @@ class WaitingWorker:
 
 
 _waiting: list[WaitingWorker] = []  # of this process, one at the most
+
+
+def surroundings() -> tuple[str, dict[str, str]]:
+    """What a worker has of this process from its start on, besides what is told it: Hydra may
+    change both for a run (`hydra.job.chdir`, `hydra.job.env_set`).
+    """
+    others = {name: text for name, text in os.environ.items() if not name.startswith(OWN)}
+    return os.getcwd(), others
 
 
 @contextmanager
@@ -85,6 +95,9 @@ def begin(run_dir: Path) -> Process:
     """The worker that waits, if there is one, or a new one, at work in a run directory."""
     if _waiting:
         waiting = _waiting.pop()
+        if waiting.surroundings != surroundings():
+            waiting.dismiss()
+            return start(worker_command(run_dir), worker_environment())
         try:
             waiting.send(run_dir)
             return waiting.process

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from mindspore import Tensor, nn
@@ -22,22 +21,20 @@ def predict_batches(
     *,
     batch_size: int,
     flip: bool = False,
-) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(n, K) float32 logits and (n,) labels of each batch of n normalised images (n, 3, S, S).
 
-    No weight may change meanwhile. A smaller last batch is filled up to `batch_size`, so that
-    nothing recompiles. With `flip` the
+    A smaller last batch is filled up to `batch_size`, so that nothing recompiles. With `flip` the
     logits are the mean of those of an image and of its mirror image.
     """
     network.set_train(False)
-    with kept_weights():
-        for images, labels in batches:
-            filled = fill_up(images, batch_size)
-            logits = network(Tensor(filled)).asnumpy()
-            if flip:
-                mirrored = np.ascontiguousarray(filled[..., ::-1])
-                logits = (logits + network(Tensor(mirrored)).asnumpy()) / 2
-            yield logits[: len(images)], labels
+    for images, labels in batches:
+        filled = fill_up(images, batch_size)
+        logits = network(Tensor(filled)).asnumpy()
+        if flip:
+            mirrored = np.ascontiguousarray(filled[..., ::-1])
+            logits = (logits + network(Tensor(mirrored)).asnumpy()) / 2
+        yield logits[: len(images)], labels
 
 
 def predict_all(
@@ -48,10 +45,8 @@ def predict_all(
     flip: bool = False,
 ) -> np.ndarray:
     """(N, K) float32 logits of the images of all batches, in their order."""
-    with closing(
-        predict_batches(network, batches, batch_size=batch_size, flip=flip)
-    ) as predictions:
-        return np.concatenate([logits for logits, _ in predictions])
+    found = predict_batches(network, batches, batch_size=batch_size, flip=flip)
+    return np.concatenate([logits for logits, _ in found])
 
 
 def evaluate(
@@ -72,10 +67,8 @@ def evaluate(
     looked at: not for the softmax, either. `ValueError` if there is no image.
     """
     sums, rows = np.zeros(4), []
-    with closing(
-        predict_batches(network, batches, batch_size=batch_size, flip=flip)
-    ) as predictions:
-        for logits, labels in predictions:
+    with kept_weights():
+        for logits, labels in predict_batches(network, batches, batch_size=batch_size, flip=flip):
             logits = logits if chosen is None else logits[:, chosen]
             sums += batch_sums(logits, labels)
             rows.append(image_rows(logits, labels))
@@ -107,10 +100,8 @@ def evaluate_multi_label(
     A class whose logit is not a number is never found.
     """
     sums, rows = np.zeros(2), []
-    with closing(
-        predict_batches(network, batches, batch_size=batch_size, flip=flip)
-    ) as predictions:
-        for logits, labels in predictions:
+    with kept_weights():
+        for logits, labels in predict_batches(network, batches, batch_size=batch_size, flip=flip):
             sums += len(labels), binary_cross_entropy(logits, labels).sum()
             rows.append(np.concatenate([labels, sigmoid(logits)], axis=1).astype(np.float32))
             check_stop()

@@ -68,6 +68,8 @@ class Attention(nn.Cell):
         tokens = x_BND.shape[1]
         if bias_HNN is None:
             bias_HNN = ops.zeros((self.num_heads, tokens, tokens), self.precision.statistics)
+        if bias_HNN.shape[1] != tokens:  # rows would be taken for those of other images
+            raise ValueError("the bias is not of as many tokens as there are")
         q, k, v = self.projections(x_BND)
         return self.proj(self.attend(q, k, v, bias_HNN))
 

@@ -14,6 +14,7 @@ from beit_exp.inference.classes import answer_rows, rank_classes
 from beit_exp.inference.evaluate import predict_all
 from beit_exp.inference.images import open_images
 from beit_exp.inference.network import class_names, load_network
+from beit_exp.model.operations.choice import kept_weights
 from beit_exp.report.result_files import write_array, write_table
 from beit_exp.tracking.tracker import Tracker
 
@@ -29,12 +30,13 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     with open_images(cfg, run_dir) as (images, names):
         network = load_network(cfg, runtime)
         started = time.perf_counter()
-        logits = predict_all(
-            network,
-            eval_batches(images, cfg, Shard(0, 1)),
-            batch_size=min(cfg.train.batch_size, len(images)),
-            flip=cfg.evaluation.flip,
-        )
+        with kept_weights():
+            logits = predict_all(
+                network,
+                eval_batches(images, cfg, Shard(0, 1)),
+                batch_size=min(cfg.train.batch_size, len(images)),
+                flip=cfg.evaluation.flip,
+            )
         elapsed_s = time.perf_counter() - started
 
     classes, multi_label = class_names(cfg), cfg.dataset.multi_label

@@ -14,6 +14,7 @@ from beit_exp.optim.update import AdamUpdate, MomentumUpdate
 from beit_exp.train.cells import Told, copies_of
 from beit_exp.train.gradients import Gradients, GradientsInBuckets
 
+NO_MEMORY = 2  # csrc/native.h
 # `parameter` of csrc/native.h
 PARAMETER = np.dtype(
     [(name, "u8") for name in ("weight", "moment1", "moment2", "average", "gradient")]
@@ -96,5 +97,8 @@ class HostUpdate:
 
     def _call(self, name: str, *arguments: object) -> None:
         count, table = ctypes.c_int64(len(self.table)), ctypes.c_void_p(self.table.ctypes.data)
-        if status := getattr(self.library, name)(count, table, *arguments):
+        status = getattr(self.library, name)(count, table, *arguments)
+        if status == NO_MEMORY:
+            raise MemoryError(f"{name} of the compiled kernels is refused memory")
+        if status:
             raise RuntimeError(f"{name} of the compiled kernels ends with status {status}")

@@ -41,6 +41,21 @@ def test_a_worker_that_died_waiting_is_replaced(run_dir: Path, capfd) -> None:
         assert worker is not waited and worker.wait(60) == 2
 
 
+@pytest.mark.parametrize("changed", ["a variable", "the folder"])
+def test_a_worker_that_waits_in_other_surroundings_is_replaced(
+    changed: str, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with waiting_worker(make_config()):
+        waited = waiting._waiting[0].process
+        if changed == "a variable":  # as hydra.job.env_set does
+            monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        else:
+            monkeypatch.chdir(tmp_path)
+        worker = begin(run_dir)
+        assert waited.returncode == -signal.SIGKILL
+        assert worker is not waited and worker.wait(60) == 2
+
+
 def test_a_worker_that_gets_no_run_is_ended(run_dir: Path) -> None:
     with waiting_worker(make_config()):
         waited = waiting._waiting[0].process

@@ -33,9 +33,9 @@ from beit_exp.model.operations.mlp import LayersBetween, MlpByLayers
 from beit_exp.model.operations.native import (
     NativeAttention,
     NativeDense,
-    NativeKernels,
     NativeMlp,
     NativeNormalisation,
+    NativeProducts,
     NativeProjections,
     NativeScaledAddition,
 )
@@ -126,13 +126,13 @@ class Operations:
     def build_compiled(self) -> None:
         """A CPU's compiled operators."""
         rounds, ones = self.precision.rounds_products, ConstantOnes()
-        kernels = NativeKernels(rounds_products=rounds)
+        products = NativeProducts(rounds_products=rounds)
         self.rows = RowsByProducts(ones)
         self.add_scaled = ScaledAdditionByRows(NativeScaledAddition(), ones)
         self.add = AdditionOnCpu(self.add_scaled, ones)
         self.normalise = NativeNormalisation()
         self.product = NativeDense(rounds_products=rounds)
-        self.product_without_bias = ProductWithoutBias(kernels)
+        self.product_without_bias = ProductWithoutBias(products)
         self.project = ProjectionsOfRows(NativeProjections(rounds_products=rounds))
         self.attend = AttentionOfRows(NativeAttention(rounds_products=rounds))
         self.mlp = NativeMlp(rounds_products=rounds)

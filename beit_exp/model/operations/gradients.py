@@ -21,9 +21,9 @@ LAYER_NORM_EPS = 1e-6
 
 
 class ProductWithoutBias(nn.Cell):
-    """x weightᵀ for (R, I) rows."""
+    """x weightᵀ for (R, I) rows; `kernels` hold three products of matrices."""
 
-    def __init__(self, kernels: Kernels) -> None:
+    def __init__(self, kernels: Any) -> None:
         super().__init__()
         self.product = kernels.product
         self.product_with_transposed = kernels.product_with_transposed

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mindspore import Tensor, nn, ops
 
-from beit_exp.model.operations.mindspore_kernels import Kernels
 from beit_exp.model.operations.onednn_kernels import kind_of_products, operator
 
 # R rows · I width in · O width out · H width between · D width · B batch · N tokens · H heads
@@ -73,24 +74,6 @@ def of_attention_gradient(
     q: Shape, k: Shape, v: Shape, bias: Shape, _: Shape
 ) -> tuple[Shape, Shape, Shape, Shape]:
     return q, k, v, bias
-
-
-class NativeGelu(nn.Cell):
-    """x Φ(x) with Φ the normal distribution, exact within 2e-6."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.value = operator("gelu", same)
-        self.gradient = operator("gelu_gradient", same)
-
-    def construct(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """-> (value, x)."""
-        return self.value(x), x
-
-    def bprop(
-        self, x: Tensor, out: tuple[Tensor, Tensor], grad: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor]:
-        return (self.gradient(x, grad[0]),)
 
 
 class NativeNormalisation(nn.Cell):
@@ -262,16 +245,15 @@ class NativeScaledAddition(nn.Cell):
         return grad_RD, grad_branch_RD, grad_scale_D, ops.zeros_like(keep_B)
 
 
-class NativeKernels(Kernels):
-    """Those of `csrc/`; `rounds_products`: operands of products to bfloat16, where it is faster."""
+class NativeProducts:
+    """Of matrices; `rounds_products`: operands to bfloat16, where it is faster."""
 
     def __init__(self, *, rounds_products: bool) -> None:
         kind = kind_of_products(rounds=rounds_products)
-        self.product = operator(f"product_{kind}", of_product)
-        self.product_with_transposed = operator(
+        self.product: Any = operator(f"product_{kind}", of_product)
+        self.product_with_transposed: Any = operator(
             f"product_with_transposed_{kind}", of_product_with_transposed
         )
-        self.product_of_transposed = operator(
+        self.product_of_transposed: Any = operator(
             f"product_of_transposed_{kind}", of_product_of_transposed
         )
-        self.gelu = NativeGelu()

@@ -55,6 +55,8 @@ def opened() -> Path:
     match library.native_open(str(ONEDNN).encode(), threads, ctypes.c_float(LAYER_NORM_EPS)):
         case 0:
             return COMPILED
+        case 2:  # NO_MEMORY
+            raise MemoryError(f"{COMPILED} is refused memory")
         case 4:  # NO_THREADS
             raise UserError(
                 f"the operators for a CPU cannot start {threads} threads: raise the limit of"
@@ -65,7 +67,7 @@ def opened() -> Path:
 
 
 def operator(name: str, shapes: Callable[..., Any], *, outputs: int = 1) -> ops.Custom:
-    """An operator of `csrc/operators.c`.
+    """An operator of `csrc/`.
 
     `shapes` gives those of its float32 outputs from those of its inputs.
     """
@@ -77,7 +79,7 @@ def operator(name: str, shapes: Callable[..., Any], *, outputs: int = 1) -> ops.
 @contextmanager
 def kept_weights() -> Iterator[None]:
     """While the block runs no weight of a layer may change: each is brought into the order that
-    products want it in at its first use, and not at every use.
+    products want at its first use, and not at every use.
     """
     library = ctypes.CDLL(str(opened()))
     library.native_keep_weights(1)

@@ -28,7 +28,6 @@ from beit_exp.model.operations.mindspore_kernels import DenseByBiasAdd
 from beit_exp.model.operations.native import (
     NativeAttention,
     NativeDense,
-    NativeGelu,
     NativeMlp,
     NativeNormalisation,
     NativeProjections,
@@ -59,7 +58,6 @@ FOR_A_CPU += (
     ProjectionsOfRows,
     NativeAttention,
     NativeDense,
-    NativeGelu,
     NativeMlp,
 )
 FOR_A_CPU += (NativeNormalisation, NativeProjections, NativeScaledAddition)

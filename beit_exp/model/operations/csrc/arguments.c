@@ -15,13 +15,6 @@ static int64_t elements_of(const int64_t *shape, int axes) {
     return elements <= MOST_BYTES / 4 ? elements : -1;
 }
 
-int64_t product_of(const int64_t *shape, int axes) {
-    int64_t product = 1;
-    for (int axis = 0; axis < axes; axis++)
-        product *= shape[axis];
-    return product;
-}
-
 static int is_array(const call *given, int number) {
     const void *start = given->arrays[number];
     if (given->axes[number] < 0 || given->shapes[number] == NULL
@@ -32,20 +25,8 @@ static int is_array(const call *given, int number) {
         || (elements > 0 && start != NULL && (uintptr_t)start % sizeof(float) == 0);
 }
 
-/* Any axes, those of the first that '.' stands for. */
-static int are_any(const int64_t *shape, int axes, lengths *measured) {
-    if (measured->any == NULL) {
-        measured->any = shape;
-        measured->any_axes = axes;
-    }
-    return axes == measured->any_axes
-        && memcmp(shape, measured->any, (size_t)axes * sizeof *shape) == 0;
-}
-
 /* The shape of one array against its part of the pattern, which ends at a space or at the end. */
 static int fits(const int64_t *shape, int axes, const char *part, lengths *measured) {
-    if (*part == '.')
-        return are_any(shape, axes, measured);
     if (axes != (int)strcspn(part, " "))
         return 0;
     for (int axis = 0; axis < axes; axis++) {
@@ -58,9 +39,8 @@ static int fits(const int64_t *shape, int axes, const char *part, lengths *measu
 }
 
 /* Measures the arrays of a call by a pattern like "RK KC RC": a part for each array, in it a letter
- * for each axis, alike wherever it stands. A '.' is an array of any axes, alike wherever it stands. */
+ * for each axis, alike wherever it stands. */
 int measure(const call *given, const char *pattern, lengths *measured) {
-    *measured = (lengths){.any = NULL};
     memset(measured->of, -1, sizeof measured->of);
     int number = 0;
     for (const char *part = pattern; part != NULL; number++) {

@@ -72,7 +72,7 @@ static int make_plan(plan *made) {
         || make_heads_product(&made->gradient_of_q, &from_scores, matrix, rows, rows, scale, 0);
 }
 
-static int find_plan(const chunk *of, int part, plan **found) {
+static int find_plan(const chunk *of, int part, const plan **found) {
     for (plan *one = known[part]; one != NULL; one = one->next)
         if (memcmp(&one->of, of, sizeof(chunk)) == 0) {
             *found = one;
@@ -91,17 +91,17 @@ static int find_plan(const chunk *of, int part, plan **found) {
     return SUCCESS;
 }
 
-static int do3(piece *todo, int part, void *first, void *second, void *third) {
+static int do3(const piece *todo, int part, void *first, void *second, void *third) {
     void *const starts[3] = {first, second, third};
     return perform(todo, part, starts);
 }
 
-static int do2(piece *todo, int part, void *first, void *second) {
+static int do2(const piece *todo, int part, void *first, void *second) {
     return do3(todo, part, first, second, NULL);
 }
 
 /* The scores of a chunk, with their bias: what a product adds to lies there before. */
-static int score(plan *by, const attention *todo, int part, int64_t start, int64_t head) {
+static int score(const plan *by, const attention *todo, int part, int64_t start, int64_t head) {
     const int64_t own = by->of.heads * square(&by->of);
     float *scores = rooms[part][SCORES].start;
     for (int64_t image = 0; image < by->of.images; image++)
@@ -109,7 +109,7 @@ static int score(plan *by, const attention *todo, int part, int64_t start, int64
     return do3(&by->scores, part, todo->q + start, todo->k + start, scores);
 }
 
-static void add_up(plan *by, const attention *todo, const float *gradients, int64_t head) {
+static void add_up(const plan *by, const attention *todo, const float *gradients, int64_t head) {
     const int64_t own = by->of.heads * square(&by->of);
     float *restrict total = todo->of_bias + head * square(&by->of);
     for (int64_t image = 0; image < by->of.images; image++)
@@ -118,7 +118,7 @@ static void add_up(plan *by, const attention *todo, const float *gradients, int6
 }
 
 static int attend_forward(
-    plan *by, const attention *todo, int part, int64_t place, int64_t head) {
+    const plan *by, const attention *todo, int part, int64_t place, int64_t head) {
     const int64_t start = place * bytes_of(&by->of);
     void *scores = rooms[part][SCORES].start;
     void *weights = by->of.kind == BFLOAT16 ? rooms[part][ROUNDED_SCORES].start : scores;
@@ -128,7 +128,7 @@ static int attend_forward(
 }
 
 static int attend_backward(
-    plan *by, const attention *todo, int part, int64_t place, int64_t head) {
+    const plan *by, const attention *todo, int part, int64_t place, int64_t head) {
     const int64_t start = place * bytes_of(&by->of);
     void *weights = rooms[part][SCORES].start, *gradients = rooms[part][GRADIENTS].start;
     void *left = weights, *right = gradients;
@@ -174,7 +174,7 @@ static int attend_part(const void *work, int part, void *const *unused) {
     for (int64_t head = first; head < last; head += most.heads)
         for (int64_t image = 0; !status && image < all->images; image += most.images) {
             chunk own = most;
-            plan *by;
+            const plan *by;
             own.heads = least(most.heads, last - head);
             own.images = least(most.images, all->images - image);
             const int64_t place = image * all->tokens * all->width + head * all->size;

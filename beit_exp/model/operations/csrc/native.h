@@ -38,11 +38,10 @@ typedef struct {
     int operands;
     argument arguments[MOST_OPERANDS];
     int64_t offsets[MOST_OPERANDS]; /* bytes */
-    handle packing;                 /* of the right operand of a product, if it is */
+    handle packing, packed_layout;  /* of a product's right operand; NULL if it is not packed */
     argument packed[2];             /* from, to */
-    size_t packed_size;
     int is_kept;                    /* packed once for as long as weights are kept */
-    struct kept *kept;
+    int64_t right_span;             /* elements from the right operand's first to its last */
 } piece;
 
 typedef struct work {
@@ -62,11 +61,7 @@ typedef struct {
 } call;
 
 /* Lengths of the axes that the arrays of a call share, by the letter of each. */
-typedef struct {
-    int64_t of['Z' + 1];
-    const int64_t *any; /* the axes that '.' stands for */
-    int any_axes;
-} lengths;
+typedef struct { int64_t of['Z' + 1]; } lengths;
 
 /* A weight with what belongs to it, all float32 and of its size; NULL is what there is none of. */
 typedef struct {
@@ -92,7 +87,6 @@ typedef int (*task)(const void *work, int part, void *const *starts);
 
 /* arguments.c */
 int measure(const call *given, const char *pattern, lengths *measured);
-int64_t product_of(const int64_t *shape, int axes);
 
 /* onednn.c, pieces.c, products.c */
 int load_onednn(const char *path, int number_of_threads, float epsilon_of_norms);
@@ -100,12 +94,12 @@ int make_piece(piece *own, const form *of, int64_t begin, int64_t length);
 int make_heads_product(
     piece *own, const heads_product *of, const strides left, const strides right, const strides out,
     float factor, int is_added);
-int perform(piece *own, int part, void *const *starts);
+int perform(const piece *own, int part, void *const *starts);
 int do_piece(const void *todo, int part, void *const *starts);
 
 int keeps_weights(void);
 void keep_weights(int more);
-void forget_packed(piece *own);
+void forget_packed(void);
 
 /* dense.c */
 int round_for(int64_t kind, int side, void **array, int64_t elements);
@@ -116,7 +110,6 @@ int differentiate_input(const layer *of, void *gradient, void *weight, void *of_
 int differentiate_weight(const layer *of, void *gradient, void *x, void *of_weight);
 
 /* work.c */
-void forget_all_packed(void);
 int is_cut_by_columns(const form *of);
 int find(const form *of, int threads, const work **found);
 
@@ -139,9 +132,9 @@ void fill(float *out, int64_t rows, int64_t columns, const float *bias);
 /* Ends a function with the status of what fails. */
 #define TRY(action) \
     do { \
-        const int found = (action); \
-        if (found) \
-            return found; \
+        const int status_ = (action); \
+        if (status_) \
+            return status_; \
     } while (0)
 
 /* An operator: what `ops.Custom` gives it, all arrays float32, measured by the pattern. */

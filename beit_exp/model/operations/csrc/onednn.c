@@ -24,19 +24,17 @@ int add_operand(piece *own, int number, handle layout, int64_t offset) {
 }
 
 /* On this thread, whose number is `part`; `starts` are the arrays of its operands, in order. */
-int perform(piece *own, int part, void *const *starts) {
-    int status = own->packing == NULL
-        ? SUCCESS : pack(own, part, (char *)starts[1] + own->offsets[1]);
-    if (status)
-        return status;
-    for (int number = 0; number < own->operands; number++)
-        if ((number != 1 || own->packing == NULL)
-            && dnnl.memory_set_data_handle(
-                own->arguments[number].memory, (char *)starts[number] + own->offsets[number]))
-            return FAILURE;
-    return dnnl.primitive_execute(own->primitive, streams[part], own->operands, own->arguments)
-            || dnnl.stream_wait(streams[part])
-        ? FAILURE : SUCCESS;
+int perform(const piece *own, int part, void *const *starts) {
+    for (int number = 0; number < own->operands; number++) {
+        void *start = (char *)starts[number] + own->offsets[number];
+        if (number == 1 && own->packing != NULL)
+            TRY(pack(own, part, start));
+        else
+            ONEDNN(dnnl.memory_set_data_handle(own->arguments[number].memory, start));
+    }
+    ONEDNN(dnnl.primitive_execute(own->primitive, streams[part], own->operands, own->arguments));
+    ONEDNN(dnnl.stream_wait(streams[part]));
+    return SUCCESS;
 }
 
 int do_piece(const void *todo, int part, void *const *starts) {
@@ -57,6 +55,7 @@ int load_onednn(const char *path, int number_of_threads, float epsilon_of_norms)
     FIND(memory_desc_create_with_strides);
     FIND(memory_desc_create_with_tag);
     FIND(memory_desc_get_size);
+    FIND(memory_desc_equal);
     FIND(get_effective_cpu_isa);
     FIND(primitive_desc_query_md);
     FIND(memory_create);

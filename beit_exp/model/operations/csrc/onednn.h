@@ -22,6 +22,7 @@ typedef struct {
     int (*memory_desc_create_with_strides)(handle *, int, const int64_t *, int, const int64_t *);
     int (*memory_desc_create_with_tag)(handle *, int, const int64_t *, int, int);
     size_t (*memory_desc_get_size)(handle);
+    int (*memory_desc_equal)(handle, handle);
     int (*get_effective_cpu_isa)(void);
     handle (*primitive_desc_query_md)(handle, int, int);
     int (*memory_create)(handle *, handle, handle, void *);
@@ -55,13 +56,19 @@ extern functions dnnl;
 extern handle engine, streams[MOST_THREADS];
 extern float epsilon; /* of layer norm */
 
+/* Ends a function with our status of a call of oneDNN's that fails; its 1 is a lack of memory. */
+#define ONEDNN(action) TRY(status_of(action))
+static inline int status_of(int found) {
+    return found == 0 ? SUCCESS : found == 1 ? NO_MEMORY : FAILURE;
+}
+
 int layout(handle *made, const int64_t *shape, const int64_t *strides, int64_t kind);
 int row_layout(handle *made, int64_t length, int kind);
 int add_operand(piece *own, int number, handle layout, int64_t offset);
 
 /* products.c */
 int make_product(piece *own, const form *of, int64_t begin, int64_t length);
-int pack(piece *own, int part, void *right);
+int pack(const piece *own, int part, void *right);
 
 #pragma GCC visibility pop
 

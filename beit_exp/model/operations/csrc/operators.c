@@ -1,4 +1,5 @@
-/* Operators for a CPU, for MindSpore's `ops.Custom`: matrix products, exact GELU and layer norm.
+/* Operators for a CPU, for MindSpore's `ops.Custom`: matrix products and layer norm; and what all
+ * operators share.
  *
  * All arrays are float32. One operator runs at a time, on all threads; scratch memory is kept as
  * long as the process lives.
@@ -205,17 +206,6 @@ PRODUCT_OPERATORS(product, "RK KC RC", 0, 0)
 PRODUCT_OPERATORS(product_with_transposed, "RK CK RC", 0, 1)
 /* left, right -> left' right */
 PRODUCT_OPERATORS(product_of_transposed, "KR KC RC", 1, 0)
-
-static int compute_elements(int what, void **arrays, const lengths *given) {
-    const form of = {.what = what, .elements = product_of(given->any, given->any_axes)};
-    return of.elements == 0 ? SUCCESS : compute(&of, arrays);
-}
-
-/* x -> x Phi(x), Phi the normal distribution */
-OPERATOR(gelu, ". .") { return compute_elements(GELU_FORWARD, arrays, given); }
-
-/* x, gradient -> gradient (Phi(x) + x phi(x)) */
-OPERATOR(gelu_gradient, ". . .") { return compute_elements(GELU_BACKWARD, arrays, given); }
 
 /* x, scale, shift -> normalised, mean, variance; a row of nothing has no mean */
 OPERATOR(layer_norm, "RC C C RC R R") {

@@ -3,15 +3,21 @@
 #include "onednn.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+enum { SAMPLES = 64 }; /* of a weight, by which another is told that lies where it lay */
 
 typedef struct kept {
     const void *right;
+    handle layout;
+    float samples[SAMPLES];
     room memory;
     struct kept *next;
 } kept;
 
 static room packed[MOST_THREADS];
-static int keepers; /* how many wish that weights are kept */
+static kept *kept_by[MOST_THREADS]; /* each thread's part of the weights */
+static int keepers;                 /* how many wish that weights are kept */
 
 static int bias_layout(handle *made, int64_t length) {
     int64_t shape[2] = {1, length}, strides[2] = {length, 1};
@@ -36,7 +42,7 @@ static int make_epilogue(handle *made, float factor, int has_gelu, int is_added)
  * that of `right`; others have none. */
 static int make_packing(piece *own, handle plain, handle right) {
     own->packed[0].number = SOURCE, own->packed[1].number = OUT;
-    own->packed_size = dnnl.memory_desc_get_size(right);
+    own->packed_layout = right;
     handle description;
     return dnnl.memory_create(&own->packed[0].memory, plain, engine, NULL)
         || dnnl.memory_create(&own->packed[1].memory, right, engine, NULL)
@@ -65,6 +71,7 @@ int make_product(piece *own, const form *of, int64_t begin, int64_t length) {
     const int64_t out_bytes = of->out_kind == BFLOAT16 ? 2 : 4;
     handle left, plain, right, out, bias = NULL, epilogue, description;
     own->is_kept = (int)of->is_kept;
+    own->right_span = (of->width - 1) * right_strides[0] + (columns - 1) * right_strides[1] + 1;
     int status = dnnl.memory_desc_create_with_strides(&left, 2, left_shape, kind, left_strides)
         || dnnl.memory_desc_create_with_strides(
             &plain, 2, right_shape, given_kind, right_strides)
@@ -107,64 +114,72 @@ int make_heads_product(
 }
 
 static int pack_into(const piece *own, int part, void *right, void *to) {
-    return dnnl.memory_set_data_handle(own->packed[0].memory, right)
-        || dnnl.memory_set_data_handle(own->packed[1].memory, to)
-        || dnnl.primitive_execute(own->packing, streams[part], 2, own->packed)
-        || dnnl.stream_wait(streams[part])
-        ? FAILURE : SUCCESS;
+    ONEDNN(dnnl.memory_set_data_handle(own->packed[0].memory, right));
+    ONEDNN(dnnl.memory_set_data_handle(own->packed[1].memory, to));
+    ONEDNN(dnnl.primitive_execute(own->packing, streams[part], 2, own->packed));
+    ONEDNN(dnnl.stream_wait(streams[part]));
+    return SUCCESS;
 }
 
-/* A weight that was packed before, or is now. */
-static int find_kept(piece *own, int part, void *right, void **packed_right) {
-    for (const kept *one = own->kept; one != NULL; one = one->next)
-        if (one->right == right) {
-            *packed_right = one->memory.start;
-            return SUCCESS;
-        }
-    kept *made = calloc(1, sizeof(kept));
-    int status = made == NULL ? NO_MEMORY : provide(&made->memory, own->packed_size);
-    status = status ? status : pack_into(own, part, right, made->memory.start);
-    if (status) {
-        if (made != NULL)
-            free(made->memory.start);
-        free(made);
-        return status;
+/* Numbers of a weight that lie evenly over all that a piece takes of it. */
+static void sample(const piece *own, const float *right, float *samples) {
+    for (int number = 0; number < SAMPLES; number++)
+        samples[number] = right[(own->right_span - 1) * number / (SAMPLES - 1)];
+}
+
+/* Where a weight lies packed: from before, unless another lies there now. */
+static int find_kept(const piece *own, int part, void *right, void **packed_right) {
+    float samples[SAMPLES];
+    kept *found = kept_by[part];
+    sample(own, right, samples);
+    while (found != NULL
+           && !(found->right == right && dnnl.memory_desc_equal(found->layout, own->packed_layout)))
+        found = found->next;
+    if (found == NULL) {
+        if ((found = calloc(1, sizeof(kept))) == NULL)
+            return NO_MEMORY;
+        *found = (kept){.right = right, .layout = own->packed_layout, .next = kept_by[part]};
+        kept_by[part] = found;
     }
-    *made = (kept){right, made->memory, own->kept};
-    own->kept = made;
-    *packed_right = made->memory.start;
+    *packed_right = found->memory.start;
+    if (found->memory.start != NULL && memcmp(found->samples, samples, sizeof samples) == 0)
+        return SUCCESS;
+    TRY(provide(&found->memory, dnnl.memory_desc_get_size(own->packed_layout)));
+    memset(found->samples, -1, sizeof samples); /* not a number: what is half packed is none's */
+    TRY(pack_into(own, part, right, found->memory.start));
+    memcpy(found->samples, samples, sizeof samples);
+    *packed_right = found->memory.start;
     return SUCCESS;
 }
 
 /* The right operand in the layout that its product wants: in memory of this thread, or kept. */
-int pack(piece *own, int part, void *right) {
-    void *to = NULL;
-    int status;
+int pack(const piece *own, int part, void *right) {
+    void *to;
     if (own->is_kept)
-        status = find_kept(own, part, right, &to);
+        TRY(find_kept(own, part, right, &to));
     else {
-        status = provide(&packed[part], own->packed_size);
+        TRY(provide(&packed[part], dnnl.memory_desc_get_size(own->packed_layout)));
         to = packed[part].start;
-        status = status ? status : pack_into(own, part, right, to);
+        TRY(pack_into(own, part, right, to));
     }
-    if (!status && dnnl.memory_set_data_handle(own->arguments[1].memory, to))
-        status = FAILURE;
-    return status;
+    ONEDNN(dnnl.memory_set_data_handle(own->arguments[1].memory, to));
+    return SUCCESS;
 }
 
-void forget_packed(piece *own) {
-    while (own->kept != NULL) {
-        kept *one = own->kept;
-        own->kept = one->next;
-        free(one->memory.start);
-        free(one);
-    }
+void forget_packed(void) {
+    for (int part = 0; part < MOST_THREADS; part++)
+        while (kept_by[part] != NULL) {
+            kept *one = kept_by[part];
+            kept_by[part] = one->next;
+            free(one->memory.start);
+            free(one);
+        }
 }
 
 int keeps_weights(void) { return keepers > 0 && has_layouts(); }
 
 void keep_weights(int more) {
     keepers += more;
-    if (keepers == 0)
-        forget_all_packed();
+    if (more < 0)
+        forget_packed();
 }

@@ -51,20 +51,22 @@ static int64_t all_blocks(int64_t count, const parameter *parameters) {
     return blocks;
 }
 
-/* What products keep of weights is of those that they were. */
-static int change_all(pass *todo) {
-    int threads, status = begin(&threads);
-    if (status)
-        return status;
-    forget_all_packed();
-    end();
+static int visit_all(pass *todo) {
     todo->blocks = all_blocks(todo->count, todo->parameters);
     return run_in_parts(visit_part, todo, todo->blocks, &todo->parts);
 }
 
-static int visit_all(pass *todo) {
+/* The packed copies of the weights before are dropped. */
+static int change_all(pass *todo) {
+    int threads, status = begin(&threads);
+    if (status)
+        return status;
     todo->blocks = all_blocks(todo->count, todo->parameters);
-    return run_in_parts(visit_part, todo, todo->blocks, &todo->parts);
+    todo->parts = (int)least(threads, todo->blocks > 1 ? todo->blocks : 1);
+    status = run(visit_part, todo, todo->parts, NULL);
+    forget_packed();
+    end();
+    return status;
 }
 
 static void follow(const pass *of, const parameter *one, int64_t begin, int64_t end) {

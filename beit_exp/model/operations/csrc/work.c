@@ -68,9 +68,3 @@ int find(const form *of, int threads, const work **found) {
     *found = known = made;
     return SUCCESS;
 }
-
-void forget_all_packed(void) {
-    for (work *one = known; one != NULL; one = one->next)
-        for (int number = 0; number < one->parts; number++)
-            forget_packed(&one->pieces[number]);
-}

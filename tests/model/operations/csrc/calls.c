@@ -52,9 +52,6 @@ static void call_with_shapes(void) {
         EACH_SIZE(D)
             check_addition(B, 5, *D), check_addition(B, 0, *D);
     check_addition(3, 700, 129);
-    for (int N = 0; N < 130; N++)
-        check_gelu(N);
-    check_gelu(40001), check_gelu(100003);
     EACH_SIZE(R) EACH_SIZE(C)
         check_norm(*R, *C);
     check_norm(1100, 770), check_norm(2049, 65);
@@ -92,8 +89,6 @@ static const example EXAMPLES[] = {
     {product_float32, 3, {2, 2, 2}, {{3, 5}, {5, 7}, {3, 7}}},
     {product_with_transposed_bfloat16, 3, {2, 2, 2}, {{3, 5}, {7, 5}, {3, 7}}},
     {product_of_transposed_float32, 3, {2, 2, 2}, {{5, 3}, {5, 7}, {3, 7}}},
-    {gelu, 2, {2, 2}, {{3, 5}, {3, 5}}},
-    {gelu_gradient, 3, {1, 1, 1}, {{3}, {3}, {3}}},
     {layer_norm, 6, {2, 1, 1, 2, 1, 1}, {{3, 5}, {5}, {5}, {3, 5}, {3}, {3}}},
     {layer_norm_gradient, 8, {2, 1, 1, 1, 2, 2, 1, 1},
      {{3, 5}, {5}, {3}, {3}, {3, 5}, {3, 5}, {5}, {5}}},
@@ -214,11 +209,11 @@ static void call_without_memory(void) {
 }
 
 static void *call_often(void *number) {
-    for (int round = 0; round < 10; round++) {
+    for (int round = 0; round < 6; round++) {
         check_products(1097 + (int)(intptr_t)number, 64, 97);
         check_layers(297 + (int)(intptr_t)number, 64, 97), check_addition(3, 301, 65 + round);
         check_norm(1100, 65 + round), check_both_attentions(2, 6, 65, 8);
-        check_gelu(40001 + round), check_both_mlps(70, 33, 65, 40 + round);
+        check_both_mlps(70, 33, 65, 40 + round);
         check_updates(9001, 20003 + round);
     }
     return NULL;

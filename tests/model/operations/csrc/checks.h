@@ -21,7 +21,7 @@ operator attention_gradient_float32, attention_gradient_bfloat16;
 operator mlp_float32, mlp_bfloat16, mlp_for_gradient_float32, mlp_for_gradient_bfloat16;
 operator mlp_gradient_float32, mlp_gradient_bfloat16;
 void native_keep_weights(int);
-operator gelu, gelu_gradient, layer_norm, layer_norm_gradient;
+operator layer_norm, layer_norm_gradient;
 operator scaled_addition, scaled_addition_gradient;
 
 int update_by_adam(int64_t, const parameter *, double, double, double, double);
@@ -311,25 +311,6 @@ static void check_addition(int B, int rows_of_image, int D) {
     }
     release(&x), release(&forward[4]);
     release_all(6, backward);
-}
-
-static void check_gelu(int N) {
-    array arrays[3] = {make(is_at_end, 1, N), make(is_at_end, 1, N), make(is_at_end, 1, N)};
-    array forward[2] = {arrays[0], arrays[2]};
-    fill_randomly(&arrays[0]);
-    fill_randomly(&arrays[1]);
-    REQUIRE(call_operator(gelu, 2, forward, 1) == SUCCESS, "%d", N);
-    for (int n = 0; n < N; n++) {
-        const double x = arrays[0].start[n];
-        expect(&arrays[2], n, x * (1 + erf(x * M_SQRT1_2)) / 2, "gelu");
-    }
-    REQUIRE(call_operator(gelu_gradient, 3, arrays, 1) == SUCCESS, "%d", N);
-    for (int n = 0; n < N; n++) {
-        const double x = arrays[0].start[n];
-        const double slope = (1 + erf(x * M_SQRT1_2)) / 2 + x * exp(-x * x / 2) / sqrt(2 * M_PI);
-        expect(&arrays[2], n, arrays[1].start[n] * slope, "slope");
-    }
-    release_all(3, arrays);
 }
 
 /* x, scale, shift -> normalised, mean, variance; then the gradients of the first three */

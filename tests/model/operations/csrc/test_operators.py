@@ -73,14 +73,17 @@ def test_images_that_are_not_there_add_nothing_to_the_gradients(library: ctypes.
     arrays = rows, ones(5, 4), ones(0, 5), rows, of_weight, of_bias
     assert call(library, "dense_gradient_float32", *arrays) == SUCCESS
     assert (of_weight == 0).all() and (of_bias == 0).all()
+    outs = nothing(5, 4), nothing(5), nothing(3, 5), nothing(3)
+    arrays = rows, ones(5, 4), ones(3, 5), ones(0, 5), ones(0, 3), rows, *outs
+    assert call(library, "mlp_gradient_float32", *arrays) == SUCCESS
+    assert all((out == 0).all() for out in outs)
 
 
 EMPTY = [
     ("dense_float32", [(0, 4), (5, 4), (5,), (0, 5)]),
     ("product_float32", [(0, 4), (4, 5), (0, 5)]),
     ("product_bfloat16", [(3, 4), (4, 0), (3, 0)]),
-    ("gelu", [(3, 0), (3, 0)]),
-    ("gelu_gradient", [(0,), (0,), (0,)]),
+    ("mlp_float32", [(0, 4), (5, 4), (5,), (3, 5), (3,), (0, 3)]),
     ("layer_norm", [(0, 4), (4,), (4,), (0, 4), (0,), (0,)]),
     ("attention_float32", [(0, 4), (0, 4), (0, 4), (2, 3, 3), (0, 4)]),
     ("scaled_addition", [(0, 4), (0, 4), (4,), (2,), (0, 4)]),
@@ -100,11 +103,16 @@ MEANINGLESS = {
     "more matrices than one": ("product_float32", [ones(2, 3, 4), ones(2, 4, 5), ones(2, 3, 5)]),
     "axes that lack": ("product_float32", [ones(4), ones(4), ones(1)]),
     "an array that lacks": ("product_float32", [ones(3, 4), ones(4, 5)]),
-    "an array too many": ("gelu", [ones(3), ones(3), ones(3)]),
-    "no place": ("gelu", [None, ones(3, 4)]),
-    "half the bytes": ("gelu", [np.ones((3, 4), np.float16), ones(3, 4)]),
-    "another shape": ("gelu", [ones(3, 4), ones(4, 3)]),
-    "between two numbers": ("gelu", [np.zeros(17, np.uint8)[1:].view(np.float32), ones(4)]),
+    "an array too many": ("product_float32", [*[ones(3, 3)] * 4]),
+    "no place": ("product_float32", [None, ones(4, 5), ones(3, 5)]),
+    "half the bytes": (
+        "product_float32",
+        [np.ones((3, 4), np.float16), ones(4, 5), ones(3, 5)],
+    ),
+    "between two numbers": (
+        "product_float32",
+        [np.zeros(17, np.uint8)[1:].view(np.float32).reshape(2, 2), ones(2, 2), ones(2, 2)],
+    ),
     "a bias for other columns": ("dense_float32", [ones(3, 4), ones(5, 4), ones(4), ones(3, 5)]),
     "a mean of nothing": (
         "layer_norm",
@@ -139,7 +147,7 @@ def test_arrays_that_an_operator_cannot_mean_are_refused(library: ctypes.CDLL, f
 
 
 def test_a_refusal_is_an_error_in_mindspore(library: ctypes.CDLL) -> None:
-    product = native.NativeKernels(rounds_products=False).product
+    product = native.NativeProducts(rounds_products=False).product
     with pytest.raises(RuntimeError, match=r"product_float32\) is 3"):
         product(Tensor(ones(3, 4)), Tensor(ones(9, 5))).asnumpy()
 
