@@ -63,8 +63,7 @@ static int measured(const lengths *given, addition *todo) {
 }
 
 static int64_t most_parts(const addition *todo) {
-    const int64_t most = todo->rows * todo->columns / LEAST_ADDED;
-    return most < todo->rows ? most : todo->rows;
+    return least(todo->rows * todo->columns / LEAST_ADDED, todo->rows);
 }
 
 /* x, branch, scale, keep of each image -> x + keep scale branch */
@@ -88,8 +87,7 @@ OPERATOR(scaled_addition_gradient, "RD D B RD RD D") {
         status = begin(&threads);
     if (status)
         return status;
-    const int64_t most = most_parts(&todo);
-    todo.parts = (int)(most < 1 ? 1 : most < threads ? most : threads);
+    todo.parts = parts_of(most_parts(&todo), threads);
     status = provide(&sums, 4 * (size_t)(todo.parts * todo.columns + 1));
     todo.sums = sums.start;
     status = status ? status : run(differentiate_part, &todo, todo.parts, NULL);

@@ -38,7 +38,6 @@ typedef struct {
 static plan *known[MOST_THREADS];
 static room rooms[MOST_THREADS][ROOMS];
 
-static int64_t least(int64_t one, int64_t other) { return one < other ? one : other; }
 static int64_t bytes_of(const chunk *of) { return of->kind == BFLOAT16 ? 2 : 4; }
 static int64_t square(const chunk *of) { return of->tokens * of->tokens; }
 static int64_t scores_of(const chunk *of) { return of->images * of->heads * square(of); }
@@ -239,11 +238,7 @@ static int backward(void **arrays, const lengths *given, int kind) {
 
 /* q, k, v of images' tokens, a row for each with all heads side by side; a bias for each head
  * -> rows as those */
-#define FORWARD "RD RD RD HNN RD"
-OPERATOR(attention_float32, FORWARD) { return forward(arrays, given, FLOAT32); }
-OPERATOR(attention_bfloat16, FORWARD) { return forward(arrays, given, BFLOAT16); }
+OPERATORS(attention, "RD RD RD HNN RD", forward(arrays, given, kind))
 
 /* q, k, v, bias, gradient of the rows -> gradients of the first four */
-#define BACKWARD "RD RD RD HNN RD RD RD RD HNN"
-OPERATOR(attention_gradient_float32, BACKWARD) { return backward(arrays, given, FLOAT32); }
-OPERATOR(attention_gradient_bfloat16, BACKWARD) { return backward(arrays, given, BFLOAT16); }
+OPERATORS(attention_gradient, "RD RD RD HNN RD RD RD RD HNN", backward(arrays, given, kind))

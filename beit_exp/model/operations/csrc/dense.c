@@ -6,7 +6,6 @@
 #include "native.h"
 
 enum { LEAST_SUMMED = 1 << 14 }; /* of a thread */
-enum { X, WEIGHT, GRADIENT };    /* what is rounded */
 
 typedef struct {
     float *weight, *bias, *out; /* one without a bias has none */
@@ -39,8 +38,7 @@ static int sum_columns_of_part(const void *work, int part, void *const *unused) 
 }
 
 int sum_columns(const float *x, int64_t rows, int64_t columns, float *sums, int threads) {
-    const int64_t most = rows * columns / LEAST_SUMMED;
-    summing todo = {x, sums, rows, columns, (int)(most < 1 ? 1 : most < threads ? most : threads)};
+    summing todo = {x, sums, rows, columns, parts_of(rows * columns / LEAST_SUMMED, threads)};
     return run(sum_columns_of_part, &todo, todo.parts, NULL);
 }
 
@@ -143,12 +141,7 @@ static int apply(layers all, const lengths *given, int kind, int is_backward) {
 }
 
 #define LAYERS(name, pattern, is_backward, ...) \
-    OPERATOR(name##_float32, pattern) { \
-        return apply((layers)__VA_ARGS__, given, FLOAT32, is_backward); \
-    } \
-    OPERATOR(name##_bfloat16, pattern) { \
-        return apply((layers)__VA_ARGS__, given, BFLOAT16, is_backward); \
-    }
+    OPERATORS(name, pattern, apply((layers)__VA_ARGS__, given, kind, is_backward))
 
 /* x, weight, bias -> x weight' + bias */
 LAYERS(dense, "RI OI O RO", 0, {

@@ -3,8 +3,6 @@
 
 #include "native.h"
 
-enum { X, WEIGHT, GRADIENT, HIDDEN };
-
 typedef struct {
     int64_t rows, in, hidden, out, kind;
     float *x, *weight1, *bias1, *weight2, *bias2, *y, *h, *gradient;
@@ -82,24 +80,20 @@ static int apply(mlp all, const lengths *given, int kind, int is_backward) {
     return status;
 }
 
-#define OF_BOTH_KINDS(name, pattern, is_backward, ...) \
-    OPERATOR(name##_float32, pattern) { \
-        return apply((mlp)__VA_ARGS__, given, FLOAT32, is_backward); \
-    } \
-    OPERATOR(name##_bfloat16, pattern) { \
-        return apply((mlp)__VA_ARGS__, given, BFLOAT16, is_backward); \
-    }
+#define LAYERS(name, pattern, is_backward, ...) \
+    OPERATORS(name, pattern, apply((mlp)__VA_ARGS__, given, kind, is_backward))
 
 #define INPUTS \
-    .x = arrays[0], .weight1 = arrays[1], .bias1 = arrays[2], .weight2 = arrays[3]
+    .x = arrays[0], .weight1 = arrays[1], .bias1 = arrays[2], .weight2 = arrays[3], \
+    .bias2 = arrays[4]
 
 /* x, weight and bias of two layers -> what the second gives; then what the first gives, too */
-OF_BOTH_KINDS(mlp, "RI HI H OH O RO", 0, {INPUTS, .bias2 = arrays[4], .y = arrays[5]})
-OF_BOTH_KINDS(mlp_for_gradient, "RI HI H OH O RO RH", 0,
-              {INPUTS, .bias2 = arrays[4], .y = arrays[5], .h = arrays[6]})
+LAYERS(mlp, "RI HI H OH O RO", 0, {INPUTS, .y = arrays[5]})
+LAYERS(mlp_for_gradient, "RI HI H OH O RO RH", 0,
+       {INPUTS, .y = arrays[5], .h = arrays[6]})
 
 /* x, weights, what the first layer gave, gradient -> gradients of what `mlp` takes */
-OF_BOTH_KINDS(mlp_gradient, "RI HI OH RH RO RI HI H OH O", 1, {
+LAYERS(mlp_gradient, "RI HI OH RH RO RI HI H OH O", 1, {
     .x = arrays[0], .weight1 = arrays[1], .weight2 = arrays[2], .h = arrays[3],
     .gradient = arrays[4], .of_x = arrays[5], .of_weight1 = arrays[6], .of_bias1 = arrays[7],
     .of_weight2 = arrays[8], .of_bias2 = arrays[9],

@@ -13,7 +13,8 @@
 enum { SUCCESS = 0, FAILURE = 1, NO_MEMORY = 2, WRONG_ARGUMENTS = 3, NO_THREADS = 4 };
 enum { BFLOAT16 = 2, FLOAT32 = 3 }; /* kinds of elements, by oneDNN's numbers */
 enum { MOST_THREADS = 256, MOST_OPERANDS = 8 };
-enum { ROUNDED_AT_ONCE = 4 };
+/* Which room an operand is rounded into; the four of attention take them in order. */
+enum { X, WEIGHT, GRADIENT, HIDDEN, ROUNDED_AT_ONCE };
 enum { GRAIN = 32 }; /* parts of rows and elements begin at multiples of it */
 
 typedef void *handle; /* of something of oneDNN's */
@@ -129,6 +130,13 @@ void fill(float *out, int64_t rows, int64_t columns, const float *bias);
 
 #pragma GCC visibility pop
 
+static inline int64_t least(int64_t one, int64_t other) { return one < other ? one : other; }
+
+/* Into how many parts work is cut of which `most` are large enough to wake a thread for. */
+static inline int parts_of(int64_t most, int threads) {
+    return most < 1 ? 1 : (int)least(most, threads);
+}
+
 /* Ends a function with the status of what fails. */
 #define TRY(action) \
     do { \
@@ -148,5 +156,10 @@ void fill(float *out, int64_t rows, int64_t columns, const float *bias);
         return status ? status : do_##name(arrays, &measured); \
     } \
     static int do_##name(void **arrays, const lengths *given)
+
+/* Two of them, whose products take operands of the kind that `result` is computed for. */
+#define OPERATORS(name, pattern, result) \
+    OPERATOR(name##_float32, pattern) { const int kind = FLOAT32; return result; } \
+    OPERATOR(name##_bfloat16, pattern) { const int kind = BFLOAT16; return result; }
 
 #endif

@@ -57,8 +57,8 @@ static void add_up(
 static int prepare(const form *of, void **starts) {
     int status = SUCCESS;
     if (of->what == PRODUCT && of->kind == BFLOAT16) {
-        status = round_operand(0, &starts[0], of->rows * of->width);
-        status = status ? status : round_operand(1, &starts[1], of->width * of->columns);
+        status = round_operand(X, &starts[0], of->rows * of->width);
+        status = status ? status : round_operand(WEIGHT, &starts[1], of->width * of->columns);
     }
     for (int number = 0; !status && of->what == NORM_BACKWARD && number < 2; number++) {
         size_t most_parts = (size_t)(of->rows / GRAIN + 1);
@@ -118,7 +118,7 @@ int run_in_parts(task act, const void *todo, int64_t most, int *parts) {
     int number_of_threads, status = begin(&number_of_threads);
     if (status)
         return status;
-    *parts = (int)(most < 1 ? 1 : most < number_of_threads ? most : number_of_threads);
+    *parts = parts_of(most, number_of_threads);
     status = run(act, todo, *parts, NULL);
     end();
     return status;
@@ -197,8 +197,7 @@ static int multiply(
 }
 
 #define PRODUCT_OPERATORS(name, pattern, ...) /* which operands lie transposed */ \
-    OPERATOR(name##_float32, pattern) { return multiply(arrays, given, __VA_ARGS__, FLOAT32); } \
-    OPERATOR(name##_bfloat16, pattern) { return multiply(arrays, given, __VA_ARGS__, BFLOAT16); }
+    OPERATORS(name, pattern, multiply(arrays, given, __VA_ARGS__, kind))
 
 /* left, right -> left right */
 PRODUCT_OPERATORS(product, "RK KC RC", 0, 0)

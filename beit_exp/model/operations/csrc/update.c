@@ -25,8 +25,6 @@ struct pass {
 
 static int64_t blocks_of(const parameter *one) { return (one->elements + BLOCK - 1) / BLOCK; }
 
-static int64_t least(int64_t one, int64_t other) { return one < other ? one : other; }
-
 /* The blocks of all weights, numbered from the first, that are this thread's. */
 static int visit_part(const void *work, int part, void *const *unused) {
     const pass *own = work;
@@ -62,7 +60,7 @@ static int change_all(pass *todo) {
     if (status)
         return status;
     todo->blocks = all_blocks(todo->count, todo->parameters);
-    todo->parts = (int)least(threads, todo->blocks > 1 ? todo->blocks : 1);
+    todo->parts = parts_of(todo->blocks, threads);
     status = run(visit_part, todo, todo->parts, NULL);
     forget_packed();
     end();

@@ -36,7 +36,7 @@ static cut way_to_cut(const form *of) {
 /* Makes what `find` does not know yet. */
 static int make_work(const form *of, int threads, work *made) {
     const cut way = way_to_cut(of);
-    const int64_t most = way.parts < 1 ? 1 : way.parts < threads ? way.parts : threads;
+    const int64_t most = parts_of(way.parts, threads);
     const int64_t part = (way.length + way.grain * most - 1) / (way.grain * most) * way.grain;
     if ((made->pieces = calloc((size_t)most, sizeof(piece))) == NULL)
         return NO_MEMORY;
