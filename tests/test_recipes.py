@@ -174,7 +174,7 @@ def test_imagenet_base_as_its_header_has_it_is_on_eight_cards_like_every_imagene
     assert cfg.optimizer.lr_base_size == 8 * cfg.train.batch_size == 512
 
 
-def test_imagenet_base_is_the_seed_documents_table() -> None:
+def test_imagenet_base_is_the_model_zoos_table() -> None:
     flat = flatten(make_config("experiment=imagenet_base"))
     assert {key: flat[key] for key in SEED_TABLE} == SEED_TABLE
 
