@@ -15,7 +15,6 @@ import os
 import shlex
 import signal
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,7 +91,7 @@ def check() -> Config | None:
 def run(cfg: Config | None) -> None:
     """Do what was typed, a run with settings `cfg` or a sweep, and end what that has begun."""
     from beit_exp.hardware.process import heard_stops
-    from beit_exp.hardware.waiting import waiting_worker
+    from beit_exp.hardware.waiting import dismissing_waiting, have_one_wait
     from beit_exp.launch import sweep
     from beit_exp.launch.at_once import SWEEP_PID
 
@@ -101,7 +100,9 @@ def run(cfg: Config | None) -> None:
         signal.signal(number, end_by)
     status: Status = "KILLED"
     try:
-        with nullcontext() if cfg is None else waiting_worker(cfg):
+        with dismissing_waiting():
+            if cfg is not None:
+                have_one_wait(cfg)
             compose_and_run()
         status = "FINISHED"
     except SystemExit as stop:

@@ -60,11 +60,17 @@ def surroundings() -> tuple[str, dict[str, str]]:
     return os.getcwd(), others
 
 
-@contextmanager
-def waiting_worker(cfg: Config) -> Iterator[None]:
-    """The first worker that begins in this block has loaded by then what its task needs."""
-    if is_possible(cfg):
+def have_one_wait(cfg: Config) -> None:
+    """The next worker that begins has loaded by then what its task needs, where that is possible;
+    inside of `dismissing_waiting`.
+    """
+    if is_possible(cfg) and not _waiting:
         _waiting.append(WaitingWorker(cfg.task))
+
+
+@contextmanager
+def dismissing_waiting() -> Iterator[None]:
+    """No worker waits when this block is over."""
     try:
         yield
     finally:

@@ -20,13 +20,15 @@ from beit_exp.errors import DivergedError
 from beit_exp.hardware.cores import share_of_machine
 from beit_exp.hardware.meeting import Started
 from beit_exp.hardware.nodes import find_place
-from beit_exp.hardware.waiting import run_worker
+from beit_exp.hardware.process import Process
+from beit_exp.hardware.waiting import have_one_wait, run_worker
 from beit_exp.launch import sweep
 from beit_exp.launch.at_once import ending_with_sweep
 from beit_exp.launch.job import do_job, work_alone
 from beit_exp.launch.overrides import adopt_run
 from beit_exp.launch.run_directory import mark_failed
 from beit_exp.tracking.mlflow_store import resolve_uri
+from beit_exp.tracking.records import read_sweep
 from beit_exp.tracking.run_name import OVERRIDES
 
 
@@ -76,8 +78,14 @@ def run_in_sweep(raw: DictConfig, composed: HydraConf) -> float:
         jobs = int(composed.launcher.get("n_jobs", 1))  # of joblib
         as_one_of_several = ending_with_sweep() if jobs != 1 else nullcontext()
         share = share_of_machine(sweep_dir, jobs=jobs, device_num=cfg.hardware.device_num)
+
+        def begun(worker: Process) -> None:
+            started(worker)
+            if is_followed(composed):
+                have_one_wait(cfg)
+
         with as_one_of_several, share:
-            return run_worker(run_dir, in_sweep=True, started=started)
+            return run_worker(run_dir, in_sweep=True, started=begun)
 
     outcome = do_job(settings, run_dir, work=work, repeats=False)
     if outcome.was_done:
@@ -89,6 +97,12 @@ def run_in_sweep(raw: DictConfig, composed: HydraConf) -> float:
         ended = f"the run in {run_dir} ended with exit status {outcome.exit_status}"
         raise LaunchError(outcome.message or ended)
     return outcome.objective
+
+
+def is_followed(composed: HydraConf) -> bool:
+    """Whether this process will do another job of the sweep after this one."""
+    in_turn = composed.runtime.choices["hydra/launcher"] == "basic"
+    return in_turn and composed.job.num + 1 < read_sweep(Path(composed.sweep.dir))["jobs"]
 
 
 def typed_settings(

@@ -13,7 +13,13 @@ from whole_runs import is_alive
 
 from beit_exp.config.mapping import save_config
 from beit_exp.hardware import waiting
-from beit_exp.hardware.waiting import WaitingWorker, begin, is_possible, waiting_worker
+from beit_exp.hardware.waiting import (
+    WaitingWorker,
+    begin,
+    dismissing_waiting,
+    have_one_wait,
+    is_possible,
+)
 
 
 @pytest.fixture
@@ -25,7 +31,8 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 def test_a_waiting_worker_does_the_run_that_it_is_given(run_dir: Path, capfd) -> None:
-    with waiting_worker(make_config()):
+    with dismissing_waiting():
+        have_one_wait(make_config())
         waited = waiting._waiting[0].process
         worker = begin(run_dir)
         assert worker is waited and worker.wait(60) == 2
@@ -33,7 +40,8 @@ def test_a_waiting_worker_does_the_run_that_it_is_given(run_dir: Path, capfd) ->
 
 
 def test_a_worker_that_died_waiting_is_replaced(run_dir: Path, capfd) -> None:
-    with waiting_worker(make_config()):
+    with dismissing_waiting():
+        have_one_wait(make_config())
         waited = waiting._waiting[0].process
         waited.kill()
         waited.wait()
@@ -45,7 +53,8 @@ def test_a_worker_that_died_waiting_is_replaced(run_dir: Path, capfd) -> None:
 def test_a_worker_that_waits_in_other_surroundings_is_replaced(
     changed: str, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with waiting_worker(make_config()):
+    with dismissing_waiting():
+        have_one_wait(make_config())
         waited = waiting._waiting[0].process
         if changed == "a variable":  # as hydra.job.env_set does
             monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -57,10 +66,19 @@ def test_a_worker_that_waits_in_other_surroundings_is_replaced(
 
 
 def test_a_worker_that_gets_no_run_is_ended(run_dir: Path) -> None:
-    with waiting_worker(make_config()):
+    with dismissing_waiting():
+        have_one_wait(make_config())
         waited = waiting._waiting[0].process
     assert waited.returncode == -signal.SIGKILL and not waiting._waiting
     assert [path.name for path in run_dir.iterdir()] == ["config.yaml"]
+
+
+def test_one_worker_waits_at_the_most() -> None:
+    with dismissing_waiting():
+        have_one_wait(make_config())
+        first = waiting._waiting[0].process
+        have_one_wait(make_config())
+        assert [each.process for each in waiting._waiting] == [first]
 
 
 def test_a_worker_whose_command_is_gone_ends_without_a_word(tmp_path: Path) -> None:
