@@ -13,6 +13,7 @@ from pathlib import Path
 from beit_exp.config.command_line import PROGRAM
 
 ROOT = Path(__file__).resolve().parents[2]
+COMMIT_TAG, DIRTY_TAG = "mlflow.source.git.commit", "mlflow.source.git.dirty"
 
 
 def environment_tags() -> dict[str, str]:
@@ -49,8 +50,8 @@ def git_tags() -> dict[str, str]:
     if commit is None or changed is None:
         return {}
     return {
-        "mlflow.source.git.commit": commit,
-        "mlflow.source.git.dirty": str(bool(changed)).lower(),
+        COMMIT_TAG: commit,
+        DIRTY_TAG: str(bool(changed)).lower(),
     }
 
 

@@ -129,14 +129,15 @@ def ranked(runs: Iterable[Run]) -> list[Run]:
 
 
 def differing_keys(runs: list[Run]) -> list[str]:
-    """Settings that are not the same in all runs, but for those that change no result."""
-    keys = dict.fromkeys(key for run in runs for key in run.settings)
-    known = [run.settings for run in runs if run.settings]
-    return [
-        key
-        for key in keys
-        if not key.startswith(SILENT) and len({repr(settings.get(key)) for settings in known}) > 1
-    ]
+    """Settings that are not the same in all runs, but for those that change no result.
+
+    A store has of each run what its task reads: runs of other tasks do not differ in the rest.
+    """
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        for key, value in run.settings.items():
+            found.setdefault(key, set()).add(repr(value))
+    return [key for key, values in found.items() if not key.startswith(SILENT) and len(values) > 1]
 
 
 def read_place(place: Path) -> list[Run]:

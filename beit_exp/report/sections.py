@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import datetime
 from typing import Any
 
+from beit_exp.hardware.environment import COMMIT_TAG, DIRTY_TAG
 from beit_exp.report import markup
 from beit_exp.report.intervals import accuracy_interval, as_text
 from beit_exp.report.markup import Section, cell
@@ -96,8 +97,8 @@ def summary_lines(ranking: list[Run]) -> list[tuple[str, str]]:
     if times:
         lines.append(("when", f"{_clock(min(times))} to {_clock(max(times))}"))
     lines += [("device", text) for text in _tags(ranking, "device")]
-    lines += [("commit", text[:12]) for text in _tags(ranking, "git.commit")]
-    if "true" in _tags(ranking, "git.dirty"):
+    lines += [("commit", text[:12]) for text in _tags(ranking, COMMIT_TAG)]
+    if "true" in _tags(ranking, DIRTY_TAG):
         lines.append(("changes", "some of the code was not committed"))
     return [(name, html.escape(text)) for name, text in lines]
 

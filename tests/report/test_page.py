@@ -13,6 +13,7 @@ from PIL import Image
 from whole_runs import write_run
 
 from beit_exp.config.mapping import load_config, save_config
+from beit_exp.hardware import environment
 from beit_exp.report.__main__ import main
 from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes
 from beit_exp.report.page import as_html, as_markdown, as_text, duration, table
@@ -87,8 +88,14 @@ def test_a_report_leaves_no_picture_of_an_earlier_one(swept: Path) -> None:
     }  # fmt: skip
 
 
-def test_the_top_of_the_page_says_what_was_run_where_and_of_which_code(swept: Path) -> None:
-    tags = {"device": "CPU <1>", "git.commit": "0123456789abcdef", "git.dirty": "true"}
+def test_the_top_of_the_page_says_what_was_run_where_and_of_which_code(
+    swept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {"rev-parse": "0123456789abcdef", "status": " M launch.py"}
+    monkeypatch.setattr(environment, "git", lambda command, *_: answers[command])
+    (swept / "clone" / ".git").mkdir(parents=True)
+    monkeypatch.setattr(environment, "ROOT", swept / "clone")
+    tags = {"device": "CPU <1>", **environment.git_tags()}
     (next(swept.glob("*=0.75")) / "facts.json").write_text(json.dumps({"tags": tags}))
     (swept / "sweep.json").write_text(json.dumps({"swept": ["optimizer.layer_decay"]}))
     main([str(swept)])

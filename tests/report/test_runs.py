@@ -41,6 +41,12 @@ def test_settings_that_change_no_result_are_not_compared() -> None:
     assert differing_keys(runs) == ["seed"]
 
 
+def test_runs_do_not_differ_in_settings_that_one_task_alone_reads() -> None:
+    read = ({"task": "finetune", "seed": 1, "train.epochs": 5}, {"task": "soup", "seed": 1})
+    runs = [Run("a", "finished", settings, [], {}, None) for settings in read]
+    assert differing_keys(runs) == ["task"]
+
+
 def test_a_run_tells_of_its_validation_images_among_others() -> None:
     sets = [{"context": use, "images": n} for use, n in (("training", 80), ("validation", 50))]
     run = Run("a", "finished", {}, [], {}, None, facts={"datasets": sets})
