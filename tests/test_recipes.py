@@ -128,8 +128,8 @@ def test_a_fine_tuning_experiment_has_the_published_steps_and_rates(name: str) -
     assert f"# memory: {memory_gb:.1f} GB a card, computed" in text
     (row,) = (
         line
-        for line in (ROOT / "README.md").read_text().splitlines()
-        if line.startswith(f"| `{name}`")
+        for line in (ROOT / "conf" / "experiment" / "README.md").read_text().splitlines()
+        if line.startswith(f"| [`{name}`]")
     )
     assert f" {memory_gb:.1f} |" in row and f" {total:,} |" in row
 
