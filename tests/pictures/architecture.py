@@ -61,6 +61,7 @@ def _images(picture: Diagram, cfg: Config) -> None:
     picture.text((20 + 316) / 2, 24, "Pre-training", bold=True, size=18)
     picture.text(WHOLE, 24, "Fine-tuning", bold=True, size=18)
     mask, size = hidden(cfg), cfg.model.image_size
+    picture.parts.append(f'<defs><g id="photograph">{photograph_paths(IMAGE)}</g></defs>')
     _image(picture, TOKENIZER, None, cuts=1)
     _image(picture, MASKED, mask, cuts=patches(cfg))
     _image(picture, WHOLE, None, cuts=patches(cfg))
@@ -74,7 +75,7 @@ def _images(picture: Diagram, cfg: Config) -> None:
 def _image(picture: Diagram, middle: float, mask: np.ndarray | None, *, cuts: int) -> None:
     """The photograph, cut into patches, some of which may be hidden."""
     left, top, side = middle - IMAGE / 2, 42, IMAGE / cuts
-    parts = [photograph_paths(IMAGE)]
+    parts = ['<use href="#photograph"/>']
     if mask is not None:
         color = picture.palette.grid
         parts += [
@@ -129,7 +130,6 @@ def _blocks(picture: Diagram, cfg: Config) -> None:
         (596, "MLP", f"{width} → {hidden_width:,} → {width}, GELU", "γ₂"),
     )
     for y, name, size, scale in rows:
-        picture.arrow((76, y + 26), (96, y + 26), tone="blue")
         picture.box(96, y, 86, 52, ["Norm"])
         picture.arrow((182, y + 26), (206, y + 26), tone="blue")
         picture.box(206, y, 236, 52, [name, size])
@@ -137,19 +137,15 @@ def _blocks(picture: Diagram, cfg: Config) -> None:
         picture.box(466, y, 100, 52, [f"× {scale}", "layer scale"])
         picture.arrow((566, y + 26), (612, y + 26), tone="blue")
         picture.box(612, y, 66, 52, ["+"])
-        picture.arrow((84, y + 26), (84, y - 14), (645, y - 14), (645, y), tone="blue")
-    start = model.layer_scale_init_value
-    _note(picture, 322, 568, f"+ relative position bias: {table_rows(cfg)} × {model.num_heads}")
-    _note(picture, 322, 586, "")
-    _note(picture, 560, 568, f"γ begins at {start:g}")
-    _note(
-        picture,
-        382,
-        674,
-        "Pre-training: one table of relative positions for all blocks;",
-    )
+    picture.arrow((76, 524), (96, 524), tone="blue")
+    picture.arrow((84, 524), (84, 484), (645, 484), (645, 498), tone="blue")
+    picture.arrow((645, 550), (645, 596), tone="blue")
+    picture.arrow((645, 580), (84, 580), (84, 622), (96, 622), tone="blue")
+    positions = f"bias of {table_rows(cfg)} relative positions, for each head"
+    _note(picture, 312, 568, positions)
+    _note(picture, 548, 568, f"γ begins at {model.layer_scale_init_value:g}")
+    _note(picture, 382, 674, "Pre-training: one table of relative positions for all blocks;")
     _note(picture, 382, 692, "fine-tuning: each block begins with a copy of it, and learns its own.")
-    picture.parts = [part for part in picture.parts if "></text>" not in part]
 
 
 def _heads(picture: Diagram, before: Config, after: Config) -> None:
@@ -194,5 +190,3 @@ def _heads(picture: Diagram, before: Config, after: Config) -> None:
         ],
         dashed=True,
     )
-    picture.arrow((190, 904), (190, 928), dashed=True)
-    picture.arrow((550, 928), (550, 904), dashed=True)

@@ -38,7 +38,7 @@ class Runs:
                 columns=COLUMNS,
                 environment=_environment(),
             )
-            kept.write_text(written)
+            kept.write_bytes(written.encode())
         return place
 
     def quickstart(self) -> Path:
