@@ -108,13 +108,13 @@ def _tokens(picture: Diagram, cfg: Config) -> None:
     picture.arrow((MASKED, 344), (MASKED, 368), tone="blue")
     picture.arrow((WHOLE, 270), (WHOLE, 368), tone="blue")
     tokens = patches(cfg) ** 2 + 1
-    picture.box(
-        170, 368, 530, 50, ["Class token in front", f"{tokens} tokens of {width} numbers"]
-    )
+    picture.box(170, 368, 530, 50, ["Class token in front", f"{tokens} tokens of {width} numbers"])
     picture.arrow((MASKED, 418), (MASKED, 442), tone="blue")
     picture.arrow((WHOLE, 418), (WHOLE, 442), tone="blue")
     picture.arrow((40, 290), (40, 852), tone="purple")
-    for number, line in enumerate(("a visual token", "for each patch,", f"1 of {cfg.tokenizer.vocabulary:,}")):
+    for number, line in enumerate(
+        ("a visual token", "for each patch,", f"1 of {cfg.tokenizer.vocabulary:,}")
+    ):
         picture.text(
             52, 312 + 18 * number, line, anchor="start", size=13, color=picture.palette.muted
         )
@@ -145,7 +145,9 @@ def _blocks(picture: Diagram, cfg: Config) -> None:
     _note(picture, 312, 568, positions)
     _note(picture, 548, 568, f"γ begins at {model.layer_scale_init_value:g}")
     _note(picture, 382, 674, "Pre-training: one table of relative positions for all blocks;")
-    _note(picture, 382, 692, "fine-tuning: each block begins with a copy of it, and learns its own.")
+    _note(
+        picture, 382, 692, "fine-tuning: each block begins with a copy of it, and learns its own."
+    )
 
 
 def _heads(picture: Diagram, before: Config, after: Config) -> None:
@@ -177,7 +179,9 @@ def _heads(picture: Diagram, before: Config, after: Config) -> None:
     picture.arrow((MASKED, 822), (MASKED, 852), tone="blue")
     picture.arrow((WHOLE, 822), (WHOLE, 852), tone="blue")
     picture.box(20, 852, 340, 52, ["Cross-entropy", "with the visual tokens"], tone="green")
-    picture.box(400, 852, 300, 52, ["Cross-entropy", "with the classes, smoothed or mixed"], tone="green")
+    picture.box(
+        400, 852, 300, 52, ["Cross-entropy", "with the classes, smoothed or mixed"], tone="green"
+    )
     millions = parameter_count(after.model, num_classes=after.dataset.num_classes) / 1e6
     picture.box(
         20,
@@ -186,7 +190,7 @@ def _heads(picture: Diagram, before: Config, after: Config) -> None:
         66,
         [
             f"{millions:.1f} million parameters in fine-tuning",
-            "From pre-training come patch embedding, class token, blocks and the table; the head is new.",
+            "Patch embedding, class token, blocks, table come from pre-training; the head is new.",
         ],
         dashed=True,
     )

@@ -18,7 +18,7 @@ from pictures.palette import SANS, Palette
 
 WIDTH = 8.3  # inches: at 100 points each, what GitHub shows
 PNG_DPI = 170
-COLORS = 128  # of a PNG: a third of the size, and nobody sees it
+COLORS = 128  # of a PNG without photographs: a third of the size, and nobody sees it
 
 
 @contextmanager
@@ -32,7 +32,13 @@ def new_chart(palette: Palette, *, height: float, width: float = WIDTH) -> Itera
 def style(palette: Palette) -> dict[str, Any]:
     """Settings of matplotlib."""
     words = dict.fromkeys(
-        ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.labelcolor", "ytick.labelcolor"),
+        (
+            "text.color",
+            "axes.labelcolor",
+            "axes.titlecolor",
+            "xtick.labelcolor",
+            "ytick.labelcolor",
+        ),
         palette.text,
     )
     lines = dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), palette.muted)
@@ -75,13 +81,25 @@ def as_svg(figure: Figure, title: str) -> str:
 
 
 def as_png(figure: Figure) -> bytes:
-    """The PNG of a figure with photographs, of few colours; its background is that of the page."""
+    """The PNG of a figure, in few colours; its background is that of the page."""
+    small = io.BytesIO()
+    _pixels(figure).quantize(COLORS, method=Image.Quantize.FASTOCTREE).save(
+        small, "png", optimize=True
+    )
+    return small.getvalue()
+
+
+def as_webp(figure: Figure) -> bytes:
+    """The WebP of a figure with photographs."""
+    small = io.BytesIO()
+    _pixels(figure).save(small, "webp", quality=82, method=6)
+    return small.getvalue()
+
+
+def _pixels(figure: Figure) -> Image.Image:
     written = io.BytesIO()
     figure.savefig(written, format="png", dpi=PNG_DPI, transparent=True)
-    pixels = Image.open(written).convert("RGBA")
-    small = io.BytesIO()
-    pixels.quantize(COLORS, method=Image.Quantize.FASTOCTREE).save(small, "png", optimize=True)
-    return small.getvalue()
+    return Image.open(written).convert("RGBA")
 
 
 def show_image(part: Any, pixels: np.ndarray, title: str = "", **more: Any) -> None:

@@ -128,5 +128,3 @@ class Diagram:
             f'width="{self.width:g}" height="{self.height:g}" role="img" font-family="{SANS}">\n'
             f"<title>{escape(self.title)}</title>\n{inner}\n</svg>\n"
         )
-
-

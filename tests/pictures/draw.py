@@ -17,6 +17,7 @@ from settings import ROOT
 from beit_exp.storage.files import write_atomically
 from pictures import (
     architecture,
+    attention,
     batch,
     layer_decay,
     processes,
@@ -36,6 +37,7 @@ PICTURES: dict[str, Draw] = {
     "batch": lambda palette, _: batch.draw(palette),
     "processes": lambda palette, _: processes.draw(palette),
     "layer_decay": lambda palette, _: layer_decay.draw(palette),
+    "attention": attention.draw,
     "sweep": sweep.draw,
 }
 
@@ -56,8 +58,8 @@ def main(arguments: list[str]) -> None:
 
 
 def write(name: str, palette: Palette, content: str | bytes) -> Path:
-    """A variant's file: SVG is text."""
-    ending = "svg" if isinstance(content, str) else "png"
+    """A variant's file: SVG is text; WebP begins as every RIFF file."""
+    ending = "webp" if content[:4] == b"RIFF" else "png" if isinstance(content, bytes) else "svg"
     path = FOLDER / f"{name}_{palette.name}.{ending}"
     write_atomically(path, content.encode() if isinstance(content, str) else content)
     return path

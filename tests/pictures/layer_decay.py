@@ -9,7 +9,11 @@ from pictures.chart import as_svg, new_chart
 from pictures.palette import Palette
 
 DECAYS = (0.85, 0.75, 0.65)
-NAMES = ("patch_embed.proj.weight", *(f"blocks.{number}.gamma_1" for number in range(12)), "head.weight")
+NAMES = (
+    "patch_embed.proj.weight",
+    *(f"blocks.{number}.gamma_1" for number in range(12)),
+    "head.weight",
+)
 
 
 def scales(decay: float) -> list[float]:
@@ -28,7 +32,7 @@ def draw(palette: Palette) -> str:
             axes.plot(values, marker="o", color=color)
             axes.annotate(
                 f"layer_decay={decay}",
-                (2.6, values[2] * 1.25),
+                (2.5, values[2] * 1.5),
                 color=color,
                 ha="right",
                 va="bottom",
@@ -47,6 +51,8 @@ def draw(palette: Palette) -> str:
         axes.set_ylim(2.5e-3, 1.3)
         axes.set_xlim(-1.3, len(NAMES) - 0.6)
         axes.set_yticks([0.01, 0.1, 1], ["0.01", "0.1", "1"])
-        axes.set_xticks(range(len(NAMES)), ["patches,\nclass token", *map(str, range(1, 13)), "head"])
+        axes.set_xticks(
+            range(len(NAMES)), ["patches,\nclass token", *map(str, range(1, 13)), "head"]
+        )
         axes.set(xlabel="block", title=title)
         return as_svg(figure, title)

@@ -37,9 +37,7 @@ def photograph_paths(side: float) -> str:
         )
         red, green, blue = colors[number]
         paths.append(f'<path fill="#{red:02x}{green:02x}{blue:02x}" d="{runs}"/>')
-    return (
-        f'<g transform="scale({cell:g})" shape-rendering="crispEdges">{"".join(paths)}</g>'
-    )
+    return f'<g transform="scale({cell:g})" shape-rendering="crispEdges">{"".join(paths)}</g>'
 
 
 def runs_of(line: np.ndarray) -> list[tuple[int, int]]:

@@ -6,14 +6,13 @@ from functools import partial
 
 from settings import make_config
 
-from pictures.diagram import Diagram
-from pictures.palette import Palette
-
 from beit_exp.config.schema import Config
 from beit_exp.data.build import Shard, TrainStream
 from beit_exp.data.listing import ImageList
 from beit_exp.hardware.cluster import world_size
 from beit_exp.train.gradients import BUCKET_BYTES
+from pictures.diagram import Diagram
+from pictures.palette import Palette
 
 WIDTH, HEIGHT = 700, 988
 COMMAND = ("experiment=imagenet_base", "dataset.data_url=/imagenet")
@@ -75,7 +74,9 @@ def _started(picture: Diagram, cfg: Config) -> None:
         ],
         tone="blue",
     )
-    picture.box(540, 102, 140, 88, ["Scheduler", "of MindSpore: the", "ranks meet there"], tone="blue")
+    picture.box(
+        540, 102, 140, 88, ["Scheduler", "of MindSpore: the", "ranks meet there"], tone="blue"
+    )
     picture.arrow((500, 146), (540, 146), tone="blue")
     for left in COLUMNS:
         middle = left + RANK_WIDE / 2
@@ -93,7 +94,11 @@ def _ranks(picture: Diagram, cfg: Config) -> None:
             292,
             RANK_WIDE,
             84,
-            [f"{cfg.train.batch_size} images", f"places {first} to {last}", f"of a batch of {batch}"],
+            [
+                f"{cfg.train.batch_size} images",
+                f"places {first} to {last}",
+                f"of a batch of {batch}",
+            ],
         )
         picture.arrow((left + RANK_WIDE / 2, 376), (left + RANK_WIDE / 2, 452), tone="purple")
     for y in (248, 334):
@@ -103,7 +108,7 @@ def _ranks(picture: Diagram, cfg: Config) -> None:
     words(
         350,
         417,
-        "Each reads its own. The seed gives the order, so all know it; no image comes twice in an epoch.",
+        "Each reads its own: all draw the same order from the seed. No image repeats in an epoch.",
     )
 
 
@@ -162,9 +167,19 @@ def _written(picture: Diagram) -> None:
     picture.arrow((350, 758), (350, 792), tone="green")
     picture.box(20, 792, 660, 180, tone="green")
     picture.text(350, 816, "Written by rank 0 alone", bold=True, size=16)
-    picture.box(36, 832, 196, 96, ["checkpoints/", "the newest and the best;", "copies to an object store", "by a thread"])
-    picture.box(252, 832, 196, 96, ["metrics.jsonl", "every record,", "metrics.json, plots/,", "report/"])
-    picture.box(468, 832, 196, 96, ["MLflow", "a thread reads", "metrics.jsonl and sends", "what is new"])
+    picture.box(
+        36,
+        832,
+        196,
+        96,
+        ["checkpoints/", "the newest and the best;", "copies to an object store", "by a thread"],
+    )
+    picture.box(
+        252, 832, 196, 96, ["metrics.jsonl", "every record,", "metrics.json, plots/,", "report/"]
+    )
+    picture.box(
+        468, 832, 196, 96, ["MLflow", "a thread reads", "metrics.jsonl and sends", "what is new"]
+    )
     picture.arrow((448, 880), (468, 880), tone="green")
     picture.text(
         350,

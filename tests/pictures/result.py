@@ -12,14 +12,14 @@ from beit_exp.data.decoding import load_image
 from beit_exp.data.listing import ImageList
 from beit_exp.data.sources import open_splits
 from beit_exp.report.mistakes import mistaken_images
+from beit_exp.report.multi_label import load_outcomes
 from beit_exp.report.outcomes import OUTCOMES_FILE, Outcomes, confusion
 from beit_exp.report.runs import read_directory
-from beit_exp.report.multi_label import load_outcomes
 from pictures.chart import as_png, new_chart, shades, show_image
 from pictures.palette import Palette
 from pictures.runs import Runs, run_directory
 
-ROWS, COLUMNS = 3, 3  # of the images
+ROWS, COLUMNS = 3, 2  # of the images
 
 
 def draw(palette: Palette, runs: Runs) -> bytes:
@@ -69,7 +69,8 @@ def _confusion(axes: Any, matrix: np.ndarray, palette: Palette) -> None:
             matrix[row, column],
             ha="center",
             va="center",
-            color=palette.page if is_right else palette.text,
+            color=palette.page if is_right else palette.tones["red"].line,
+            fontweight="normal" if is_right else "bold",
         )
     axes.grid(visible=False)
     axes.set_xticks(range(len(matrix)))
@@ -85,4 +86,4 @@ def _mistakes(figure: Figure, outcomes: Outcomes, images: ImageList) -> None:
         part.axis("off")
     for part, number, title in zip(parts, numbers, titles, strict=False):
         pixels = np.asarray(load_image(images.paths[number]))
-        show_image(part, pixels, title.replace(", ", ",\n", 1))
+        show_image(part, pixels, "\n".join(title.rsplit(", ", 1)))
