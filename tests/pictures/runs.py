@@ -42,9 +42,11 @@ class Runs:
         return place
 
     def quickstart(self) -> Path:
+        """`python launch.py`, as it is."""
         return self.typed("quickstart")
 
     def sweep(self) -> Path:
+        """A sweep of the layer decay, in the folder `sweep`."""
         return self.typed("sweep", *SWEEP, "hydra.sweep.dir=sweep")
 
 
@@ -52,9 +54,8 @@ SWEEP = ("-m", "sweep=layer_decay", "train.epochs=12", "train.eval_every_epochs=
 
 
 def run_directory(place: Path) -> Path:
-    """The one run of a command typed in a folder."""
-    (found,) = (folder for folder in (place / "runs").iterdir() if folder.is_dir())
-    return found
+    """The run of a command typed in a folder: the newest, should an earlier one have failed."""
+    return max(folder for folder in (place / "runs").iterdir() if folder.is_dir())
 
 
 def _environment() -> dict[str, str]:
