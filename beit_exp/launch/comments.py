@@ -65,7 +65,7 @@ def option_line(text: str) -> str:
     if told:
         return told[0].removeprefix("expected: ").partition(" - measured")[0].rstrip(".")
     try:
-        return ", ".join(f"{key} {value}".strip() for key, value in option_values(text))
+        return ", ".join(f"{key} {value}" for key, value in option_values(text))
     except yaml.YAMLError:
         return "cannot be read"
 
@@ -77,7 +77,7 @@ def option_command(text: str) -> str | None:
 
 
 def option_values(text: str) -> list[tuple[str, str]]:
-    """(key, value) of what an option's file sets; of what it begins with, (`as x`, nothing)."""
+    """(key, value) of what an option's file sets; (`as`, option) of what it begins with."""
     return list(_values(yaml.safe_load(text) or {}))
 
 
@@ -85,7 +85,7 @@ def _values(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str
     for key, value in values.items():
         if key == "defaults":
             yield from (
-                (f"as {each}", "") for each in value if isinstance(each, str) and each != "_self_"
+                ("as", each) for each in value if isinstance(each, str) and each != "_self_"
             )
         elif isinstance(value, dict):
             yield from _values(value, f"{prefix}{key}.".removeprefix("hydra.sweeper.params."))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 from pathlib import Path, PurePosixPath
 
 from beit_exp.config.command_line import module_command
@@ -13,6 +14,7 @@ from beit_exp.storage.files import write_atomically
 
 COMMAND = module_command("doctor", "--settings", "--write")
 INDEX = "conf/SETTINGS.md"
+WIDTH = 118
 WRITTEN_BY_HAND = ("experiment",)
 PAGE = re.compile(r"(?<![\w/])(?:conf|beit_exp)/[\w/]*[A-Z]+\.md")
 # Words that are typed or read by programs: settings, values, paths, names of files and columns
@@ -49,21 +51,20 @@ def page_of(group: Group) -> str:
     return f"conf/{group.name}/README.md" if group.options else INDEX
 
 
-def _head(sources: str) -> str:
-    return f"<!-- made by `{COMMAND}` from {sources}; edit conf/config.yaml -->"
+def _head(*yaml_files: str) -> str:
+    sources = ", ".join(["beit_exp/config/schema.py", *yaml_files])
+    return f"<!-- made by {COMMAND} from {sources}; edit {' and '.join(yaml_files)} -->"
 
 
 def _group_page(group: Group, known: set[str]) -> str:
     page = page_of(group)
     lines = [
-        _head(f"conf/config.yaml, conf/{group.name}/*.yaml and beit_exp/config/schema.py"),
+        _head("conf/config.yaml", f"conf/{group.name}/*.yaml"),
         f"# {'Settings' if group.settings else 'Options'} of `{group.name}`",
         "",
-        _formatted(group.told, known, page),
-        *_example(group),
-        "The same in a terminal: "
-        f"`{module_command('doctor', '--settings', group.name)}`. Neighbours: "
-        f"{_link('conf/README.md', page, 'how settings are chosen')}, "
+        *_paragraph(group, known, page),
+        f"The same in a terminal: `{module_command('doctor', '--settings', group.name)}`.",
+        f"See also {_link('conf/README.md', page, 'how settings are chosen')} and "
         f"{_link(INDEX, page, 'all settings')}.",
     ]
     if group.settings:
@@ -76,7 +77,7 @@ def _group_page(group: Group, known: set[str]) -> str:
 
 def _index_page(groups: list[Group], known: set[str]) -> str:
     lines = [
-        _head("conf/config.yaml and beit_exp/config/schema.py"),
+        _head("conf/config.yaml"),
         "# All settings",
         "",
         "Each group of settings has a page; the settings of single tasks, and those of no group, "
@@ -86,8 +87,8 @@ def _index_page(groups: list[Group], known: set[str]) -> str:
         module_command("doctor", "--settings", "optimizer.layer_decay"),
         "```",
         "",
-        "tells of one setting in a terminal, and without a name of all. "
-        f"{_link('conf/README.md', INDEX, 'How settings are chosen')} is told on a page of its own.",
+        "explains one setting in a terminal; without a name, all of them. See also "
+        f"{_link('conf/README.md', INDEX, 'how settings are chosen')}.",
         "",
         "| group | settings | options | what it settles |",
         "|---|---|---|---|",
@@ -108,13 +109,17 @@ def _index_page(groups: list[Group], known: set[str]) -> str:
         title = "Of no group" if group.name == ROOT else f"`{group.name}`"
         lines += ["", f"## {title}", ""]
         if group.name != ROOT:
-            lines += [_formatted(group.told, known, INDEX), *_example(group)]
+            lines += _paragraph(group, known, INDEX)
         lines += _settings_table(group.settings, known, INDEX)
     return "\n".join([*lines, ""])
 
 
-def _example(group: Group) -> list[str]:
-    return ["", "```bash", group.command, "```", ""] if group.command else [""]
+def _paragraph(group: Group, known: set[str], page: str) -> list[str]:
+    """What a group settles, and its example."""
+    told = textwrap.wrap(
+        _formatted(group.told, known, page), WIDTH, break_long_words=False, break_on_hyphens=False
+    )
+    return [*told, "", *(["```bash", group.command, "```", ""] if group.command else [])]
 
 
 def _settings_table(settings: list[Setting], known: set[str], page: str) -> list[str]:
@@ -129,7 +134,9 @@ def _settings_table(settings: list[Setting], known: set[str], page: str) -> list
 def _options_table(options: list[Option], known: set[str], page: str) -> list[str]:
     lines = ["| option | what it is | what it sets |", "|---|---|---|"]
     for option in options:
-        sets = [f"`{key}={value}`" if value else f"{key}" for key, value in option.values]
+        sets = [
+            f"as `{value}`" if key == "as" else f"`{key}={value}`" for key, value in option.values
+        ]
         told = _sentence(_formatted(option.told, known, page))
         lines.append(_row([f"`{option.name}`", told, ", ".join(sets)]))
     return lines
@@ -156,9 +163,9 @@ def _formatted(text: str, known: set[str], page: str) -> str:
 def _word(word: str, known: set[str], page: str) -> str:
     if found := PAGE.search(word):
         return word.replace(found[0], _link(found[0], page, found[0]))
-    before, core, after = re.fullmatch(r"(\(*)(.*?)([),;:.]*)", word).groups()  # type: ignore[union-attr]
+    core = word.lstrip("(").rstrip("),;:.")
     is_code = core in known or CODE.fullmatch(core)
-    return f"{before}`{core}`{after}" if core and is_code else word
+    return word.replace(core, f"`{core}`", 1) if is_code else word
 
 
 def _link(target: str, page: str, text: str) -> str:
