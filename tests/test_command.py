@@ -166,8 +166,8 @@ def test_help_names_tasks_groups_and_settings(call: Call) -> None:
     assert "\n  adamw              Adam with decoupled weight decay" in done.out
     assert "\n  finetune         Fine-tuning" in done.out
     assert (
-        "\n  objective=val/top1    the metric that chooses the best weights, and that a sweep compares\n"
-        in done.out
+        "\n  objective=val/top1    the metric that chooses the best weights, "
+        "and that a sweep compares\n" in done.out
     )
     assert "python -m beit_exp.doctor --settings)\n" in done.out
     assert done.out.count("\n  python launch.py ") == 3

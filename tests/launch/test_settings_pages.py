@@ -10,6 +10,7 @@ from settings import OFFICIAL, ROOT, compose
 
 from beit_exp.config.mapping import build_config
 from beit_exp.config.schema import setting_names
+from beit_exp.launch.arguments import hydra_arguments
 from beit_exp.launch.composition import build_lookup, groups, options
 from beit_exp.launch.found_settings import find_settings
 from beit_exp.launch.settings_pages import COMMAND, make_pages, stale_pages, write_pages
@@ -38,10 +39,10 @@ def test_a_page_says_what_schema_and_comments_say(place: str) -> None:
 
 def test_a_changed_comment_makes_its_pages_stale_until_they_are_written(copied: Path) -> None:
     file = copied / "config.yaml"
-    file.write_text(file.read_text().replace("# pixels along a side of a patch", "# changed:"))
+    file.write_text(file.read_text().replace("# pixels along a side of a patch", "# changed"))
     assert list(stale_pages(copied)) == [copied / "model" / "README.md"]
     assert write_pages(copied) == [copied / "model" / "README.md"]
-    assert "| changed: " in (copied / "model" / "README.md").read_text()
+    assert "| Changed; each patch" in (copied / "model" / "README.md").read_text()
     assert stale_pages(copied) == {}
 
 
@@ -101,7 +102,7 @@ def test_a_command_to_paste_is_a_valid_run(command: str, few_digits: Path) -> No
         f"{key}={places.get(value, value)}"
         for key, _, value in (word.partition("=") for word in command.split()[2:])
     ]
-    assert build_config(find_settings(compose(*words))).seed == 42
+    assert build_config(find_settings(compose(*hydra_arguments(words)))).seed == 42
 
 
 def test_pages_beside_options_are_neither_options_nor_groups() -> None:
