@@ -95,9 +95,9 @@ def _option_line(lookup: Lookup, group: str, option: str) -> str:
 
 
 def _root_settings(entries: dict[str, Entry]) -> dict[str, str]:
-    """`key=value` and the meaning of every setting that is in no section."""
+    """`key=value` of every setting in no section, and its meaning without that of its values."""
     return {
-        f"{key}={entry.value}": entry.meaning
+        f"{key}={entry.value}": entry.meaning.partition("; ")[0]
         for key, entry in entries.items()
         if entry.value and "." not in key
     }
