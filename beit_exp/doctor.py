@@ -1,8 +1,9 @@
 """Is this machine ready? `python -m beit_exp.doctor [--data FOLDER] [--uri STORE] [--runs FOLDER]`
 
 Checks what runs depend on and says what to do about each thing that is wrong. Needs nothing but
-Python to start. `--dry-run ascend [OVERRIDES]` compiles a task on a simulated card instead, and
-`--self-check [OVERRIDES]` computes on the devices and compares.
+Python to start. `--dry-run ascend [OVERRIDES]` compiles a task on a simulated card instead,
+`--self-check [OVERRIDES]` computes on the devices and compares, and `--settings [NAME]` says what
+settings mean.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from beit_exp.storage.temporary import temporary_folder
 PYTHONS = ((3, 10), (3, 12))
 LEAST_DISK_GB = 5.0
 TIMEOUT_S = 120
-DRY_RUN, SELF_CHECK = "--dry-run", "--self-check"
+DRY_RUN, SELF_CHECK, SETTINGS = "--dry-run", "--self-check", "--settings"
 
 
 @dataclass(frozen=True)
@@ -195,22 +196,8 @@ def _python(
         return subprocess.CompletedProcess(command, 1, "", f"no answer within {TIMEOUT_S} s")
 
 
-def main(arguments: list[str]) -> int:
-    """Exit status 0: all is well; 1: something is to be mended."""
-    take_any_text()
-    temporary = check_temporary()
-    if temporary.fix and (DRY_RUN in arguments or SELF_CHECK in arguments):
-        print(f"{temporary.seen}: {temporary.fix}", file=sys.stderr)
-        return 2
-    if DRY_RUN in arguments:
-        from beit_exp.dry_run import run
-
-        return run.main([word for word in arguments if word != DRY_RUN])
-    if SELF_CHECK in arguments:
-        from beit_exp.self_check import run as self_check
-
-        words = [word for word in arguments if word != SELF_CHECK]
-        return self_check.main(words, cards=count_cards())
+def parse_options(arguments: list[str]) -> argparse.Namespace:
+    """What is to be checked, or said."""
     parser = argparse.ArgumentParser(
         prog="python -m beit_exp.doctor", description="Check this machine."
     )
@@ -227,7 +214,43 @@ def main(arguments: list[str]) -> int:
         action="store_true",
         help="compute on the devices and compare; see --self-check --help",
     )
+    parser.add_argument(
+        SETTINGS,
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="say what settings mean: all, of a group, or those whose name begins so",
+    )
+    parser.add_argument(
+        "--write", action="store_true", help=f"with {SETTINGS}: write their pages in conf/"
+    )
     options = parser.parse_args(arguments)
+    if options.write and options.settings is None:
+        parser.error(f"--write goes with {SETTINGS} alone")
+    return options
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 0: all is well; 1: something is to be mended."""
+    take_any_text()
+    temporary = check_temporary()
+    if temporary.fix and (DRY_RUN in arguments or SELF_CHECK in arguments):
+        print(f"{temporary.seen}: {temporary.fix}", file=sys.stderr)
+        return 2
+    if DRY_RUN in arguments:
+        from beit_exp.dry_run import run
+
+        return run.main([word for word in arguments if word != DRY_RUN])
+    if SELF_CHECK in arguments:
+        from beit_exp.self_check import run as self_check
+
+        words = [word for word in arguments if word != SELF_CHECK]
+        return self_check.main(words, cards=count_cards())
+    options = parse_options(arguments)
+    if options.settings is not None:
+        from beit_exp.launch import settings_text
+
+        return settings_text.main(options.settings, is_writing=options.write)
     checks: list[Callable[[], Finding]] = [
         check_python,
         check_numpy,

@@ -163,12 +163,13 @@ def test_hydra_tells_where_it_looked(call: Call, more: Path) -> None:
 def test_help_names_tasks_groups_and_settings(call: Call) -> None:
     done = call("--help")
     assert (done.status, done.err) == (0, "")
-    assert "\n  adamw              decoupled weight decay, with bias correction\n" in done.out
+    assert "\n  adamw              Adam with decoupled weight decay" in done.out
     assert "\n  finetune         Fine-tuning" in done.out
     assert (
-        "\n  objective=val/top1    what the best weights are best by, and a sweep compares\n"
-        in done.out
+        "\n  objective=val/top1    the metric that chooses the best weights, "
+        "and that a sweep compares\n" in done.out
     )
+    assert "python -m beit_exp.doctor --settings)\n" in done.out
     assert done.out.count("\n  python launch.py ") == 3
     for path in CONF.glob("*/*.yaml"):
         assert f"\n  {path.stem} " in done.out

@@ -112,3 +112,16 @@ def test_a_machine_without_room_for_temporary_files_is_told_before_anything_need
     assert (found.name, found.fix) == ("temporary files", "set TMPDIR")
     assert doctor.main(["--self-check"]) == doctor.main(["--dry-run", "ascend"]) == 2
     assert capsys.readouterr().err.count("none of ['/tmp']: set TMPDIR\n") == 2
+
+
+def test_settings_are_told_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.main(["--settings", "mask.exact"]) == doctor.main(["--settings=mask.exact"]) == 0
+    assert capsys.readouterr().out.count("  mask.exact  true: single patches") == 2
+    assert doctor.main(["--settings", "mask.exat"]) == 2
+    assert "Did you mean mask.exact?" in capsys.readouterr().err
+
+
+def test_writing_goes_with_settings_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        doctor.main(["--write"])
+    assert "--write goes with --settings" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from beit_exp.launch.composition import CONF, CONFIG_NAME
 from beit_exp.storage.remote import is_remote
 
 AUTO, MISSING = "auto", "???"
+ALL_AUTO = CONF / "model" / "auto.yaml"
 WITHOUT_WEIGHTS = CONF / "model" / "beit_micro_patch8_64.yaml"  # what model=auto is then
 SHARES = {"val_fraction": 0.2, "test_fraction": 0.1}  # where there is no val/
 OBJECTIVES = ("val/balanced_accuracy", "val/map")  # of one label an image, and of several
@@ -24,6 +25,18 @@ RATES = {  # of optimizer: from scratch, and from weights
     "base_lr": (5e-4, 5e-5),
     "layer_decay": (1.0, 0.75),
 }
+
+
+def names_that_may_be_auto() -> set[str]:
+    """Full keys of the settings that can be found."""
+    of_weights = [name for name, value in read_mapping(ALL_AUTO).items() if value == AUTO]
+    return {
+        "objective",
+        "dataset.num_classes",
+        *(f"model.{name}" for name in of_weights),
+        *(f"dataset.{name}" for name in SHARES),
+        *(f"optimizer.{name}" for name in RATES),
+    }
 
 
 def find_settings(values: dict[str, Any]) -> dict[str, Any]:

@@ -8,12 +8,11 @@ import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-import yaml
-
-from beit_exp.config.command_line import launch_command
+from beit_exp.config.command_line import launch_command, module_command
 from beit_exp.config.task_name import TaskName
+from beit_exp.launch.comments import Entry, option_line, read_entries
 from beit_exp.launch.composition import CONF, CONFIG_NAME, HERE, Lookup, groups, options
 
 WIDTH = 100
@@ -25,6 +24,7 @@ EXAMPLES = {
     ),
     "a sweep of two choices and two values": ("-m", "optimizer=adamw,momentum", "seed=1,2"),
 }
+SETTINGS_COMMAND = module_command("doctor", "--settings")
 FLAGS = {
     "--cfg job": "print the settings and end; with --package train those of train",
     "-m, --multirun": "a sweep: keys may have several values",
@@ -37,26 +37,20 @@ FLAGS = {
 
 def help_text(lookup: Lookup) -> str:
     """The tasks, the groups with their options, the root's settings, and commands to begin with."""
-    root = (CONF / f"{CONFIG_NAME}.yaml").read_text()
-    defaults = {
-        group: option
-        for each in yaml.safe_load(root)["defaults"]
-        if isinstance(each, dict)
-        for group, option in each.items()
-    }
+    entries = read_entries((CONF / f"{CONFIG_NAME}.yaml").read_text())
     lines = [f"usage: {launch_command()} [group=option] [setting=value] [flags]", ""]
     for meaning, words in EXAMPLES.items():
         lines += [f"  # {meaning}", f"  {launch_command(*words)}"]
     lines += ["", "task=", *_table({task: _task_line(task) for task in get_args(TaskName)})]
     for group in groups(lookup):
-        lines += [
-            "",
-            f"{group}=" + (f"   (unless said: {defaults[group]})" if defaults.get(group) else ""),
-        ]
+        entry = entries.get(f"defaults.{group}")
+        default = entry.value if entry else "null"
+        lines += ["", f"{group}=" + (f"   (unless said: {default})" if default != "null" else "")]
         lines += _table(
             {each: _option_line(lookup, group, each) for each in options(lookup, group)}
         )
-    lines += ["", "settings of the root (every setting: --cfg job)", *_table(_root_settings(root))]
+    lines += ["", f"settings of the root (what every other means: {SETTINGS_COMMAND})"]
+    lines += _table(_root_settings(entries))
     return "\n".join([*lines, "", "flags", *_table(FLAGS)])
 
 
@@ -92,39 +86,18 @@ def _task_line(task: str) -> str:
 
 
 def _option_line(lookup: Lookup, group: str, option: str) -> str:
-    """An option's first comment that is no command, or the values in its file."""
+    """What an option says of itself, wherever its file is."""
     for source in lookup.places.get_sources():
         path = Path(source.path) / group / f"{option}.yaml"
         if source.scheme() == "file" and path.is_file():
-            text = path.read_text()
-            break
-    else:
-        return ""
-    comments = [line[2:] for line in text.splitlines() if line.startswith("# ")]
-    told = [line for line in comments if not line.startswith(("@package", "python launch.py"))]
-    told += re.findall(r"^(?:name|device_target): \S+ +# (.*)", text)
-    if told:
-        return told[0].removeprefix("expected: ").partition(" - measured")[0].rstrip(".")
-    try:
-        return ", ".join(_values(yaml.safe_load(text) or {}))
-    except yaml.YAMLError:
-        return "cannot be read"
+            return option_line(path.read_text())
+    return ""
 
 
-def _values(values: dict[str, Any], prefix: str = "") -> list[str]:
-    """`key value` for what a file sets, and the option that it begins with."""
-    listed = []
-    for key, value in values.items():
-        if key == "defaults":
-            listed += [f"as {each}" for each in value if isinstance(each, str) and each != "_self_"]
-        elif isinstance(value, dict):
-            listed += _values(value, f"{prefix}{key}.".removeprefix("hydra.sweeper.params."))
-        elif len(values) == 1 or key not in ("arch", "name", "mode"):
-            listed.append(f"{prefix}{key} {value}")
-    return listed
-
-
-def _root_settings(text: str) -> dict[str, str]:
-    """`key=value` and the comment of every setting that is in no section."""
-    found = re.findall(r"^(\w+): ([^#\s][^#\n]*?) *(?:# (.*))?$", text, re.M)
-    return {f"{key}={value}": told for key, value, told in found}
+def _root_settings(entries: dict[str, Entry]) -> dict[str, str]:
+    """`key=value` of every setting in no section, and its meaning without that of its values."""
+    return {
+        f"{key}={entry.value}": entry.meaning.partition("; ")[0]
+        for key, entry in entries.items()
+        if entry.value and "." not in key
+    }
