@@ -30,6 +30,7 @@ from beit_exp.launch.run_directory import (
 from beit_exp.launch.together import meeting_others, share_directory
 from beit_exp.launch.tokenizer_first import tokenizer_run, trains_tokenizer_first
 from beit_exp.report.runs import FAILED_FILE
+from beit_exp.storage.files import writing
 from beit_exp.train.pruning import check_pruning
 
 Settings = Callable[[], dict[str, Any]]  # composes them; what it raises is for the user
@@ -107,13 +108,11 @@ def make_ready(cfg: Config, run_dir: Path, *, typed: Sequence[str] | None) -> bo
     check_pruning(cfg, run_dir)
     if trains_tokenizer_first(cfg):
         tokenizer_run(cfg, run_dir)  # refuses wrong settings
-    try:
+    with writing(run_dir):
         check_alone(run_dir)
         is_done = prepare(cfg, run_dir, typed=typed)
         (run_dir / FAILED_FILE).unlink(missing_ok=True)
         return is_done
-    except OSError as error:
-        raise UserError(f"{run_dir} cannot be written: {error.strerror}") from error
 
 
 def mark_failed_if_alone(run_dir: Path, status: int, message: str) -> None:

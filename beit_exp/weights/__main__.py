@@ -22,7 +22,7 @@ def convert(place: str, target: Path, *, kind: CheckpointKind, to: str) -> None:
 
     source = find_source(place, kind)
     if target.suffix != ".safetensors":
-        raise UserError(f"{target}: the output is a .safetensors file")
+        raise UserError(f"{target}: the name of the output must end in .safetensors")
     arrays = read_weights(source.path, is_averaged=source.is_averaged)
     named = {
         "ours": arrays,
