@@ -18,6 +18,7 @@ from beit_exp.config.schema import Config
 from beit_exp.errors import UserError
 from beit_exp.hardware.meeting import Started
 from beit_exp.hardware.process import STOPPED
+from beit_exp.hardware.terminal import complain
 from beit_exp.hardware.waiting import run_worker
 from beit_exp.launch.run_directory import (
     check_alone,
@@ -73,7 +74,7 @@ def do_job(
     except UserError as error:
         with contextlib.suppress(OSError):
             run_dir.rmdir()  # only if nothing is in it
-        print(error, file=sys.stderr)
+        complain(error)
         return Outcome(error.exit_status, message=str(error))
     if status == 0:
         # The directory of another node may be one of its own, without a result
