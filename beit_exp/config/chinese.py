@@ -50,7 +50,10 @@ def translated(line: str) -> str | None:
 
     for english, chinese in MESSAGES.items():
         if found := _pattern(english).fullmatch(line):
-            return chinese.format(**found.groupdict())
+            parts = found.groupdict()
+            if "law" in parts:
+                parts["law"] = _law(f"must be {parts['law']}")
+            return chinese.format(**parts)
     if found := SETTING.fullmatch(line):
         return f"{found['key']} = {found['value']}：{_law(found['law'])}"
     return None

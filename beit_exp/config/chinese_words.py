@@ -17,7 +17,7 @@ MESSAGES = {  # the longer ones first, where one is the beginning of another
         "{key}：没有这个设置。是否想写 {near}？"
     ),
     "{key}: there is no such setting.": "{key}：没有这个设置；--help 列出各分组与设置",
-    "{key} is not set: it must be {law}": "{key} 未设置，必须给出一个值（英文为允许的类型）",
+    "{key} is not set: it must be {law}": "{key} 未设置：{law}",
     "{word} is no override: it must be key=value": "{word} 不是设置：须写成 键=值",
     "{word} is no override: {why}": "{word} 不是设置：Hydra 读不懂，请给值加引号",
     "{word}: the setting is there already, so without the plus: {right}": (
@@ -222,7 +222,7 @@ OTHER_LAW = "这个值不合要求，或与其他设置不相容；允许的取�
 TYPES = {  # in this order
     "true or false": "true 或 false",
     "a whole number": "整数",
-    "a number": "数",
+    "a number": "数值",
     "a list of at least ": "列表，项数至少 ",
     "a list of ": "列表，项数 ",
     "a list, each ": "列表，每项为 ",
