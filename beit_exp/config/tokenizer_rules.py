@@ -26,7 +26,7 @@ TOKENIZER_RULES = (
     Rule(
         ("tokenizer.weights", "tokenizer.training", "task"),
         lambda weights, training, task: task != "pretrain" or weights is not None or bool(training),
-        "must name the weights of a tokenizer for task=pretrain (README: Pre-training), "
+        "must name the weights of a tokenizer for task=pretrain (conf/experiment/PRETRAINING.md), "
         "unless tokenizer.training says how to train one first",
     ),
     Rule(
@@ -65,7 +65,7 @@ TOKENIZER_RULES = (
         ("tokenizer.teacher", "tokenizer.kind", "task"),
         lambda teacher, kind, task: teacher is not None or not trains(task, kind, "vqkd"),
         "must name a run directory or a weights file for task=train_tokenizer with "
-        "tokenizer.kind=vqkd (README: Pre-training)",
+        "tokenizer.kind=vqkd (conf/experiment/PRETRAINING.md)",
     ),
     Rule(
         ("tokenizer.teacher_mean", "tokenizer.teacher_std"),
