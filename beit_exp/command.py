@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 
 import hydra
 
+from beit_exp.config.chinese import bilingual
 from beit_exp.config.command_line import FLAGS, PROGRAM
 from beit_exp.errors import UserError
-from beit_exp.hardware.terminal import take_any_text
+from beit_exp.hardware.terminal import complain, take_any_text
 from beit_exp.launch.arguments import hydra_arguments, parse_arguments, program_typed
 from beit_exp.launch.composition import CONF, CONFIG_NAME, build_lookup
-from beit_exp.storage.passwords import hide_password
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -51,7 +51,7 @@ def main() -> None:
         is_answered = answer()
         cfg = None if is_answered else check()
     except UserError as error:
-        print(hide_password(str(error)), file=sys.stderr)
+        complain(error)
         sys.exit(error.exit_status)
     finally:
         gc.freeze()  # no garbage either, be it to look for now or at the end of the process
@@ -70,7 +70,7 @@ def answer() -> bool:
     sys.argv[1:] = hydra_arguments(sys.argv[1:])
     typed = parse_arguments(sys.argv[1:])
     if typed.help:
-        print(help_text(build_lookup(typed)))
+        print(bilingual(help_text(build_lookup(typed)), sys.stdout))
     return bool(typed.help)
 
 

@@ -39,7 +39,7 @@ from beit_exp.hardware.process import (
     worker_command,
     worker_environment,
 )
-from beit_exp.hardware.terminal import take_any_text
+from beit_exp.hardware.terminal import complain, take_any_text
 from beit_exp.hardware.waiting import await_order, is_waiting
 from beit_exp.launch.job import resume
 from beit_exp.launch.tokenizer_first import train_tokenizer, trains_tokenizer_first
@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> int:
             node_num, device_num = cfg.hardware.node_num, cfg.hardware.device_num
             check_place(place, node_num=node_num, device_num=device_num)
     except UserError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return 2
     # Once more, in the environment that libraries need
     if by_hand:
@@ -99,7 +99,7 @@ def schedule() -> int:
     try:
         cluster.join()
     except UserError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return error.exit_status
     return 0
 

@@ -20,6 +20,7 @@ from beit_exp.data.digits import write_digits
 from beit_exp.tracking.mlflow_store import open_store
 
 os.environ.setdefault("GLOG_v", "3")
+os.environ["LANGUAGE"] = "en"  # what messages are compared with, whoever tests
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 

@@ -53,8 +53,9 @@ class WrongSettingsError(UserError):
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = sorted(map(hide_password, problems))
-        count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
-        super().__init__("\n  ".join([f"{count} wrong:", *self.problems]))
+        count = len(problems)
+        heading = "1 setting is wrong:" if count == 1 else f"{count} settings are wrong:"
+        super().__init__("\n  ".join([heading, *self.problems]))
 
 
 def build_config(raw: dict[str, Any]) -> Config:

@@ -64,7 +64,7 @@ class TrainStream:
                 f"train.batch_size = {cfg.train.batch_size}: "
                 f"the {len(images)} training images make no full step of "
                 f"{self.global_batch * cfg.train.accumulate_steps} images "
-                "(batch_size x devices x accumulate_steps)"
+                "(batch_size x devices x accumulate_steps). Take a smaller train.batch_size"
             )
 
     @property
@@ -117,7 +117,9 @@ class TrainStream:
                 if path not in self.bad_images:
                     self.bad_images.add(path)
                     logger.warning("%s; another image takes its place", error)
-        raise UserError("none of the training images can be read")
+        raise UserError(
+            "none of the training images can be read; task=check_data tells why, of each"
+        )
 
 
 def balanced_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -44,7 +44,8 @@ def list_classes(folder: Path) -> ImageList:
         found = list_images(folder / name)
         if not found:
             raise UserError(
-                f"the class folder {folder / name} holds no image ({', '.join(EXTENSIONS)})"
+                f"the class folder {folder / name} holds no image "
+                f"({', '.join(EXTENSIONS)}): put some in, or remove it"
             )
         paths += found
         labels += [label] * len(found)

@@ -19,6 +19,8 @@ WAY_OUT = {
     "val": "To validate on a part of train/, say dataset.val_fraction=0.2. ",
     "test": "",
 }
+SAME = "It must hold the same as train/"
+COUNT = {"train": "dataset.num_classes=auto counts them", "val": SAME, "test": SAME}
 
 
 def check_folders(cfg: DatasetConfig) -> None:
@@ -97,7 +99,7 @@ def check_classes(cfg: DatasetConfig, root: Path) -> None:
         if len(found) != cfg.num_classes:
             raise UserError(
                 f"dataset.num_classes = {cfg.num_classes}: "
-                f"{places[split]} holds {len(found)} class folders"
+                f"{places[split]} holds {len(found)} class folders. {COUNT[split]}"
             )
         if unlike := set(names["train"]) ^ set(found):
             raise UserError(

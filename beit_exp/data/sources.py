@@ -78,7 +78,8 @@ def few_of_each(images: ImageList, cfg: Config) -> ImageList:
         numbers = np.flatnonzero(images.labels == label)
         if len(numbers) < count:
             raise UserError(
-                f"dataset.images_per_class = {count}: the class {name} holds {len(numbers)} images"
+                f"dataset.images_per_class = {count}: the class {name} holds {len(numbers)} images "
+                "alone: ask for fewer, or give it more"
             )
         rng = generator(cfg.seed, Stream.subset, label)
         chosen += sorted(rng.choice(numbers, count, replace=False).tolist())

@@ -40,6 +40,7 @@ from beit_exp.dry_run.stubs import mindspore_version
 from beit_exp.dry_run.tokenizer import lacks_teacher, lacks_tokenizer, make_teacher, make_tokenizer
 from beit_exp.errors import UserError
 from beit_exp.hardware.nodes import check_place, find_place
+from beit_exp.hardware.terminal import complain
 from beit_exp.launch.overrides import typed_values
 from beit_exp.launch.run_directory import check_files
 from beit_exp.launch.tokenizer_first import FOLDER, tokenizer_run, trains_tokenizer_first
@@ -65,7 +66,7 @@ def main(arguments: list[str]) -> int:
         is_kept |= has_failed
         return int(has_failed)
     except UserError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return error.exit_status
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

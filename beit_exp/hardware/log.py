@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from beit_exp.config.chinese import bilingual
 from beit_exp.hardware import cluster
 from beit_exp.storage.passwords import hide_password
 
@@ -19,10 +20,14 @@ class Discreet(logging.Formatter):
 
 
 class Screen(logging.Handler):
-    """Plain lines on standard output, above the progress line where there is one."""
+    """Plain lines on standard output, above the progress line where there is one; what ends a run
+    with Chinese for who reads that.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), flush=True)
+        line = self.format(record)
+        is_told = record.levelno >= logging.WARNING
+        print(bilingual(line, sys.stdout) if is_told else line, flush=True)
 
 
 class LogFile(logging.FileHandler):

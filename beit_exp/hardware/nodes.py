@@ -28,7 +28,7 @@ LEAST_PORT, PORTS = 20000, 10000  # of jobs of Slurm, which may share a node
 NO_STEP = 0xFFFFFFF0  # from here on a step's number means the shell of sbatch or of salloc
 HELP = (
     "Start the same command on every node: under Slurm by srun; elsewhere with NNODES, NODE_RANK "
-    "and MASTER_ADDR in its environment (beit_exp/hardware/README.md, Several servers)"
+    "and MASTER_ADDR in its environment (beit_exp/hardware/README.md)"
 )
 
 

@@ -5,9 +5,18 @@ from __future__ import annotations
 import io
 import sys
 
+from beit_exp.config.chinese import bilingual
+from beit_exp.errors import UserError
+from beit_exp.storage.passwords import hide_password
+
 
 def take_any_text() -> None:
     """Show what the encoding of the output lacks as escapes: a path is no reason to end a run."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def complain(error: UserError) -> None:
+    """Show what the user can mend: no password, and with Chinese for who reads that."""
+    print(bilingual(hide_password(str(error)), sys.stderr), file=sys.stderr)

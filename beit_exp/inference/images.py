@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from beit_exp.config.schema import Config
-from beit_exp.data.listing import ImageList, is_image, list_images
+from beit_exp.data.listing import EXTENSIONS, ImageList, is_image, list_images
 from beit_exp.errors import UserError
 from beit_exp.inference.held_out import open_held_out
 
@@ -43,7 +43,9 @@ def find_images(cfg: Config, folder: Path) -> ImageList:
             place = folder
         paths = [str(place)] if place.is_file() else list_images(place)
     if not paths:
-        raise UserError(f"images = {cfg.images!r}: the folder holds no image")
+        raise UserError(
+            f"images = {cfg.images!r}: the folder holds no image ({', '.join(EXTENSIONS)})"
+        )
     return ImageList(sorted(paths), np.zeros(len(paths), np.int32), [])
 
 

@@ -18,6 +18,7 @@ from beit_exp.config.schema import Config
 from beit_exp.errors import UserError
 from beit_exp.hardware.meeting import Started
 from beit_exp.hardware.process import STOPPED
+from beit_exp.hardware.terminal import complain
 from beit_exp.hardware.waiting import run_worker
 from beit_exp.launch.run_directory import (
     check_alone,
@@ -30,6 +31,7 @@ from beit_exp.launch.run_directory import (
 from beit_exp.launch.together import meeting_others, share_directory
 from beit_exp.launch.tokenizer_first import tokenizer_run, trains_tokenizer_first
 from beit_exp.report.runs import FAILED_FILE
+from beit_exp.storage.files import writing
 from beit_exp.train.pruning import check_pruning
 
 Settings = Callable[[], dict[str, Any]]  # composes them; what it raises is for the user
@@ -72,7 +74,7 @@ def do_job(
     except UserError as error:
         with contextlib.suppress(OSError):
             run_dir.rmdir()  # only if nothing is in it
-        print(error, file=sys.stderr)
+        complain(error)
         return Outcome(error.exit_status, message=str(error))
     if status == 0:
         # The directory of another node may be one of its own, without a result
@@ -107,13 +109,11 @@ def make_ready(cfg: Config, run_dir: Path, *, typed: Sequence[str] | None) -> bo
     check_pruning(cfg, run_dir)
     if trains_tokenizer_first(cfg):
         tokenizer_run(cfg, run_dir)  # refuses wrong settings
-    try:
+    with writing(run_dir):
         check_alone(run_dir)
         is_done = prepare(cfg, run_dir, typed=typed)
         (run_dir / FAILED_FILE).unlink(missing_ok=True)
         return is_done
-    except OSError as error:
-        raise UserError(f"{run_dir} cannot be written: {error.strerror}") from error
 
 
 def mark_failed_if_alone(run_dir: Path, status: int, message: str) -> None:

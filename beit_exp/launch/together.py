@@ -21,6 +21,7 @@ from beit_exp.hardware.cluster import MEETING, free_port
 from beit_exp.hardware.meeting import Alone, Meeting, Member, meet
 from beit_exp.hardware.nodes import check_place, find_place
 from beit_exp.launch.tokenizer_first import trains_tokenizer_first
+from beit_exp.storage.files import writing
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # May differ between nodes; the first alone has a store, which may lie beside its own runs. Where
@@ -111,10 +112,8 @@ def share_directory(meeting: Meeting, cfg: Config, run_dir: Path) -> None:
         raise
     apart = meeting.first_does(lambda: who_is_apart(meeting, told, run_dir / name))
     if meeting.place.number in apart:
-        try:
+        with writing(run_dir):
             save_config(cfg, run_dir / "config.yaml")
-        except OSError as error:
-            raise UserError(f"{run_dir} cannot be written: {error.strerror}") from error
     address = meeting.first_does(lambda: meeting.own_address)
     port = meeting.first_does(free_port)
     os.environ[MEETING] = f"{address}:{port}"
@@ -125,10 +124,8 @@ def share_directory(meeting: Meeting, cfg: Config, run_dir: Path) -> None:
 def leave_sign(run_dir: Path) -> str:
     """A new file in the run's directory, whose name the others cannot have looked up before."""
     name = f".meeting_{secrets.token_hex(8)}"
-    try:
+    with writing(run_dir):
         (run_dir / name).touch()
-    except OSError as error:
-        raise UserError(f"{run_dir} cannot be written: {error.strerror}") from error
     return name
 
 

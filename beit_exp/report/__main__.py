@@ -14,7 +14,7 @@ from pathlib import Path
 from beit_exp.config.mapping import load_config
 from beit_exp.config.schema import Config
 from beit_exp.errors import UserError
-from beit_exp.hardware.terminal import take_any_text
+from beit_exp.hardware.terminal import complain, take_any_text
 from beit_exp.report.page import as_told, write_report
 from beit_exp.report.runs import judged_alike, read_place, read_store
 from beit_exp.storage.mirror import copy_files
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
         temporary_folder()
         return send(arguments[1:]) if arguments[:1] == ["sync"] else compare(arguments)
     except UserError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return 2
 
 

@@ -27,6 +27,7 @@ from beit_exp.errors import UserError
 from beit_exp.hardware.cluster import world_size
 from beit_exp.hardware.environment import cann_version, git_tags
 from beit_exp.hardware.process import shell_status, worker_environment
+from beit_exp.hardware.terminal import complain
 from beit_exp.launch.overrides import typed_values
 from beit_exp.launch.tokenizer_first import merge
 from beit_exp.self_check.line import Line, merge_ranks
@@ -58,7 +59,7 @@ def main(arguments: list[str], *, cards: int) -> int:
         write_atomically(options.file, json.dumps(report(lines, cfg, folder), indent=1).encode())
         return show(lines, options.file)
     except UserError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return error.exit_status
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

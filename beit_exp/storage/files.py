@@ -10,6 +10,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from beit_exp.errors import UserError
+
+
+@contextmanager
+def writing(run_dir: Path) -> Iterator[None]:
+    """Inside, what the system refuses to write in a run's directory is told as `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{run_dir} cannot be written: {error.strerror}. "
+            "Mend that, or choose another hydra.run.dir"
+        ) from error
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

@@ -48,7 +48,10 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
         labels, answers = train.labels(), val.labels()
         held_out_N = is_held_out(labels, share=cfg.probe.held_out, seed=cfg.seed)
         if not held_out_N.any():
-            raise UserError("probe.held_out: no class of train has two images, so none can be")
+            raise UserError(
+                "probe.held_out: no class of train has two images, so none can be held out: "
+                "a probe needs more of each"
+            )
         findings: list[Finding] = []
         for block in chosen_blocks(cfg, train):
             stop.check()

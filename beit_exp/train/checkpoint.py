@@ -178,7 +178,8 @@ def restore(checkpoint: Checkpoint, tensors: dict[str, Parameter]) -> None:
         raise UserError(
             f"the checkpoint {checkpoint.path} is of another model or optimizer: {len(unlike)} "
             "tensors differ, "
-            f"such as {unlike[0]} (saved {saved.get(unlike[0])}, needed {shapes.get(unlike[0])})"
+            f"such as {unlike[0]} (saved {saved.get(unlike[0])}, needed {shapes.get(unlike[0])}). "
+            "Resume it with its own settings, or choose another hydra.run.dir"
         )
     from mindspore import Tensor  # seconds, which those who read a checkpoint's settings need not
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from beit_exp.config.schema import CheckpointKind
 from beit_exp.errors import UserError
-from beit_exp.hardware.terminal import take_any_text
+from beit_exp.hardware.terminal import complain, take_any_text
 from beit_exp.storage.temporary import temporary_folder
 from beit_exp.weights.names import to_hugging_face, to_official
 
@@ -22,7 +22,7 @@ def convert(place: str, target: Path, *, kind: CheckpointKind, to: str) -> None:
 
     source = find_source(place, kind)
     if target.suffix != ".safetensors":
-        raise UserError(f"{target}: the output is a .safetensors file")
+        raise UserError(f"{target}: the name of the output must end in .safetensors")
     arrays = read_weights(source.path, is_averaged=source.is_averaged)
     named = {
         "ours": arrays,
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     try:
         convert(str(options.source), options.target, kind=options.kind, to=options.to)
     except UserError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return 2
     return 0
 

@@ -35,7 +35,7 @@ def to_weights(arrays: Arrays, path: Path) -> Arrays:
     if not any(name.startswith("blocks.") for name in ours):
         raise UserError(
             f"{path} holds no weights of a BEiT: none of its {len(arrays)} tensors belongs to a "
-            "block"
+            "block. Take a checkpoint of this project, or one of BEiT's under its published names"
         )
     found = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in ours.items()}
     check_finite(found, path)

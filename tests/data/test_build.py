@@ -103,7 +103,8 @@ def test_evaluation_reads_every_image_once_on_any_number_of_processes(
 
 def test_too_few_images_for_a_step_is_an_error(few_digits: Path) -> None:
     with pytest.raises(
-        UserError, match="train.batch_size = 128: the 80 training images make no full step"
+        UserError,
+        match="train.batch_size = 128: the 80 training images make no full step .*Take a smaller",
     ):
         batches_of(few_digits, "train.batch_size=128")
 

@@ -33,7 +33,7 @@ def test_files_are_listed_in_sorted_order_without_strangers(
 
 def test_an_empty_class_folder_is_named(few_digits: Path, tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
-    with pytest.raises(UserError, match="the class folder .*cat holds no image"):
+    with pytest.raises(UserError, match="the class folder .*cat holds no image .*put some in"):
         list_classes(tmp_path)
 
 

@@ -52,7 +52,9 @@ def test_a_test_without_class_folders_is_no_test_set(data: Path) -> None:
     assert not brings_test(config(data).dataset, data)
     (data / "test" / "cat").mkdir()
     assert brings_test(config(data).dataset, data)
-    with pytest.raises(UserError, match=r"num_classes = 10: .*test holds 1 class folders"):
+    with pytest.raises(
+        UserError, match=r"num_classes = 10: .*test holds 1 class folders. It must hold the same"
+    ):
         check_classes(config(data).dataset, data)
 
 

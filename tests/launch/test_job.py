@@ -144,7 +144,7 @@ def test_a_full_disk_does_not_hide_how_a_worker_ended(tmp_path: Path, monkeypatc
     assert capsys.readouterr().err.endswith("cannot be written: No space left on device\n")
     monkeypatch.setattr(job, "prepare", full)
     assert do(tmp_path / "other", Worker()).exit_status == 2
-    assert "other cannot be written: No space left on device" in capsys.readouterr().err
+    assert "other cannot be written: No space left on device. Mend that" in capsys.readouterr().err
 
 
 def test_a_directory_that_is_gone_is_not_made_anew_to_hold_a_failure(tmp_path: Path) -> None:
