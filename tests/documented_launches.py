@@ -45,7 +45,7 @@ CHOICES = {"experiment": "imagenet_base", "task": "finetune", "sweep": "layer_de
 RUNS = re.compile(r"runs/[\w./-]+")  # runs of earlier commands
 TAKE_RUNS = ("checkpoint", "model.pretrained", "tokenizer.weights", "tokenizer.teacher")
 ONLY_SHOWN = ("--version", "--help", "--hydra-help", "-sc")
-CAPITALS = r"(?<![\w$])[A-Z](?:[A-Z_]*[A-Z])?(?!\w)"
+PLACEHOLDER = rf"(?<![\w$])(?:{'|'.join(sorted(PLACEHOLDERS, reverse=True))})(?!\w)"
 REFUSED = re.compile(
     r"^\$ (.*(?:\\\n.*)*)\n(\d+ settings? (?:is|are) wrong:\n(?:  .*(?:\n|$))+)", re.MULTILINE
 )
@@ -54,14 +54,14 @@ REFUSED = re.compile(
 def filled(word: str, places: Mapping[str, str]) -> str:
     """A word with something of this machine for each placeholder in its value."""
     key, equals, value = word.rpartition("=")
-    if key in CHOICES and re.fullmatch(CAPITALS, value):
+    if key in CHOICES and re.fullmatch(PLACEHOLDER, value):
         return f"{key}={CHOICES[key]}"
     if key in TAKE_RUNS and "RUN" in places:
         value = RUNS.sub(places["RUN"], value)
     if "${" not in value:
         value = re.sub(r"\$\w+|\$\?", "1", value)
     if value not in places:
-        value = re.sub(CAPITALS, lambda found: places.get(found[0], found[0]), value)
+        value = re.sub(PLACEHOLDER, lambda found: places.get(found[0], found[0]), value)
     return key + equals + places.get(value, value)
 
 

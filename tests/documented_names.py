@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from document_form import folders_of
-from documented_launches import CAPITALS
+from documented_launches import PLACEHOLDER
 from documented_programs import test_names
 from documents import Page, own_files
 from pydantic import ValidationError
@@ -29,9 +29,9 @@ TOP = r"(?:beit_exp|conf|tests|\.ci|\.docker|\.pictures)/"
 FILE = re.compile(rf"{TOP}\S*|[\w./<>*{{}},-]+\.(?:py|c|h|md)(?:::\w+)?")
 OF_OTHERS = re.compile(  # files of the public originals, and of the reader
     r"(?:beit2?|vqkd_teacher|timm|dall_e|beit/semantic_segmentation)/\S*|\S*modeling_\w+\.py"
-    rf"|norm_ema_quantizer\.py|masking_generator\.py|optim_factory\.py|other\.py|{CAPITALS}/\S*"
+    rf"|norm_ema_quantizer\.py|masking_generator\.py|optim_factory\.py|other\.py|{PLACEHOLDER}/\S*"
 )
-UNTOLD = re.compile(rf"|.*\.\.\..*|.*[{{<$].*|auto|{CAPITALS}(?:\.\w+)?")  # no value to check
+UNTOLD = re.compile(rf"|.*\.\.\..*|.*[{{<$].*|auto|{PLACEHOLDER}(?:\.\w+)?")  # no value to check
 
 
 def wrong_names(page: Page) -> Iterator[str]:
@@ -69,8 +69,10 @@ def wrong_setting(word: str) -> Iterator[str]:
     assert found is not None, word
     key, text = found.groups()
     if key in options():
-        chosen = [part for part in text.split(",") if not UNTOLD.fullmatch(part)]
-        chosen = [part for part in chosen if part != "null" and "(" not in part]
+        parts = [text] if "{" in text else text.split(",")
+        chosen = [each for part in parts for each in braces(part)]
+        chosen = [part for part in chosen if not re.fullmatch(r"null|glob\(.*\)", part)]
+        chosen = [part for part in chosen if not UNTOLD.fullmatch(part)]
         yield from (f"{key}={part}: no such option" for part in chosen if part not in options(key))
         return
     complaints = list(wrong_key(key))
@@ -159,7 +161,7 @@ def wrong_module(name: str) -> Iterator[str]:
 def wrong_file(name: str, folder: str) -> Iterator[str]:
     """A file or folder that stands neither at the root, nor beside the page, nor further below."""
     name, _, test = name.partition("::")
-    pattern = re.sub(rf"<[^>]*>|{CAPITALS}", "*", name.rstrip("/"))
+    pattern = re.sub(rf"<[^>]*>|{PLACEHOLDER}", "*", name.rstrip("/"))
     places = {*own_files(), *folders_of(own_files())}
     beside = posixpath.normpath(posixpath.join(folder, pattern))
     found = {

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 
 from documented_commands import Command, program_first, split
-from documented_launches import CAPITALS, wrong_launch
+from documented_launches import PLACEHOLDER, wrong_launch
 from documents import own_files
 from settings import ROOT
 
@@ -204,7 +204,7 @@ def _cd(command: Command, places: Places) -> Iterator[str]:
     (folder, *_) = (*command.words[1:], "")
     is_ours = any(name.startswith(f"{folder}/") for name in own_files())
     is_clone = folder.lower() in ("beit-exp", "beit_exp_clone", "..")
-    if not (is_ours or is_clone or re.fullmatch(CAPITALS, folder)):
+    if not (is_ours or is_clone or re.fullmatch(PLACEHOLDER, folder)):
         yield f"{folder}: no such folder"
 
 
