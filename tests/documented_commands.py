@@ -14,6 +14,7 @@ KEYWORDS = {"if", "then", "else", "elif", "do", "while", "until", "!", "{", "tim
 CLOSINGS = {"fi", "done", "esac", "}", "for", "case", "..."}
 HEREDOC = re.compile(r"<<-?\s*'?(\w+)'?(.*?\n)(?:.*?\n)?\1(?=\n|$)", re.DOTALL)
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
+VARIABLE = re.compile(r"""(\w+)=("[^"$]*"|'[^']*')\s*""")
 SUBSTITUTION = re.compile(r"\$\(([^()]*)\)")
 FLAG = re.compile(r"--?[A-Za-z].*", re.DOTALL)
 
@@ -66,9 +67,11 @@ def is_command(code: str) -> bool:
         words = [word for word in shlex.split(code) if not ASSIGNMENT.fullmatch(word)]
     except ValueError:
         return False
-    if len(words) < 2 or not re.fullmatch(r"[a-z.][\w./-]*", words[0]):
+    if len(words) < 2:
         return False
-    return words[0] in PROGRAMS or any(FLAG.fullmatch(word) for word in words[1:])
+    is_name = re.fullmatch(r"[a-z][\w./-]*", words[0]) and not re.search(r"[:;] ", code)
+    is_told = any(FLAG.fullmatch(word) for word in words[1:])
+    return words[0] in PROGRAMS or bool(is_name and is_told)
 
 
 @cache
@@ -76,7 +79,11 @@ def split(text: str) -> tuple[Command, ...]:
     """The commands of a text in bash; `ValueError` for quotes that do not close."""
     found: list[Command] = []
     folder = ""
+    told: dict[str, str] = {}  # what a script gives a name to
     for line in logical_lines(text):
+        if found_name := VARIABLE.fullmatch(line):
+            told[found_name[1]] = found_name[2][1:-1]
+        line = re.sub(r"\$(\w+)", lambda name: told.get(name[1], name[0]), line)
         for words in simple_commands(line):
             if words[0] == "cd" and len(words) == 2:
                 folder = words[1] if words[1] != ".." else ""

@@ -40,6 +40,7 @@ PLACEHOLDERS = {
     "HOST": "host",
     "IMAGE": "image",
     "N": "10",
+    "OTHER": "elsewhere",
 }
 CHOICES = {"experiment": "imagenet_base", "task": "finetune", "sweep": "layer_decay"}
 RUNS = re.compile(r"runs/[\w./-]+")  # runs of earlier commands

@@ -44,9 +44,11 @@ def wrong_names(page: Page) -> Iterator[str]:
 def wrong_in(code: str, folder: str = "") -> Iterator[str]:
     """What is wrong with the names in a piece of code, on a page of that folder."""
     words = code.split()
+    if code == "key=value":  # of overrides in general
+        return
     if words and all(ASSIGNMENT.fullmatch(word) for word in words):
         for word in words:
-            yield from wrong_setting(word)
+            yield from wrong_setting(word, folder)
     if len(words) != 1:
         return
     if re.fullmatch(r"beit_exp(?:\.\w+)+", code):
@@ -63,11 +65,23 @@ def wrong_in(code: str, folder: str = "") -> Iterator[str]:
         yield from wrong_key(code)
 
 
-def wrong_setting(word: str) -> Iterator[str]:
-    """What is wrong with `key=value` or `group=option`, if anything."""
+def wrong_setting(word: str, folder: str = "") -> Iterator[str]:
+    """What is wrong with `key=value` or `group=option`, if anything.
+
+    A key without its group is one of the group that the page is about, or else of any.
+    """
     found = ASSIGNMENT.fullmatch(word)
     assert found is not None, word
     key, text = found.groups()
+    own = f"{folder.removeprefix('conf/')}.{key}"
+    if folder.startswith("conf/") and own in setting_names():
+        yield from wrong_setting(f"{own}={text}")
+        return
+    within = [f"{group}.{key}" for group in sorted(groups()) if f"{group}.{key}" in setting_names()]
+    if within and key not in {*setting_names(), *options()}:
+        told = [list(wrong_setting(f"{each}={text}")) for each in within]
+        yield from () if [] in told else told[0]
+        return
     if key in options():
         parts = [text] if "{" in text else text.split(",")
         chosen = [each for part in parts for each in braces(part)]

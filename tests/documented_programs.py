@@ -227,7 +227,19 @@ def _anything(command: Command, places: Places) -> Iterator[str]:
 SYSTEM = (
     *("curl", "printf", "echo", "base64", "tr", "tar", "cat", "ls", "mkdir", "cp", "mv", "export"),
     *(".", "source", "exit", "set", "scontrol", "squeue", "scancel", "sinfo", "git", "[", "eval"),
-    *("apt-get", "npu-smi", "pre-commit", "sleep", "tail", "wait", "unzip", "df", "date", "kill"),
+    *(
+        "apt-get",
+        "npu-smi",
+        "pre-commit",
+        "sleep",
+        "tail",
+        "wait",
+        "unzip",
+        "df",
+        "date",
+        "kill",
+        "ulimit",
+    ),
 )
 STARTED = ("python", "python3", "beit-exp", "pytest", "mlflow")
 PROGRAMS: dict[str, Check] = {

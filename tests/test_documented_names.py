@@ -58,6 +58,8 @@ def test_a_page_names_only_what_is_there(name: str) -> None:
         "beit/utils.py",
         "FOLDER/experiment/mine.yaml",
         "NNODES=2 NODE_RANK=0",
+        "amp_level=O1",
+        "key=value",
         "report/report.html",
         "x = y",
     ],
@@ -77,6 +79,7 @@ def test_a_right_name_is_no_complaint(code: str) -> None:
         ("optimizer.layer_decay=1.5", "optimizer.layer_decay=1.5: Input should be less than"),
         ("optimizer.layer_decay=0.5,1.5", "optimizer.layer_decay=1.5: Input should be less than"),
         ("hardware.amp_level=O4", "hardware.amp_level=O4: Input should be 'O0'"),
+        ("amp_level=O4", "hardware.amp_level=O4: Input should be 'O0'"),
         ("task=prob", "task=prob: Input should be"),
         ("augment=lihgt", "augment=lihgt: no such option"),
         ("augment=none,lihgt", "augment=lihgt: no such option"),
@@ -99,6 +102,13 @@ def test_a_right_name_is_no_complaint(code: str) -> None:
 def test_a_wrong_name_is_seen(code: str, complaint: str) -> None:
     (found,) = wrong_in(code)
     assert found.startswith(complaint)
+
+
+def test_a_key_without_a_group_is_one_of_the_page() -> None:
+    assert list(wrong_in("name=adamw", "conf/optimizer")) == []
+    (complaint,) = wrong_in("name=adamw", "conf/scheduler")
+    assert complaint.startswith("scheduler.name=adamw: Input should be")
+    assert list(wrong_in("experiment=beit", "conf/tracking")) == []
 
 
 def test_a_complaint_says_where() -> None:

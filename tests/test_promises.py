@@ -1,13 +1,14 @@
-"""What the README promises of runs that survive, and the tests that prove it."""
+"""What the documents promise of runs that survive, and the tests that prove it."""
 
 from __future__ import annotations
 
 import re
 
 import pytest
+from documents import english_text
 from settings import ROOT
 
-PROMISES = {  # by what happens, as the README's table has it
+PROMISES = {  # by what happens, as the documents' table has it
     "SIGTERM, Ctrl-C, a closed terminal, the launcher dies": (
         "attack/test_fault_matrix.py::test_a_run_struck_by_a_fault_ends_as_one_that_was_not",
         "runs/test_resuming.py::test_a_terminal_that_closes_or_sends_ctrl_c_ends_a_run_in_order",
@@ -93,8 +94,7 @@ PROMISES = {  # by what happens, as the README's table has it
 
 
 def test_every_promise_has_tests_that_prove_it() -> None:
-    section = (ROOT / "README.md").read_text().partition("## Runs that survive")[2]
-    table = section.partition("| what happens | what a run does |\n")[2].partition("\n\n")[0]
+    table = english_text().partition("| what happens | what a run does |\n")[2].partition("\n\n")[0]
     promised = [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()[1:]]
     assert promised == list(PROMISES)
 

@@ -1,4 +1,4 @@
-"""The README's commands on a Slurm of two nodes."""
+"""The documents' commands on a Slurm of two nodes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from documents import english_text
 from settings import ROOT
 from slurm_nodes import needs_slurm, two_nodes
 from whole_runs import Command, metrics_of, same_weights, small, wait_for, without_times
@@ -28,12 +29,9 @@ def slurm() -> Iterator[dict[str, str]]:
         yield environment
 
 
-README = (ROOT / "README.md").read_text()
-
-
 def documented(pattern: str) -> str:
-    """What the README says to type."""
-    found = re.search(pattern, README, re.DOTALL | re.MULTILINE)
+    """What the pages say to type."""
+    found = re.search(pattern, english_text(), re.DOTALL | re.MULTILINE)
     assert found is not None
     return found[1]
 
@@ -41,7 +39,7 @@ def documented(pattern: str) -> str:
 def srun(
     slurm: dict[str, str], folder: Path, *words: str, options: str = ""
 ) -> subprocess.Popen[str]:
-    """`srun ... python launch.py ...`, by itself with the README's options."""
+    """`srun ... python launch.py ...`, by itself with the pages' options."""
     options = options or documented(r"^srun (\S+ \S+) python launch\.py")
     return subprocess.Popen(
         ["srun", *options.split(), *LAUNCH, *words],
@@ -150,7 +148,7 @@ def test_what_scancel_ends_is_gone_on_both_nodes_and_resumes_to_the_same_end(
 def test_a_job_that_its_time_limit_stops_is_requeued_and_ends_as_if_it_had_not(
     slurm: dict[str, str], few_digits: Path, tmp_path: Path
 ) -> None:
-    """The README's script for sbatch, with a shorter limit."""
+    """The pages' script for sbatch, with a shorter limit."""
     script = documented(r"```bash\n(#!/usr/bin/env bash\n#SBATCH.*?)```")
     rarely = ("train.eval_every_epochs=50", "train.save_every_epochs=50")
     words = (*small(few_digits, "train.log_every_steps=10", *rarely, epochs=400),)
