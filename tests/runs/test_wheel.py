@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import email
 import os
 import site
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from settings import ROOT, TINY
 from whole_runs import copy_sources, metrics_of
 
 from beit_exp.model.operations import onednn_kernels
+from setup import describe
 
 pytestmark = pytest.mark.slow
 PIPED = {"capture_output": True, "text": True}
@@ -42,6 +45,7 @@ def test_the_wheel_brings_the_command_and_every_setting(tmp_path: Path, few_digi
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert metrics_of(tmp_path / "run")["epoch"] == 2
+    assert description_in(wheel) == describe(source)
     check_own_experiment(environment / "bin" / "beit-exp", tmp_path, own)
     code = (
         "from beit_exp.launch.composition import CONF\n"
@@ -60,6 +64,15 @@ def test_the_wheel_brings_the_command_and_every_setting(tmp_path: Path, few_digi
     assert installed.is_relative_to(environment)
     names = {str(path.relative_to(cloned)) for path in cloned.rglob("*.yaml")}
     assert {str(path.relative_to(installed)) for path in installed.rglob("*.yaml")} == names
+
+
+def description_in(wheel: Path) -> str:
+    """What an index of packages shows."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (each for each in archive.namelist() if each.endswith(".dist-info/METADATA"))
+        metadata = email.message_from_bytes(archive.read(name))
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    return metadata.get_payload(decode=True).decode()
 
 
 def check_own_experiment(program: Path, folder: Path, environment: dict[str, str]) -> None:
