@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import unicodedata
 from collections.abc import Iterator
@@ -111,13 +110,6 @@ def own_pages() -> dict[str, Page]:
 @cache
 def own_files() -> frozenset[str]:
     return files_of(ROOT)
-
-
-@cache
-def english_text() -> str:
-    """All pages in English, one after the other, with commands of several lines on one."""
-    texts = [page.text for page in own_pages().values() if not page.is_translation]
-    return re.sub(r" *\\\n *", " ", "\n".join(texts))
 
 
 def read_page(name: str, text: str) -> Page:

@@ -52,8 +52,9 @@ def page_of(group: Group) -> str:
 
 
 def _head(*yaml_files: str) -> str:
-    sources = ", ".join(["beit_exp/config/schema.py", *yaml_files])
-    return f"<!-- made by {COMMAND} from {sources}; edit {' and '.join(yaml_files)} -->"
+    """Two comments: what made the page, and what to edit instead of it."""
+    edited = " and ".join(yaml_files)
+    return f"<!-- made by {COMMAND} -->\n<!-- edit {edited}, and beit_exp/config/schema.py -->"
 
 
 def _group_page(group: Group, known: set[str]) -> str:
