@@ -23,7 +23,7 @@ import hydra
 from beit_exp.config.chinese import bilingual
 from beit_exp.config.command_line import FLAGS, PROGRAM
 from beit_exp.errors import UserError
-from beit_exp.hardware.terminal import complain, take_any_text
+from beit_exp.hardware.terminal import complain, show, take_any_text
 from beit_exp.launch.arguments import hydra_arguments, parse_arguments, program_typed
 from beit_exp.launch.composition import CONF, CONFIG_NAME, build_lookup
 
@@ -70,7 +70,7 @@ def answer() -> bool:
     sys.argv[1:] = hydra_arguments(sys.argv[1:])
     typed = parse_arguments(sys.argv[1:])
     if typed.help:
-        print(bilingual(help_text(build_lookup(typed)), sys.stdout))
+        show(bilingual(help_text(build_lookup(typed)), sys.stdout))
     return bool(typed.help)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from beit_exp.config.complaints import unknown_key
 from beit_exp.config.schema import known_names
 from beit_exp.errors import UserError
+from beit_exp.hardware.terminal import show
 from beit_exp.launch.composition import CONF
 from beit_exp.launch.described import ROOT, Group, Setting, describe_groups, pick
 from beit_exp.launch.settings_pages import write_pages
@@ -24,7 +25,7 @@ def main(name: str, *, is_writing: bool) -> int:
         print("\n".join(map(str, write_pages())) or "all pages are as they should be")
         return 0
     try:
-        print(settings_text(name, width=shutil.get_terminal_size().columns))
+        show(settings_text(name, width=shutil.get_terminal_size().columns))
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_status

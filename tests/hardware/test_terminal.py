@@ -27,6 +27,18 @@ def test_what_an_encoding_lacks_is_shown_as_escapes() -> None:
     assert done.stdout == f"{SHOWN}\n"
 
 
+@pytest.mark.parametrize(
+    "words", [["launch.py", "--help"], ["-m", "beit_exp.doctor", "--settings"]], ids=" ".join
+)
+def test_what_is_read_in_part_ends_without_a_traceback(words: list[str]) -> None:
+    shown = subprocess.Popen(
+        [sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    shown.stdout.close()  # as `| head` does once it has its lines
+    assert shown.stderr.read() == b""
+    assert shown.wait() == 0
+
+
 @pytest.mark.slow
 def test_runs_have_any_name_on_a_terminal_that_shows_ascii_alone(
     few_digits: Path, tmp_path: Path
