@@ -86,12 +86,27 @@ WORKS = (
     ),
     *(
         Work(
-            f"{name}, O1{beside}",
-            f"{part}_images_per_s",
-            (*STEP, f"benchmark.parts=[{part}]", "hardware=cpu", "hardware.amp_level=O1"),
-            (f"{part}{suffix}",),
+            f"inference, O1, batch {batch}, timm under bfloat16 autocast{compiled}",
+            "inference_images_per_s",
+            (
+                "hardware=cpu",
+                "hardware.amp_level=O1",
+                "benchmark.parts=[inference]",
+                "benchmark.repeats=5",
+                f"train.batch_size={batch}",
+            ),
+            ("inference-bf16", "--batch", str(batch), *more),
         )
-        for name, part in (("training step", "step"), ("inference", "inference"))
+        for compiled, more in (("", ()), (" and torch.compile", ("--compile",)))
+        for batch in (1, 8, 64)
+    ),
+    *(
+        Work(
+            f"training step, O1{beside}",
+            "step_images_per_s",
+            (*STEP, "benchmark.parts=[step]", "hardware=cpu", "hardware.amp_level=O1"),
+            (f"step{suffix}",),
+        )
         for beside, suffix in (("", ""), (", timm under bfloat16 autocast", "-bf16"))
     ),
     *(
