@@ -1,9 +1,9 @@
 """What an order of training costs where files are far away.
 
-`python tests/benchmarks/slow_files.py [DELAY_MS] [MB_PER_S] [IMAGES] [WINDOW] [READ_AHEAD_KB]` reads
-an epoch of shards, without decoding, through a file system that answers each request after a while,
-and prints how many requests and bytes that took, and how long: in a random order, and in windows.
-As root, with libfuse 3 and `pip install mfusepy`.
+`python tests/benchmarks/slow_files.py [DELAY_MS] [MB_PER_S] [IMAGES] [WINDOW] [READ_AHEAD_KB]`
+reads an epoch of shards, without decoding, through a file system that answers each request after a
+while, and prints how many requests and bytes that took, and how long: in a random order, and in
+windows. As root, with libfuse 3 and `pip install mfusepy`.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def read_epoch(folder: Path, window: int | None, log: Path) -> str:
     sizes = list(map(int, log.read_text().splitlines()[before:]))
     images = stream.batches_per_epoch * BATCH
     return (
-        f"window {window}: {images} images, {len(sizes)} requests of {np.mean(sizes) / 1024:.0f} KiB"
-        f" in the mean, {sum(sizes) / 1e6:.0f} MB, {took:.1f} s, {images / took:.0f} images/s"
+        f"window {window}: {images} images, {len(sizes)} requests of {np.mean(sizes) / 1024:.0f} "
+        f"KiB in the mean, {sum(sizes) / 1e6:.0f} MB, {took:.1f} s, {images / took:.0f} images/s"
     )
 
 

@@ -29,7 +29,7 @@ NAMES = {
 IMAGE = b"no matter what"
 
 
-def config(folder: Path, *overrides: str, classes: int | str = 10) -> Config:
+def config(folder: Path | str, *overrides: str, classes: int | str = 10) -> Config:
     words = ("dataset=image_folder", f"dataset.num_classes={classes}")
     return make_config(*words, f"dataset.data_url={folder}", *overrides)
 
@@ -302,3 +302,16 @@ def test_few_of_each_class_and_a_digest(few_digits: Path, tmp_path: Path) -> Non
         "train",
         "val",
     ]
+
+
+def test_shards_in_an_object_store_are_read_from_their_copy(
+    s3, few_digits: Path, tmp_path: Path
+) -> None:
+    _, client = s3
+    for split in ("train", "val"):
+        place = f"{tmp_path}/{split}-{{}}.tar"
+        for path in pack(few_digits / split, place, shards=2, members=with_label_files):
+            client.upload_file(str(path), "bucket", f"digits/{path.name}")
+    found = open_splits(config("s3://bucket/digits")).lists()
+    assert contents(found["train"]) == contents(list_classes(few_digits / "train"))
+    assert len(found["val"]) == 50
