@@ -8,6 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from settings import make_config
+
+from beit_exp.config.schema import Config
+from beit_exp.data import archives
+from beit_exp.data.listing import ImageList
 
 Member = tuple[str, bytes]
 
@@ -53,3 +58,19 @@ def pack(
         )
         for number, part in enumerate(np.array_split(order, shards))
     ]
+
+
+def config(folder: Path | str, *overrides: str, classes: int | str = 10) -> Config:
+    words = ("dataset=image_folder", f"dataset.num_classes={classes}")
+    return make_config(*words, f"dataset.data_url={folder}", *overrides)
+
+
+def contents(images: ImageList) -> dict[bytes, int]:
+    """The class of each image by its bytes, which no two digits share."""
+    reads = (
+        archives.read(path) if archives.is_member(path) else Path(path).read_bytes()
+        for path in images.paths
+    )
+    found = dict(zip(reads, images.labels.tolist(), strict=True))
+    assert len(found) == len(images)
+    return found
