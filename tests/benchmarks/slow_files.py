@@ -76,7 +76,10 @@ def read_epoch(folder: Path, window: int | None, log: Path) -> str:
         f"train.batch_size={BATCH}",
         f"dataset.shuffle_window={window or 'null'}",
     )
-    stream = TrainStream(list_classes(folder / "train"), cfg, Shard(0, 1))
+    begun = time.perf_counter()
+    listed = list_classes(folder / "train")
+    listing = time.perf_counter() - begun
+    stream = TrainStream(listed, cfg, Shard(0, 1))
     for path in (folder / "train").iterdir():
         os.posix_fadvise(archives._descriptor(str(path)), 0, 0, os.POSIX_FADV_DONTNEED)
     before = len(log.read_text().splitlines())
@@ -93,7 +96,8 @@ def read_epoch(folder: Path, window: int | None, log: Path) -> str:
     images = stream.batches_per_epoch * BATCH
     return (
         f"window {window}: {images} images, {len(sizes)} requests of {np.mean(sizes) / 1024:.0f} "
-        f"KiB in the mean, {sum(sizes) / 1e6:.0f} MB, {took:.1f} s, {images / took:.0f} images/s"
+        f"KiB in the mean, {sum(sizes) / 1e6:.0f} MB, {took:.1f} s, {images / took:.0f} images/s; "
+        f"listing them before: {before} requests, {listing:.1f} s"
     )
 
 
@@ -122,6 +126,7 @@ def main(delay_ms: float, mb_per_s: float, images: int, window: int, read_ahead_
             advised.write_text(str(read_ahead_kb))
             try:
                 for chosen in (None, window):
+                    log.write_text("")
                     words = [str(mount), str(chosen or 0), str(log)]
                     subprocess.run([sys.executable, __file__, "--read", *words], check=True)
             finally:
