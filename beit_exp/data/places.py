@@ -72,8 +72,8 @@ def place_of(cfg: DatasetConfig, root: Path, split: str) -> Path:
         raise UserError(
             f"dataset.data_url = {cfg.data_url!r}: the folder {root / split} is missing. "
             "It must hold train/<class>/* and val/<class>/* with one folder per class, "
-            f"or the same as tars. {WAY_OUT[split]}To try the project without it, run the "
-            f"quickstart: {launch_command()}"
+            f"or the same as tars, or as shards. {WAY_OUT[split]}To try the project without it, "
+            f"run the quickstart: {launch_command()}"
         )
     return found[0]
 

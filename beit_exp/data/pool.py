@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +10,13 @@ import numpy as np
 from typing_extensions import assert_never
 
 from beit_exp.config.schema import Config, DatasetConfig
-from beit_exp.data.archives import ENDING
+from beit_exp.data import archives
 from beit_exp.data.label_table import LabelTable, read_label_table
 from beit_exp.data.listing import ImageList, list_classes
 from beit_exp.data.shards import has_label_files, in_order_of_names, shards_of
 from beit_exp.data.splits import SPLITS, split_folds, split_images
 from beit_exp.errors import UserError
 from beit_exp.storage.remote import local_copy
-
-INSIDE_OF_TAR = re.compile(rf"[^/]*{re.escape(ENDING)}/")
 
 
 @dataclass(frozen=True)
@@ -144,10 +141,13 @@ def _folders(paths: list[str], place: Path, *, of_classes: bool) -> list[str]:
     """The folder that holds each image, or the image itself where that is `place` or, of class
     folders, one of these. What lies in a tar, lies in the tar's folder.
     """
-    folder = place if place.exists() else place.parent  # of numbered shards
+    folder = place if place.is_dir() else place.parent
+    tars = {tar for tar in set(map(archives.archive_of, paths)) if tar and os.path.isfile(tar)}
     found = []
     for path in paths:
-        inside = INSIDE_OF_TAR.sub("", path.removeprefix(f"{folder}/"))
+        if (tar := archives.archive_of(path)) in tars:
+            path = os.path.join(os.path.dirname(str(tar)), archives.name_in(path))
+        inside = path.removeprefix(f"{folder}/")
         is_alone = inside.count("/") <= of_classes
         found.append(inside if is_alone else os.path.dirname(inside))
     return found
