@@ -81,6 +81,26 @@ WRONG_DATA_SETTINGS = {
         (*OWN_IMAGES, "dataset.labels=x.csv", "dataset.val_labels=x.txt"),
         "dataset.labels = 'x.csv': must be null where dataset.val_labels names the classes",
     ),
+    "windows of the digits": (
+        ("dataset.shuffle_window=500",),
+        "dataset.shuffle_window = 500: must be null for dataset.name=digits",
+    ),
+    "windows without shuffling": (
+        (*OWN_IMAGES, "dataset.shuffle_window=500", "train.shuffle=false"),
+        "dataset.shuffle_window = 500: must be null where train.shuffle is false",
+    ),
+    "windows and balanced sampling": (
+        (*OWN_IMAGES, "dataset.shuffle_window=500", "train.sampling=balanced"),
+        "dataset.shuffle_window = 500: must be null where train.sampling is balanced",
+    ),
+    "windows smaller than a batch": (
+        (*OWN_IMAGES, "dataset.shuffle_window=50"),
+        "dataset.shuffle_window = 50: must be null or at least train.batch_size",
+    ),
+    "a window of no images": (
+        (*OWN_IMAGES, "dataset.shuffle_window=0"),
+        "dataset.shuffle_window = 0: must be",
+    ),
     "groups without a split": (
         (*OWN_IMAGES, "dataset.groups=folder"),
         "dataset.groups = 'folder': must be null unless dataset.val_fraction, ",

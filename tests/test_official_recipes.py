@@ -37,6 +37,7 @@ WITHOUT_COUNTERPART = (  # of these groups: names, places and what the originals
         "dataset.folds",
     ),
     *("dataset.fold", "dataset.groups", "dataset.images_per_class", "dataset.bad_images"),
+    "dataset.shuffle_window",
     *("scheduler.warmup_share", "scheduler.cooldown_epochs", "scheduler.decay_rate"),
     *("scheduler.decay_epochs", "scheduler.milestones"),
     *("mask.early_block", "mask.head_blocks", "mask.shared_lm_head"),  # of BEiT v2 alone

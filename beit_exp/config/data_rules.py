@@ -43,7 +43,23 @@ DATA_RULES = (
             ("dataset.folds", "null"),
             ("dataset.groups", "null"),
             ("dataset.labels", "null"),
+            ("dataset.shuffle_window", "null"),
         )
+    ),
+    Rule(
+        ("dataset.shuffle_window", "train.batch_size"),
+        lambda window, batch: window is None or window >= batch,
+        "must be null or at least train.batch_size: a batch is of one window or two",
+    ),
+    Rule(
+        ("dataset.shuffle_window", "train.shuffle"),
+        lambda window, shuffle: window is None or shuffle,
+        "must be null where train.shuffle is false",
+    ),
+    Rule(
+        ("dataset.shuffle_window", "train.sampling"),
+        lambda window, sampling: window is None or sampling == "uniform",
+        "must be null where train.sampling is balanced, which draws from all images",
     ),
     Rule(
         ("dataset.multi_label", "dataset.labels", "task"),

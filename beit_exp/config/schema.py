@@ -98,6 +98,7 @@ class DatasetConfig(Section):
     mean: Triple
     std: Annotated[list[PositiveFloat], Field(min_length=3, max_length=3)]
     bad_images: BadImages
+    shuffle_window: PositiveInt | None
 
 
 class AugmentConfig(Section):

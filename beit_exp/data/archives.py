@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import os
 import tarfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +41,16 @@ class Index(NamedTuple):
         return int(self.offsets[number]), int(self.sizes[number])
 
 
+def archive_of(path: str) -> str | None:
+    """The tar that a path leads into, by its name; None if into none."""
+    return _split(path)[0] if INSIDE in path else None
+
+
+def name_in(path: str) -> str:
+    """What a member is called in its tar."""
+    return _split(path)[1]
+
+
 def is_member(path: str) -> bool:
     """Whether a path leads into a tar."""
     return INSIDE in path and not os.path.exists(path)
@@ -53,6 +64,12 @@ def read(path: str) -> bytes:
     if len(content) < size:
         raise OSError(f"{archive} ends in the middle of {name}")
     return content
+
+
+def read_ahead(archive: str, offset: int, size: int) -> None:
+    """Read a part of a tar, so that the system keeps it for who needs it next."""
+    with suppress(OSError):  # told with the image's name when that is read
+        os.pread(_descriptor(archive), size, offset)
 
 
 def holds(path: str) -> bool:

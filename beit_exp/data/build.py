@@ -19,7 +19,9 @@ from beit_exp.config.schema import BadImages, Config
 from beit_exp.data.decoding import load_pixels
 from beit_exp.data.listing import ImageList
 from beit_exp.data.mixup import mix_batch
+from beit_exp.data.read_ahead import read_in_order
 from beit_exp.data.transforms import make_eval_transform, make_train_transform
+from beit_exp.data.windows import Windows, tell_mixing
 from beit_exp.errors import UserError
 from beit_exp.hardware.cores import own_cores
 from beit_exp.randomness import Stream, generator, restart
@@ -58,7 +60,7 @@ class TrainStream:
         self.batches_per_epoch = self.steps_per_epoch * cfg.train.accumulate_steps
         self.replaces_bad = _replaces(cfg.dataset.bad_images)
         self.bad_images: set[str] = set()
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
+        self._orders: dict[int, np.ndarray] = {}
         if self.steps_per_epoch == 0:
             raise UserError(
                 f"train.batch_size = {cfg.train.batch_size}: "
@@ -66,6 +68,12 @@ class TrainStream:
                 f"{self.global_batch * cfg.train.accumulate_steps} images "
                 "(batch_size x devices x accumulate_steps). Take a smaller train.batch_size"
             )
+        self._windows: Windows | None = None
+        if (size := cfg.dataset.shuffle_window) is not None:
+            shown = self.batches_per_epoch * self.global_batch
+            self._windows = Windows(images, size, shown=shown, order_of=self.order)
+            if shard.rank == 0 and images.labels.ndim == 1:
+                tell_mixing(images.labels, self.order(0), size)
 
     @property
     def slots(self) -> np.ndarray:
@@ -74,17 +82,28 @@ class TrainStream:
 
     def order(self, epoch: int) -> np.ndarray:
         """Image numbers in the order of an epoch."""
-        kept_epoch, order = self._order
-        if kept_epoch != epoch:
+        orders = self._orders
+        if epoch not in orders:
             rng = generator(self.seed, Stream.order, epoch)
             if self.is_balanced:
                 order = balanced_order(self.images.labels, rng)
+            elif self._windows is not None:
+                order = self._windows.draw(rng)
             elif self.shuffle:
                 order = rng.permutation(len(self.images))
             else:
                 order = np.arange(len(self.images))
-            self._order = (epoch, order)
-        return order
+            # The next epoch's begins to be read while this one's batches are made
+            kept = {number: orders[number] for number in (epoch - 1, epoch + 1) if number in orders}
+            orders = self._orders = {**kept, epoch: order}
+        return orders[epoch]
+
+    def read_ahead(self, batch_number: int) -> None:
+        """Read what a batch of windows needs, before its images are asked for one by one."""
+        if self._windows is not None:
+            epoch, batch = divmod(batch_number, self.batches_per_epoch)
+            begin = batch * self.global_batch
+            self._windows.reach(epoch, begin, begin + self.global_batch)
 
     def draw(
         self, batch_number: int, place: int, rng: np.random.Generator
@@ -162,6 +181,7 @@ def train_batches(stream: TrainStream, cfg: Config, *, first: int, last: int) ->
             (stream.batch_size, 3, cfg.model.image_size, cfg.model.image_size), np.float32
         )
         labels = []
+        stream.read_ahead(number)
         rng = generator(cfg.seed, Stream.sample)
         for place in range(stream.batch_size):
             pixels, label = stream.draw(number, place, rng)
@@ -181,9 +201,11 @@ def eval_batches(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Batch
     """
     transform = make_eval_transform(cfg.dataset, image_size=cfg.model.image_size)
     mine = np.arange(shard.rank, len(images), shard.size)
+    reach = read_in_order(images)
 
     def make(begin: int) -> Batch:
         numbers = mine[begin : begin + cfg.train.batch_size]
+        reach(int(numbers[0]), int(numbers[-1]) + 1)
         batch = np.empty((len(numbers), 3, cfg.model.image_size, cfg.model.image_size), np.float32)
         for number, place in zip(numbers, batch, strict=True):
             transform(load_pixels(images.paths[number]), place)

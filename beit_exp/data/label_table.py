@@ -12,8 +12,9 @@ import numpy as np
 
 from beit_exp.config.complaints import nearest
 from beit_exp.data import archives
+from beit_exp.data.image_names import is_image
 from beit_exp.data.labels import SEPARATOR, count_classes
-from beit_exp.data.listing import ImageList, ask_of_each, is_image
+from beit_exp.data.listing import ImageList, ask_of_each
 from beit_exp.data.splits import SPLITS
 from beit_exp.errors import UserError
 from beit_exp.storage.foreign import reading

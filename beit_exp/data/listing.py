@@ -1,4 +1,4 @@
-"""Images in folders and tars, listed in a fixed order."""
+"""Images in folders, tars and shards, listed in a fixed order."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ import numpy as np
 
 from beit_exp.data import archives
 from beit_exp.data.archives import ENDING
+from beit_exp.data.image_names import EXTENSIONS, check_names, is_image
+from beit_exp.data.shards import classes_in, images_in, labelled_in, other_files_in, shards_of
 from beit_exp.errors import UserError
 
 STAT_THREADS, STAT_CHUNK = 8, 1000
 T = TypeVar("T")
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 @dataclass(frozen=True)
 class ImageList:
-    """Files in sorted order with their class numbers; `classes` are the sorted folder names."""
+    """Files in sorted order, of shards as they lie there, with their class numbers; `classes` are
+    the sorted names of folders.
+    """
 
     paths: list[str]
     labels: np.ndarray  # (len(paths),) int32; of several labels an image (len(paths), K) uint8
@@ -31,12 +34,19 @@ class ImageList:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def take(self, numbers: np.ndarray) -> ImageList:
+        """Some of them, in the order of their numbers."""
+        paths = [self.paths[number] for number in numbers]
+        return ImageList(paths, self.labels[numbers], self.classes)
+
 
 def list_classes(folder: Path) -> ImageList:
     """Every image below `folder/<class>/`, sorted by class and path.
 
-    The folder may be a tar. `UserError` names a class without images.
+    The folder may be a tar, or a place of shards. `UserError` names a class without images.
     """
+    if shards := shards_of(folder):
+        return ImageList(*labelled_in(shards))
     classes = class_folders(folder)
     paths: list[str] = []
     labels: list[int] = []
@@ -53,7 +63,9 @@ def list_classes(folder: Path) -> ImageList:
 
 
 def list_images(folder: Path) -> list[str]:
-    """Every image below a folder or in a tar, in sorted path order."""
+    """Every image below a folder or in a tar, in sorted path order, or in shards as it lies."""
+    if shards := shards_of(folder):
+        return images_in(shards)
     archive = next(
         (
             place
@@ -78,6 +90,8 @@ def list_images(folder: Path) -> list[str]:
 
 def list_other_files(folder: Path) -> list[str]:
     """Every file below `folder/<class>/` that is no image by its name, but for hidden ones."""
+    if shards := shards_of(folder):
+        return other_files_in(shards)
     found: list[str] = []
     if folder.is_file():
         found = [f"{folder}/{name}" for name in archives.names_below(folder, "") if "/" in name]
@@ -95,22 +109,12 @@ def list_other_files(folder: Path) -> list[str]:
     )
 
 
-def check_names(paths: list[str]) -> None:
-    """Names stand in logs, reports and digests, which are text."""
-    for path in paths:
-        try:
-            path.encode()
-        except UnicodeEncodeError:
-            raise UserError(f"the name {os.fsencode(path)!r} is not UTF-8: rename it") from None
-
-
-def is_image(name: str) -> bool:
-    """Whether a file's name is that of an image, and not hidden."""
-    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-
-
 def class_folders(folder: Path) -> list[str]:
-    """The names of the folders in one, or at the top of a tar, in sorted order."""
+    """The names of the folders in one, or at the top of a tar, in sorted order; of shards those of
+    their classes.
+    """
+    if shards := shards_of(folder):
+        return classes_in(shards)
     if folder.is_file():
         return archives.folders_in(folder)
     with os.scandir(folder) as entries:

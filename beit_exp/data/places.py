@@ -1,4 +1,6 @@
-"""Where the splits of a data set lie, as folders or tars, and whether all hold its classes."""
+"""Where the splits of a data set lie, as folders, tars or shards, and whether they hold the same
+classes.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from beit_exp.config.command_line import launch_command
 from beit_exp.config.schema import DatasetConfig
 from beit_exp.data.archives import ENDING
 from beit_exp.data.listing import class_folders
+from beit_exp.data.shards import find_shards, shards_of
 from beit_exp.data.splits import SPLITS
 from beit_exp.errors import UserError
 from beit_exp.storage.remote import is_remote
@@ -35,8 +38,9 @@ def check_folders(cfg: DatasetConfig) -> None:
             pass  # the run writes them
         case "imagenet" | "image_folder":
             root = Path(cfg.data_url)
-            # A tar is read by the run itself
-            if not any(place.is_file() for place in _places(cfg, root).values()):
+            # Tars are read by the run itself
+            places = _places(cfg, root).values()
+            if not any(place.is_file() or shards_of(place) for place in places):
                 check_classes(cfg, root)
         case _:
             assert_never(cfg.name)
@@ -44,7 +48,7 @@ def check_folders(cfg: DatasetConfig) -> None:
 
 def is_there(root: Path, split: str) -> bool:
     """Whether a data set brings a split itself."""
-    return (root / split).is_dir() or (root / f"{split}{ENDING}").is_file()
+    return bool(_candidates(root, split))
 
 
 def brings_test(cfg: DatasetConfig, root: Path) -> bool:
@@ -57,21 +61,31 @@ def brings_test(cfg: DatasetConfig, root: Path) -> bool:
 
 
 def place_of(cfg: DatasetConfig, root: Path, split: str) -> Path:
-    """The folder of a split, or its tar; `UserError` unless there is one of the two."""
-    folder, archive = root / split, root / f"{split}{ENDING}"
-    if folder.is_dir() and archive.is_file():
+    """The folder of a split, its tar, or the name of its shards; `UserError` unless there is just
+    one of these.
+    """
+    found = _candidates(root, split)
+    if len(found) > 1:
         raise UserError(
             f"dataset.data_url = {cfg.data_url!r}: "
-            f"both {folder} and {archive} are there; remove one"
+            f"both {found[0]} and {found[1]} are there; remove one"
         )
-    if not folder.is_dir() and not archive.is_file():
+    if not found:
         raise UserError(
-            f"dataset.data_url = {cfg.data_url!r}: the folder {folder} is missing. "
+            f"dataset.data_url = {cfg.data_url!r}: the folder {root / split} is missing. "
             "It must hold train/<class>/* and val/<class>/* with one folder per class, "
-            f"or the same as tars. {WAY_OUT[split]}To try the project without it, run the "
-            f"quickstart: {launch_command()}"
+            f"or the same as tars, or as shards. {WAY_OUT[split]}To try the project without it, "
+            f"run the quickstart: {launch_command()}"
         )
-    return folder if folder.is_dir() else archive
+    return found[0]
+
+
+def _candidates(root: Path, split: str) -> list[Path]:
+    """Where a split lies: at most one of them should be there."""
+    folder, archive, shards = root / split, root / f"{split}{ENDING}", find_shards(root, split)
+    found = [folder] if folder.is_dir() else []
+    found += [archive] if archive.is_file() else []
+    return found if shards is None else [*found, shards]
 
 
 def pool_place(cfg: DatasetConfig, root: Path) -> Path:
@@ -99,13 +113,22 @@ def check_classes(cfg: DatasetConfig, root: Path) -> None:
         if len(found) != cfg.num_classes:
             raise UserError(
                 f"dataset.num_classes = {cfg.num_classes}: "
-                f"{places[split]} holds {len(found)} class folders. {COUNT[split]}"
+                f"{places[split]} holds {len(found)} {_kind_of_class(places[split])}. {COUNT[split]}"
             )
         if unlike := set(names["train"]) ^ set(found):
             raise UserError(
                 f"dataset.data_url = {cfg.data_url!r}: train/ and {split}/ must hold the same "
                 f"classes; only one of them has {', '.join(sorted(unlike)[:5])}"
             )
+        if names["train"] != found:
+            raise UserError(
+                f"dataset.data_url = {cfg.data_url!r}: train/ and {split}/ must name the classes "
+                "both by numbers in .cls files, or both by folders, which are sorted as text"
+            )
+
+
+def _kind_of_class(place: Path) -> str:
+    return "classes" if shards_of(place) else "class folders"
 
 
 def class_names(cfg: DatasetConfig, root: Path) -> list[str]:

@@ -10,8 +10,10 @@ import numpy as np
 from typing_extensions import assert_never
 
 from beit_exp.config.schema import Config, DatasetConfig
+from beit_exp.data import archives
 from beit_exp.data.label_table import LabelTable, read_label_table
 from beit_exp.data.listing import ImageList, list_classes
+from beit_exp.data.shards import has_label_files, in_order_of_names, shards_of
 from beit_exp.data.splits import SPLITS, split_folds, split_images
 from beit_exp.errors import UserError
 from beit_exp.storage.remote import local_copy
@@ -33,11 +35,14 @@ class Pool:
         """The path of each image in the data set; the whole one if it lies elsewhere."""
         return [path.removeprefix(f"{self.root}/") for path in self.images.paths]
 
+    def take(self, numbers: np.ndarray) -> Pool:
+        """The same of some images, in their order."""
+        groups = None if self.groups is None else [self.groups[number] for number in numbers]
+        return Pool(self.root, self.images.take(numbers), self.splits[numbers], groups)
+
     def open_split(self, split: str) -> ImageList:
         """The images of one split."""
-        numbers = np.flatnonzero(self.splits == split)
-        paths = [self.images.paths[number] for number in numbers]
-        return ImageList(paths, self.images.labels[numbers], self.images.classes)
+        return self.images.take(np.flatnonzero(self.splits == split))
 
 
 def is_pooled(cfg: DatasetConfig) -> bool:
@@ -47,18 +52,24 @@ def is_pooled(cfg: DatasetConfig) -> bool:
 
 
 def pool_classes(cfg: Config, root: Path, place: Path) -> Pool:
-    """The images of the class folders in `place`, split by the fractions that the settings say."""
-    images = list_classes(place)
-    if cfg.dataset.groups is None:
-        return _split(cfg, root, images, None)
-    groups = _folders(images.paths, place, of_classes=True)
-    if len(set(groups)) == len(groups):
-        raise UserError(
-            f"dataset.groups = 'folder': in {place} every image lies directly in its class's "
-            "folder. What is to stay on one side must lie in a folder of its own there: "
-            "<class>/<group>/*"
-        )
-    return _split(cfg, root, images, groups)
+    """The images of the class folders in `place`, split by the fractions that the settings say.
+
+    Those of shards are split as in one folder, however they are packed.
+    """
+    listed, shards = list_classes(place), shards_of(place)
+    order = in_order_of_names(listed.paths) if shards else np.arange(len(listed))
+    images, groups = listed.take(order), None
+    if cfg.dataset.groups is not None:
+        of_classes = not has_label_files(shards)
+        groups = _folders(images.paths, place, of_classes=of_classes)
+        if len(set(groups)) == len(groups):
+            where = "its class's folder" if of_classes else "no folder"
+            raise UserError(
+                f"dataset.groups = 'folder': in {place} every image lies directly in {where}. What "
+                "is to stay on one side must lie in a folder of its own there: "
+                f"{'<class>/' if of_classes else ''}<group>/*"
+            )
+    return _split(cfg, root, images, groups).take(np.argsort(order))
 
 
 def pool_table(cfg: Config, root: Path) -> Pool:
@@ -128,11 +139,15 @@ def _groups(cfg: DatasetConfig, table: LabelTable, root: Path) -> list[str] | No
 
 def _folders(paths: list[str], place: Path, *, of_classes: bool) -> list[str]:
     """The folder that holds each image, or the image itself where that is `place` or, of class
-    folders, one of these.
+    folders, one of these. What lies in a tar, lies in the tar's folder.
     """
+    folder = place if place.is_dir() else place.parent
+    tars = {tar for tar in set(map(archives.archive_of, paths)) if tar and os.path.isfile(tar)}
     found = []
     for path in paths:
-        inside = path.removeprefix(f"{place}/")
+        if (tar := archives.archive_of(path)) in tars:
+            path = os.path.join(os.path.dirname(str(tar)), archives.name_in(path))
+        inside = path.removeprefix(f"{folder}/")
         is_alone = inside.count("/") <= of_classes
         found.append(inside if is_alone else os.path.dirname(inside))
     return found

@@ -83,9 +83,7 @@ def few_of_each(images: ImageList, cfg: Config) -> ImageList:
             )
         rng = generator(cfg.seed, Stream.subset, label)
         chosen += sorted(rng.choice(numbers, count, replace=False).tolist())
-    return ImageList(
-        [images.paths[number] for number in chosen], images.labels[chosen], images.classes
-    )
+    return images.take(np.array(chosen))
 
 
 def _open_data(cfg: Config) -> tuple[Path, Pool | None]:

@@ -13,6 +13,7 @@ from beit_exp.data.build import Shard, TrainStream, make_ahead
 from beit_exp.data.decoding import load_pixels
 from beit_exp.data.listing import ImageList
 from beit_exp.data.masking import block_mask
+from beit_exp.data.read_ahead import read_in_order
 from beit_exp.data.transforms import ViewsTransform, make_views_transform
 from beit_exp.randomness import Stream, generator
 
@@ -48,6 +49,7 @@ def train_views(stream: TrainStream, cfg: Config, *, first: int, last: int) -> I
 
     def make(number: int) -> Views:
         views = _empty(cfg, stream.batch_size)
+        stream.read_ahead(number)
         rng = generator(cfg.seed, Stream.sample)
         for place in range(stream.batch_size):
             pixels, _ = stream.draw(number, place, rng)
@@ -68,10 +70,11 @@ def train_masks(stream: TrainStream, cfg: Config, *, first: int, last: int) -> I
 
 def eval_views(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Views]:
     """Every `size`-th image from `rank` on, each once; the last batch may be smaller."""
-    transform = _make_transform(cfg)
+    transform, reach = _make_transform(cfg), read_in_order(images)
 
     def make(index: int) -> Views:
         numbers = _eval_numbers(images, cfg, shard, index)
+        reach(int(numbers[0]), int(numbers[-1]) + 1)
         views = _empty(cfg, len(numbers))
         for place, number in enumerate(numbers):
             transform(

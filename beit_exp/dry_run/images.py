@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from beit_exp.config.schema import DatasetConfig
-from beit_exp.data.listing import is_image
+from beit_exp.data.image_names import is_image
 from beit_exp.report.result_files import write_table
 
 SPLITS = ("train", "val")

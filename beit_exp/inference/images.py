@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from beit_exp.config.schema import Config
-from beit_exp.data.listing import EXTENSIONS, ImageList, is_image, list_images
+from beit_exp.data.image_names import EXTENSIONS, is_image
+from beit_exp.data.listing import ImageList, list_images
 from beit_exp.errors import UserError
 from beit_exp.inference.held_out import open_held_out
 

@@ -24,10 +24,11 @@ from mindspore import Parameter, Tensor
 from mindspore.train.checkpoint_pb2 import Checkpoint
 from PIL import Image
 from safetensors.numpy import save
+from sharded import write_tar
 
 from beit_exp.config.augment_policy import parse_policy
 from beit_exp.config.mapping import build_config, load_config
-from beit_exp.data import archives, label_list
+from beit_exp.data import archives, label_list, shards
 from beit_exp.data.decoding import load_image
 from beit_exp.data.label_table import read_label_table
 from beit_exp.errors import UserError
@@ -219,6 +220,26 @@ def read_tar(path: Path) -> list[tuple[str, int, int]]:
     return list(zip(found.names, found.offsets.tolist(), found.sizes.tolist(), strict=True))
 
 
+def shard_files(folder: Path) -> list[bytes]:
+    labels = ((b"1", b"0\n"), (b"dog", b"cat"))
+    files = []
+    for pair in labels:
+        members = [("b.cls", pair[0]), ("b.png", picture()), ("a.cls", pair[1])]
+        write_tar(folder / "seed.tar", [*members, ("a.png", picture())])
+        files.append((folder / "seed.tar").read_bytes())
+    return files
+
+
+def read_shard(path: Path) -> shards.Labelled:
+    for kept in (archives.index, shards._indexes, shards._label_texts):
+        kept.cache_clear()
+    return shards.labelled_in([path])
+
+
+def has_two_images(found: shards.Labelled, whole: shards.Labelled) -> bool:
+    return found.paths == whole.paths and sorted(found.labels.tolist()) == [0, 1]
+
+
 def flat_folder(folder: Path) -> Path:
     """A folder with empty images."""
     place = folder / "flat"
@@ -256,6 +277,7 @@ PARSERS = [
     Parser("safetensors", "w.safetensors", lambda _: [save(arrays())], read_weights),
     Parser("checkpoint", "c.safetensors", own_checkpoints, read_own, is_same_checkpoint),
     Parser("tar", "t.tar", tars, read_tar, lambda found, whole: found == whole),
+    Parser("shard", "s.tar", shard_files, read_shard, has_two_images),
     Parser("labels", "l.txt", lambda _: LABELS, read_labels),
     Parser("table", "l.csv", lambda _: TABLES, read_table),
     Parser("split", "s.csv", lambda _: SPLITS, read_split),

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from sharded import pack, with_label_files
 from whole_runs import (
     Command,
     children,
@@ -24,13 +25,25 @@ from beit_exp.tracking.records import read_records
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)]
+    ("number", "is_sharded"),
+    [
+        (signal.SIGTERM, False),
+        (signal.SIGTERM, True),
+        pytest.param(signal.SIGKILL, False, marks=pytest.mark.long),
+    ],
 )
 def test_a_run_stopped_after_two_epochs_and_resumed_equals_one_never_stopped(
-    number: signal.Signals, launch: Command, few_digits: Path, tmp_path: Path
+    number: signal.Signals, is_sharded: bool, launch: Command, few_digits: Path, tmp_path: Path
 ) -> None:
+    data, words = few_digits, ()
+    if is_sharded:
+        data = tmp_path / "data"
+        pack(few_digits / "train", f"{data}/train-{{}}.tar", shards=5, members=with_label_files)
+        pack(few_digits / "val", f"{data}/val-{{}}.tar", shards=2, members=with_label_files)
+        words = ("dataset=image_folder", "dataset.num_classes=10", "dataset.shuffle_window=32")
     settings = small(
-        few_digits,
+        data,
+        *words,
         "augment=finetune_mixup",
         "model.drop_path_rate=0.2",
         "train.ema_decay=0.9",

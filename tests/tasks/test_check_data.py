@@ -25,12 +25,26 @@ def pack(folder: Path) -> None:
         (folder / split).rename(folder / f"old {split}")
 
 
-@pytest.mark.parametrize("is_packed", [False, True], ids=["folders", "tars"])
+def pack_in_shards(folder: Path) -> None:
+    """The splits of a data set as shards, with every other file in the second."""
+    for split in ("train", "val"):
+        paths = sorted(folder.glob(f"{split}/*/*"))
+        for number in range(2):
+            with tarfile.open(folder / f"{split}-{number}.tar", "w") as tar:
+                for path in paths[number::2]:
+                    tar.add(path, f"{path.parent.name}/{path.name}")
+        (folder / split).rename(folder / f"old {split}")
+
+
+@pytest.mark.parametrize("pack", [None, pack, pack_in_shards])
 def test_leaks_copies_and_odd_files_are_told(
-    work: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture, is_packed: bool
+    work: Callable[..., Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    pack: Callable[[Path], None] | None,
 ) -> None:
     write_flawed(tmp_path / "data")
-    if is_packed:
+    if pack is not None:
         pack(tmp_path / "data")
     with caplog.at_level(logging.INFO, "beit_exp"):
         run = work(*own(tmp_path / "data"))
