@@ -113,7 +113,8 @@ def check_classes(cfg: DatasetConfig, root: Path) -> None:
         if len(found) != cfg.num_classes:
             raise UserError(
                 f"dataset.num_classes = {cfg.num_classes}: "
-                f"{places[split]} holds {len(found)} {_kind_of_class(places[split])}. {COUNT[split]}"
+                f"{places[split]} holds {len(found)} {_kind_of_class(places[split])}. "
+                f"{COUNT[split]}"
             )
         if unlike := set(names["train"]) ^ set(found):
             raise UserError(
