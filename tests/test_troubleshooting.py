@@ -63,12 +63,6 @@ def rows(page: Path) -> list[list[str]]:
     return [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
 
 
-def commands(page: Path) -> list[str]:
-    """The commands of a page's blocks, without their comments."""
-    lines = page.read_text().splitlines()
-    return [line.partition("  #")[0].strip() for line in lines if line.startswith("python ")]
-
-
 PAIRS = list(zip(rows(PAGE), rows(CHINESE_PAGE), strict=False))  # a row and its translation
 
 
@@ -117,13 +111,6 @@ def test_a_message_without_a_row_is_there(reason: str, part: str) -> None:
     assert [message for message in user_errors() if is_meant(message, part)] != [], reason
 
 
-@pytest.mark.parametrize("page", [PAGE, CHINESE_PAGE], ids=lambda page: page.stem)
-def test_the_page_is_short(page: Path) -> None:
-    lines = page.read_text().splitlines()
-    assert len(lines) < 200
-    assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []
-
-
 @pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=[row[0] for row, _ in PAIRS])
 def test_a_row_in_chinese_quotes_what_the_english_one_does(
     english: list[str], chinese: list[str]
@@ -133,8 +120,5 @@ def test_a_row_in_chinese_quotes_what_the_english_one_does(
     assert len(chinese) == len(english)
 
 
-def test_the_chinese_page_has_the_sections_rows_and_commands_of_the_english_one() -> None:
-    headings = [re.findall("(?m)^#+ ", page.read_text()) for page in (PAGE, CHINESE_PAGE)]
-    assert headings[0] == headings[1]
+def test_the_chinese_page_has_as_many_rows_as_the_english_one() -> None:
     assert len(rows(CHINESE_PAGE)) == len(rows(PAGE))
-    assert commands(CHINESE_PAGE) == commands(PAGE) != []
