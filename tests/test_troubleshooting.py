@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from error_messages import Message, all_texts, user_errors
 from settings import ROOT
 
 PAGE = ROOT / "TROUBLESHOOTING.md"
+CHINESE_PAGE = ROOT / "TROUBLESHOOTING_CN.md"
 LEAST_LETTERS, MOST_MESSAGES = 9, 5  # of a quote, and that it may be part of
 FREE = "## What is no message"  # from there on the first cells quote no messages
 
@@ -50,11 +52,25 @@ WITHOUT_ROW = {
 PARTS = [(reason, part) for reason, parts in WITHOUT_ROW.items() for part in parts]
 
 
+def codes(text: str) -> list[str]:
+    """What a text quotes: messages, settings and commands."""
+    return re.findall(r"`([^`]+)`", text)
+
+
+def rows(page: Path) -> list[list[str]]:
+    """The cells of each row of a page's tables."""
+    lines = page.read_text().splitlines()
+    return [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+
+
+PAIRS = list(zip(rows(PAGE), rows(CHINESE_PAGE), strict=False))  # a row and its translation
+
+
 def quotes() -> list[str]:
     """What the first cells of the tables of messages quote."""
     tables = PAGE.read_text().partition(FREE)[0]
-    rows = [line for line in tables.splitlines() if line.startswith("| `")]
-    return [quote for row in rows for quote in re.findall(r"`([^`]+)`", row.split(" | ")[0])]
+    lines = [line for line in tables.splitlines() if line.startswith("| `")]
+    return [quote for row in lines for quote in codes(row.split(" | ")[0])]
 
 
 def is_meant(message: Message, part: str) -> bool:
@@ -95,7 +111,14 @@ def test_a_message_without_a_row_is_there(reason: str, part: str) -> None:
     assert [message for message in user_errors() if is_meant(message, part)] != [], reason
 
 
-def test_the_page_is_short() -> None:
-    lines = PAGE.read_text().splitlines()
-    assert len(lines) < 200
-    assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []
+@pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=[row[0] for row, _ in PAIRS])
+def test_a_row_in_chinese_quotes_what_the_english_one_does(
+    english: list[str], chinese: list[str]
+) -> None:
+    assert codes(chinese[0]) == codes(english[0])
+    assert sorted(codes(" ".join(chinese))) == sorted(codes(" ".join(english)))
+    assert len(chinese) == len(english)
+
+
+def test_the_chinese_page_has_as_many_rows_as_the_english_one() -> None:
+    assert len(rows(CHINESE_PAGE)) == len(rows(PAGE))
