@@ -20,7 +20,7 @@ import mindspore as ms
 from mindspore import ops
 
 from beit_exp.errors import UserError
-from beit_exp.hardware.cores import own_cores
+from beit_exp.hardware.cores import num_working
 from beit_exp.model.operations.gradients import LAYER_NORM_EPS
 
 COMPILED = Path(__file__).with_name("_native" + EXTENSION_SUFFIXES[0])
@@ -67,7 +67,7 @@ def describe() -> str:
 @cache
 def opened() -> Path:
     """The compiled operators, ready for use by this process."""
-    library, threads = ctypes.CDLL(str(COMPILED)), len(own_cores())
+    library, threads = ctypes.CDLL(str(COMPILED)), num_working()
     match library.native_open(str(ONEDNN).encode(), threads, ctypes.c_float(LAYER_NORM_EPS)):
         case 0:
             return COMPILED
