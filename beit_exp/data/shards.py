@@ -46,7 +46,8 @@ def find_shards(root: Path, split: str) -> Path | None:
     if not root.is_dir():
         return None
     pattern = re.compile(rf"((?:.*[-_.])?(?:{CALLED[split]})[-_.]?)[0-9]+{re.escape(ENDING)}")
-    found = {match[1] for name in os.listdir(root) if (match := pattern.fullmatch(name))}
+    shown = (name for name in os.listdir(root) if not name.startswith("."))  # as macOS leaves
+    found = {match[1] for name in shown if (match := pattern.fullmatch(name))}
     if len(found) > 1:
         first, second, *_ = sorted(found)
         raise UserError(
