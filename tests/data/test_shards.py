@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +64,24 @@ def test_images_are_listed_as_they_lie(few_digits: Path, tmp_path: Path) -> None
         for path, index in zip(listed, begins, strict=True)
     ]
     assert places == sorted(places) and {shard for shard, _ in places} == set(map(str, shards))
+
+
+def test_there_may_be_more_shards_than_files_that_a_process_may_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(80):
+        write_tar(tmp_path / f"{number}.tar", [("1.cls", b"0"), ("1.png", b"%d" % number)])
+    archives._opener.cache_clear()  # closes those of other tests
+    most, least = resource.getrlimit(resource.RLIMIT_NOFILE), len(os.listdir("/dev/fd"))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (40, most[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (least + 40, most[1]))
+    try:
+        paths = list_classes(tmp_path).paths
+        read = [archives.read(path) for path in paths]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
+        archives._opener.cache_clear()
+    assert sorted(map(int, read)) == list(range(80))
 
 
 def test_numbers_in_label_files_are_the_classes_numbers(tmp_path: Path) -> None:
