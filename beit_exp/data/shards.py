@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -199,7 +200,7 @@ def _read_labels(shard: str, index: Index) -> dict[str, str]:
             text = archives.read(path).decode().strip()
             if len(text.splitlines()) != 1 or not text.isprintable():
                 raise ValueError("it must hold the number or the name of one class")
-        found[name.removesuffix(LABEL)] = text
+        found[name.removesuffix(LABEL)] = sys.intern(text)  # many images are of one class
     return found
 
 
