@@ -18,7 +18,7 @@ BETWEEN = re.compile(r"(?<=[^\x00-\x7f]) (?=[^\x00-\x7f])")  # a space between C
 GAP = re.compile(r"\\{(\w+)\\}")
 
 
-def bilingual(message: str, stream: TextIO) -> str:
+def bilingual(message: str, stream: TextIO | None) -> str:
     """A message as `stream` is to show it: with Chinese where that is read and can be shown."""
     if not reads_chinese(os.environ) or not _shows_chinese(stream):
         return message
@@ -36,9 +36,9 @@ def reads_chinese(environment: Mapping[str, str]) -> bool:
     return asked.lower().startswith("zh")
 
 
-def _shows_chinese(stream: TextIO) -> bool:
+def _shows_chinese(stream: TextIO | None) -> bool:
     try:
-        "中".encode(stream.encoding or "ascii")
+        "中".encode((stream and stream.encoding) or "ascii")  # no stream: it was closed
     except UnicodeEncodeError:
         return False
     return True

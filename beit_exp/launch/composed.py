@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,8 @@ def run_in_sweep(raw: DictConfig, composed: HydraConf) -> float:
         def begun(worker: Process) -> None:
             started(worker)
             if is_followed(composed):
-                have_one_wait(cfg)
+                with suppress(OSError):  # of a machine that is full: the next one starts by itself
+                    have_one_wait(cfg)
 
         with as_one_of_several, share:
             return run_worker(run_dir, in_sweep=True, started=begun)
