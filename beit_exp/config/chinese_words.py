@@ -8,6 +8,7 @@ MESSAGES = {  # the longer ones first, where one is the beginning of another
         "用法：{program} [分组=选项] [设置=值] [标志]（中文说明见 README_CN.md）"
     ),
     "# the quickstart, with one setting changed": "# 快速开始，改动一个设置",
+    "# your own images, a folder for each class": "# 自己的图片，每类一个文件夹",
     "# a recipe on your own ImageNet": "# 在自己的 ImageNet 上使用一个配方",
     "# a sweep of two choices and two values": "# 参数扫描：两个选项，两个取值",
     # Settings
