@@ -16,6 +16,7 @@ FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 PICTURE = re.compile(
     r"(?:<picture>.*?</picture>|<img\b[^>]*>|!\[[^\]]*\]\([^)]*\))[ ]*\n?", re.DOTALL
 )
+TARGET = re.compile(r"^\[([^\]]+)\]: (?!https://)\S+\n", re.MULTILINE)  # of [text][name]
 LINK = re.compile(r"\[([^\]]*)\]\((?!https://)[^)]*\)|<a href=\"(?!https://)[^\"]*\">(.*?)</a>")
 
 
@@ -23,12 +24,18 @@ def describe(folder: Path) -> str:
     """The pages that an index shows, without what would be dead there; code stays as it is."""
     texts = [(folder / name).read_text("utf-8") for name in PAGES if (folder / name).is_file()]
     parts = FENCE.split("\n".join(texts))
-    kept = [part if place % 2 else _unlinked(part) for place, part in enumerate(parts)]
+    names = {name for part in parts[::2] for name in TARGET.findall(part)}
+    kept = [part if place % 2 else _unlinked(part, names) for place, part in enumerate(parts)]
     return "".join(kept)
 
 
-def _unlinked(text: str) -> str:
-    return LINK.sub(lambda found: found[1] or found[2] or "", PICTURE.sub("", text))
+def _unlinked(text: str, names: set[str]) -> str:
+    """Without pictures, links within the repository, and links to the targets of those names."""
+    text = TARGET.sub("", PICTURE.sub("", text))
+    text = LINK.sub(lambda found: found[1] or found[2] or "", text)
+    for name in names:
+        text = re.sub(rf"\[([^\]]*)\]\[{re.escape(name)}\]", r"\1", text)
+    return text
 
 
 if __name__ == "__main__":

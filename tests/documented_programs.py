@@ -225,21 +225,10 @@ def _anything(command: Command, places: Places) -> Iterator[str]:
 
 
 SYSTEM = (
+    *("apt-get", "npu-smi", "pre-commit", "sleep", "tail", "wait", "unzip", "df", "date", "kill"),
     *("curl", "printf", "echo", "base64", "tr", "tar", "cat", "ls", "mkdir", "cp", "mv", "export"),
     *(".", "source", "exit", "set", "scontrol", "squeue", "scancel", "sinfo", "git", "[", "eval"),
-    *(
-        "apt-get",
-        "npu-smi",
-        "pre-commit",
-        "sleep",
-        "tail",
-        "wait",
-        "unzip",
-        "df",
-        "date",
-        "kill",
-        "ulimit",
-    ),
+    "ulimit",
 )
 STARTED = ("python", "python3", "beit-exp", "pytest", "mlflow")
 PROGRAMS: dict[str, Check] = {

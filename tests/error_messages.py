@@ -10,7 +10,6 @@ from functools import cache
 from settings import ROOT
 
 PACKAGE = ROOT / "beit_exp"
-BASES = {"UserError", "DivergedError", "GoneError", "SilentError", "UnknownHostError"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -35,6 +34,33 @@ def modules() -> dict[str, ast.Module]:
     """Every module of the package, by its path from there."""
     paths = sorted(PACKAGE.rglob("*.py"))
     return {str(path.relative_to(PACKAGE)): ast.parse(path.read_text()) for path in paths}
+
+
+@cache
+def errors() -> dict[str, ast.ClassDef | None]:
+    """The classes of what a user can mend, by their names; `UserError` is an exception's own."""
+    classes = [
+        node
+        for tree in modules().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    ]
+    found: dict[str, ast.ClassDef | None] = {"UserError": None}
+    while new := {
+        each.name: each
+        for each in classes
+        if each.name not in found and any(ast.unparse(base) in found for base in each.bases)
+    }:
+        found |= new
+    return found
+
+
+def takes_text(name: str) -> bool:
+    """Whether an error is made of what it says, not of values that it puts into words itself."""
+    if name not in errors():
+        return False
+    body = [] if (found := errors()[name]) is None else found.body
+    return not any(isinstance(each, Function) and each.name == "__init__" for each in body)
 
 
 @cache
@@ -84,7 +110,9 @@ def _messages(path: str, tree: ast.Module, scope: ast.Module | Function) -> Iter
         if not isinstance(node, ast.Call) or not node.args:
             continue
         name = ast.unparse(node.func)
-        if name.split(".")[-1] in BASES or (name == "super().__init__" and _is_error(tree, node)):
+        if takes_text(name.split(".")[-1]) or (
+            name == "super().__init__" and _is_error(tree, node)
+        ):
             told = [text for argument in node.args for text in _resolved(argument, tree, scope)]
             source = ", ".join(map(ast.unparse, node.args))
             yield Message(f"{path}:{node.lineno}", source, tuple(told))
@@ -101,7 +129,7 @@ def _is_error(tree: ast.Module, call: ast.Call) -> bool:
     """Whether a call lies in a class of errors of ours."""
     classes = [each for each in ast.walk(tree) if isinstance(each, ast.ClassDef)]
     around = [each for each in classes if call in ast.walk(each)]
-    return any(ast.unparse(base) in BASES for each in around for base in each.bases)
+    return any(each.name in errors() for each in around)
 
 
 def _resolved(node: ast.AST, tree: ast.Module, scope: ast.Module | Function) -> Iterator[str]:

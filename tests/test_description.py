@@ -18,19 +18,24 @@ TEXT = """# Title
 </picture>
 
 See [sweeps](beit_exp/launch/README.md#grids), [`conf`](conf) and [BEiT](https://arxiv.org/a).
+Also [own data][data], [BEiT v2][v2].
 ![A table](table.png)
 
 ```bash
 python launch.py 'a=[1](2)'
 ```
+
+[data]: beit_exp/data/README.md
+[v2]: https://arxiv.org/b
 """
 
 
 def test_links_within_the_repository_become_text_and_pictures_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(TEXT)
     assert describe(tmp_path) == (
-        "# Title\n\n\nSee sweeps, `conf` and [BEiT](https://arxiv.org/a).\n\n"
-        "```bash\npython launch.py 'a=[1](2)'\n```\n"
+        "# Title\n\n\nSee sweeps, `conf` and [BEiT](https://arxiv.org/a).\n"
+        "Also own data, [BEiT v2][v2].\n\n```bash\npython launch.py 'a=[1](2)'\n```\n\n"
+        "[v2]: https://arxiv.org/b\n"
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import cache
+from pathlib import Path
 
-import pytest
 from error_messages import Message, all_texts, user_errors
 from settings import ROOT
 
 PAGE = ROOT / "TROUBLESHOOTING.md"
+CHINESE_PAGE = ROOT / "TROUBLESHOOTING_CN.md"
 LEAST_LETTERS, MOST_MESSAGES = 9, 5  # of a quote, and that it may be part of
 FREE = "## What is no message"  # from there on the first cells quote no messages
 
@@ -50,11 +52,23 @@ WITHOUT_ROW = {
 PARTS = [(reason, part) for reason, parts in WITHOUT_ROW.items() for part in parts]
 
 
+def codes(text: str) -> list[str]:
+    """What a text quotes: messages, settings and commands."""
+    return re.findall(r"`([^`]+)`", text)
+
+
+def rows(page: Path) -> list[list[str]]:
+    """The cells of each row of a page's tables."""
+    lines = page.read_text().splitlines()
+    return [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+
+
+@cache
 def quotes() -> list[str]:
     """What the first cells of the tables of messages quote."""
     tables = PAGE.read_text().partition(FREE)[0]
-    rows = [line for line in tables.splitlines() if line.startswith("| `")]
-    return [quote for row in rows for quote in re.findall(r"`([^`]+)`", row.split(" | ")[0])]
+    lines = [line for line in tables.splitlines() if line.startswith("| `")]
+    return [quote for row in lines for quote in codes(row.split(" | ")[0])]
 
 
 def is_meant(message: Message, part: str) -> bool:
@@ -71,31 +85,39 @@ def test_there_are_messages_and_rows() -> None:
     assert len(quotes()) > 100
 
 
-@pytest.mark.parametrize("message", user_errors(), ids=lambda message: message.place)
-def test_an_error_has_a_row_or_a_reason_why_not(message: Message) -> None:
-    reasons = {reason for reason, part in PARTS if is_meant(message, part)}
-    assert has_row(message) != bool(reasons), (message, reasons)
-    assert len(reasons) <= 1
+def test_every_error_has_a_row_or_a_reason_why_not() -> None:
+    untold = []
+    for message in user_errors():
+        reasons = {reason for reason, part in PARTS if is_meant(message, part)}
+        if has_row(message) + len(reasons) != 1:
+            untold.append((message.place, message.source, reasons))
+    assert not untold, "\n".join(map(str, untold))
 
 
-@pytest.mark.parametrize("quote", quotes())
-def test_a_row_is_about_a_message_that_there_is(quote: str) -> None:
-    assert [text for text in all_texts() if quote in text] != []
+def test_every_row_is_about_a_message_that_there_is() -> None:
+    texts = all_texts()
+    assert [quote for quote in quotes() if not any(quote in text for text in texts)] == []
 
 
-@pytest.mark.parametrize("quote", quotes())
-def test_a_quote_is_of_few_messages(quote: str) -> None:
+def test_a_quote_is_of_few_messages() -> None:
     """One that is part of many would take a new message for a known one."""
-    assert len(quote) >= LEAST_LETTERS
-    assert len([message for message in user_errors() if message.says(quote)]) <= MOST_MESSAGES
+    meant = {quote: sum(message.says(quote) for message in user_errors()) for quote in quotes()}
+    assert [quote for quote in meant if len(quote) < LEAST_LETTERS] == []
+    assert {quote: count for quote, count in meant.items() if count > MOST_MESSAGES} == {}
 
 
-@pytest.mark.parametrize(("reason", "part"), PARTS)
-def test_a_message_without_a_row_is_there(reason: str, part: str) -> None:
-    assert [message for message in user_errors() if is_meant(message, part)] != [], reason
+def test_every_message_without_a_row_is_there() -> None:
+    messages = user_errors()
+    gone = [part for _, part in PARTS if not any(is_meant(each, part) for each in messages)]
+    assert gone == []
 
 
-def test_the_page_is_short() -> None:
-    lines = PAGE.read_text().splitlines()
-    assert len(lines) < 200
-    assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []
+def test_a_row_in_chinese_quotes_what_the_english_one_does() -> None:
+    unlike = [
+        (english[0], chinese[0])
+        for english, chinese in zip(rows(PAGE), rows(CHINESE_PAGE), strict=True)
+        if codes(chinese[0]) != codes(english[0])
+        or sorted(codes(" ".join(chinese))) != sorted(codes(" ".join(english)))
+        or len(chinese) != len(english)
+    ]
+    assert not unlike, "\n".join(map(str, unlike))

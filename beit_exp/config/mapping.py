@@ -153,7 +153,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         if (length := path.stat().st_size) > MAX_BYTES:
             raise UserError(f"{path} is refused: {length:,} bytes are more than settings take")
         try:
-            raw = yaml.load(path.read_text(), _Loader)
+            raw = yaml.load(path.read_text("utf-8"), _Loader)
         except yaml.YAMLError as error:  # several lines, which show the place
             why = hide_password(str(error))  # it may quote a line
             raise UserError(f"{path} {UNREADABLE}: {why}") from error

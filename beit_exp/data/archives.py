@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import bisect
 import os
+import resource
 import tarfile
+from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,7 +63,7 @@ def read(path: str) -> bytes:
     """The bytes of a member, `OSError` if they are cut short; many threads may read at once."""
     archive, name = _split(path)
     offset, size = index(archive).place(name)
-    content = os.pread(_descriptor(archive), size, offset)
+    content = _pread(archive, size, offset)
     if len(content) < size:
         raise OSError(f"{archive} ends in the middle of {name}")
     return content
@@ -69,7 +72,7 @@ def read(path: str) -> bytes:
 def read_ahead(archive: str, offset: int, size: int) -> None:
     """Read a part of a tar, so that the system keeps it for who needs it next."""
     with suppress(OSError):  # told with the image's name when that is read
-        os.pread(_descriptor(archive), size, offset)
+        _pread(archive, size, offset)
 
 
 def holds(path: str) -> bool:
@@ -183,9 +186,30 @@ def _target(name: str, links: dict[str, str], files: dict[str, tuple[int, int]])
     raise ValueError(f"{name} links to {links[name]}, which is no file in it")
 
 
+def _pread(archive: str, size: int, offset: int) -> bytes:
+    opened = _opener()(archive)  # held, for another thread may put it out of the kept ones
+    return os.pread(opened.descriptor, size, offset)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A tar that is closed when nobody holds this any more."""
+
+    descriptor: int
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        close(self.descriptor)
+
+
 @cache
-def _descriptor(archive: str) -> int:
-    return os.open(archive, os.O_RDONLY)
+def _opener() -> Callable[[str], _Opened]:
+    """Opens tars, and keeps open half as many as a process may have: there may be more shards."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return lru_cache(None if most == resource.RLIM_INFINITY else most // 2)(_open)
+
+
+def _open(archive: str) -> _Opened:
+    return _Opened(os.open(archive, os.O_RDONLY))
 
 
 def _split(path: str) -> tuple[str, str]:

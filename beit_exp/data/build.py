@@ -23,7 +23,7 @@ from beit_exp.data.read_ahead import read_in_order
 from beit_exp.data.transforms import make_eval_transform, make_train_transform
 from beit_exp.data.windows import Windows, tell_mixing
 from beit_exp.errors import UserError
-from beit_exp.hardware.cores import own_cores
+from beit_exp.hardware.cores import num_working
 from beit_exp.randomness import Stream, generator, restart
 
 logger = logging.getLogger(__name__)
@@ -217,8 +217,8 @@ def eval_batches(images: ImageList, cfg: Config, shard: Shard) -> Iterator[Batch
 
 
 def num_threads(workers: int) -> int:
-    """How many threads read images where so many are allowed: never more than there are cores."""
-    return min(workers, len(own_cores()))
+    """How many threads read images where so many are allowed: never more than can work at once."""
+    return min(workers, num_working())
 
 
 def make_ahead(make: Callable[[int], T], numbers: range, *, workers: int) -> Iterator[T]:

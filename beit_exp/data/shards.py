@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -46,7 +47,8 @@ def find_shards(root: Path, split: str) -> Path | None:
     if not root.is_dir():
         return None
     pattern = re.compile(rf"((?:.*[-_.])?(?:{CALLED[split]})[-_.]?)[0-9]+{re.escape(ENDING)}")
-    found = {match[1] for name in os.listdir(root) if (match := pattern.fullmatch(name))}
+    shown = (name for name in os.listdir(root) if not name.startswith("."))  # as macOS leaves
+    found = {match[1] for name in shown if (match := pattern.fullmatch(name))}
     if len(found) > 1:
         first, second, *_ = sorted(found)
         raise UserError(
@@ -198,7 +200,7 @@ def _read_labels(shard: str, index: Index) -> dict[str, str]:
             text = archives.read(path).decode().strip()
             if len(text.splitlines()) != 1 or not text.isprintable():
                 raise ValueError("it must hold the number or the name of one class")
-        found[name.removesuffix(LABEL)] = text
+        found[name.removesuffix(LABEL)] = sys.intern(text)  # many images are of one class
     return found
 
 

@@ -21,6 +21,15 @@ def own_cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
+def num_working() -> int:
+    """How many threads can work at once: one on each core of this process, or fewer where a
+    container may use less than its cores (a limit of its control group).
+    """
+    from joblib import cpu_count  # reads control groups of both versions
+
+    return int(cpu_count())
+
+
 def share_of_cores(place: int, *, places: int) -> list[int]:
     """The cores of one of so many processes: neighbours, for they share memory; all of them where
     a share would be less than MIN_CORES.

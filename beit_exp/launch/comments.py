@@ -66,7 +66,7 @@ def option_line(text: str) -> str:
         return told[0].removeprefix("expected: ").partition(" - measured")[0].rstrip(".")
     try:
         return ", ".join(f"{key} {value}" for key, value in option_values(text))
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         return "cannot be read"
 
 
@@ -77,16 +77,21 @@ def option_command(text: str) -> str | None:
 
 
 def option_values(text: str) -> list[tuple[str, str]]:
-    """(key, value) of what an option's file sets; (`as`, option) of what it begins with."""
-    return list(_values(yaml.safe_load(text) or {}))
+    """(key, value) of what an option's file sets; (`as`, option) of what it begins with.
+
+    `YAMLError` or `ValueError` for a file that holds no settings.
+    """
+    values = yaml.safe_load(text) or {}
+    if not isinstance(values, dict):
+        raise ValueError("it must hold settings, as `key: value`")
+    return list(_values(values))
 
 
 def _values(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in values.items():
         if key == "defaults":
-            yield from (
-                ("as", each) for each in value if isinstance(each, str) and each != "_self_"
-            )
+            chosen = (each for each in value or [] if isinstance(each, str))
+            yield from (("as", each) for each in chosen if each != "_self_")
         elif isinstance(value, dict):
             yield from _values(value, f"{prefix}{key}.".removeprefix("hydra.sweeper.params."))
         elif len(values) == 1 or key not in ("arch", "name", "mode"):

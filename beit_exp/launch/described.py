@@ -17,6 +17,7 @@ from beit_exp.launch.comments import (
 )
 from beit_exp.launch.composition import CONF, CONFIG_NAME
 from beit_exp.launch.found_settings import AUTO, MISSING, names_that_may_be_auto
+from beit_exp.storage.foreign import reading
 
 ROOT = "root"  # stands for no group
 
@@ -38,6 +39,7 @@ class Option:
     name: str
     told: str
     values: list[tuple[str, str]]
+    command: str | None  # an example
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Group:
 
 def describe_groups(conf: Path = CONF) -> list[Group]:
     """The groups in the order of `config.yaml`; settings of none come first, as `ROOT`."""
-    entries = read_entries((conf / f"{CONFIG_NAME}.yaml").read_text())
+    entries = read_entries((conf / f"{CONFIG_NAME}.yaml").read_text("utf-8"))
     described: dict[str, list[Setting]] = {ROOT: []}
     schema, found = Config.model_json_schema(), names_that_may_be_auto()
     for key in setting_names():
@@ -63,15 +65,16 @@ def describe_groups(conf: Path = CONF) -> list[Group]:
         default = None if entry.value == MISSING else entry.value
         group = key.rpartition(".")[0] or ROOT
         described.setdefault(group, []).append(Setting(key, words, default, entry.meaning))
-    folders = [folder.name for folder in sorted(conf.iterdir()) if folder.is_dir()]
+    folders = {path.parent.name for path in conf.glob("*/*.yaml")}
     order = list(entries)
-    names = sorted({*described, *folders} - {ROOT}, key=lambda name: _place(name, order))
+    names = sorted({*described, *folders} - {ROOT}, key=lambda name: (_place(name, order), name))
     return [_group(name, entries, described, conf) for name in [ROOT, *names]]
 
 
 def _place(name: str, order: list[str]) -> int:
-    key = f"defaults.{name}"
-    return order.index(key if key in order else name)
+    """Where a group comes; last, if `config.yaml` does not know it."""
+    keys = (f"defaults.{name}", name)
+    return next((order.index(key) for key in keys if key in order), len(order))
 
 
 def _group(
@@ -80,16 +83,21 @@ def _group(
     chosen = entries.get(f"defaults.{name}")
     entry = entries.get(name) or chosen or Entry("", ())
     order = list(entries)
-    files = {path.stem: path.read_text() for path in sorted((conf / name).glob("*.yaml"))}
-    commands = [option_command(text) for text in files.values()]
+    options = [_option(path) for path in sorted((conf / name).glob("*.yaml"))]
     return Group(
         name,
         entry.meaning,
-        entry.command or next((command for command in commands if command), None),
+        entry.command or next((option.command for option in options if option.command), None),
         chosen.value if chosen and chosen.value != "null" else None,
         sorted(described.get(name, []), key=lambda setting: order.index(setting.key)),
-        [Option(stem, option_line(text), option_values(text)) for stem, text in files.items()],
+        options,
     )
+
+
+def _option(path: Path) -> Option:
+    with reading(path):
+        text = path.read_text("utf-8")
+        return Option(path.stem, option_line(text), option_values(text), option_command(text))
 
 
 def pick(groups: list[Group], name: str) -> list[Group]:

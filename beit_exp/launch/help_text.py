@@ -41,7 +41,7 @@ FLAGS = {
 
 def help_text(lookup: Lookup) -> str:
     """The tasks, the groups with their options, the root's settings, and commands to begin with."""
-    entries = read_entries((CONF / f"{CONFIG_NAME}.yaml").read_text())
+    entries = read_entries((CONF / f"{CONFIG_NAME}.yaml").read_text("utf-8"))
     lines = [f"usage: {launch_command()} [group=option] [setting=value] [flags]", ""]
     for meaning, words in EXAMPLES.items():
         lines += [f"  # {meaning}", f"  {launch_command(*words)}"]
@@ -85,7 +85,7 @@ def _shortened(text: str, room: int) -> str:
 
 
 def _task_line(task: str) -> str:
-    module = ast.parse((HERE / "tasks" / f"{task}.py").read_text())  # importing it takes seconds
+    module = ast.parse((HERE / "tasks" / f"{task}.py").read_bytes())  # importing it takes seconds
     return (ast.get_docstring(module) or "").split("\n\n")[0].replace("\n", " ").rstrip(".")
 
 
@@ -94,7 +94,7 @@ def _option_line(lookup: Lookup, group: str, option: str) -> str:
     for source in lookup.places.get_sources():
         path = Path(source.path) / group / f"{option}.yaml"
         if source.scheme() == "file" and path.is_file():
-            return option_line(path.read_text())
+            return option_line(path.read_text("utf-8", errors="replace"))
     return ""
 
 

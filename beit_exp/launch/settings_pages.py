@@ -33,7 +33,9 @@ def stale_pages(conf: Path = CONF) -> dict[Path, str]:
     """What each page should say that says something else."""
     pages = {conf.parent / place: text for place, text in make_pages(conf).items()}
     return {
-        path: text for path, text in pages.items() if not path.exists() or path.read_text() != text
+        path: text
+        for path, text in pages.items()
+        if not path.exists() or path.read_text("utf-8") != text
     }
 
 

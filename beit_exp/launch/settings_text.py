@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import textwrap
 from pathlib import Path
 
 from beit_exp.config.complaints import unknown_key
 from beit_exp.config.schema import known_names
 from beit_exp.errors import UserError
-from beit_exp.hardware.terminal import show
+from beit_exp.hardware.terminal import complain, show
 from beit_exp.launch.composition import CONF
 from beit_exp.launch.described import ROOT, Group, Setting, describe_groups, pick
 from beit_exp.launch.settings_pages import write_pages
@@ -21,13 +20,13 @@ LEAST_ROOM = 40  # for a meaning beside its setting
 
 def main(name: str, *, is_writing: bool) -> int:
     """Print what settings mean, or write their pages; exit status 2: there is none of that name."""
-    if is_writing:
-        print("\n".join(map(str, write_pages())) or "all pages are as they should be")
-        return 0
     try:
-        show(settings_text(name, width=shutil.get_terminal_size().columns))
+        if is_writing:
+            show("\n".join(map(str, write_pages())) or "all pages are as they should be")
+        else:
+            show(settings_text(name, width=shutil.get_terminal_size().columns))
     except UserError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return error.exit_status
     return 0
 

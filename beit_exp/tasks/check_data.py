@@ -11,7 +11,7 @@ from beit_exp.data.listing import list_other_files
 from beit_exp.data.places import places_read
 from beit_exp.data.sources import open_splits
 from beit_exp.errors import UserError
-from beit_exp.hardware.cores import own_cores
+from beit_exp.hardware.cores import num_working
 from beit_exp.hardware.device import Runtime
 from beit_exp.report.data_findings import data_metrics, find
 from beit_exp.report.data_page import write_data_report
@@ -32,7 +32,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     lists = open_splits(cfg).lists()
     places = places_read(cfg.dataset, Path(local_copy(cfg.dataset.data_url)))
     other_files = [path for place in places for path in list_other_files(place)]
-    workers = min(cfg.hardware.num_parallel_workers, len(own_cores()))
+    workers = min(cfg.hardware.num_parallel_workers, num_working())
     data = inspect(lists, other_files, workers=workers)
 
     metrics = data_metrics(data)

@@ -63,6 +63,7 @@ def test_every_file_of_the_table_is_there() -> None:
         assert all((figures.TESTS / file).is_file() for file in files.split())
 
 
+@pytest.mark.slow
 def test_every_bit_of_a_checkpoints_header_is_found_or_means_the_same(tmp_path: Path) -> None:
     row = of_header_bits(tmp_path)
     assert row.tried > 1_500 and row.faults == []

@@ -81,7 +81,8 @@ def read_epoch(folder: Path, window: int | None, log: Path) -> str:
     listing = time.perf_counter() - begun
     stream = TrainStream(listed, cfg, Shard(0, 1))
     for path in (folder / "train").iterdir():
-        os.posix_fadvise(archives._descriptor(str(path)), 0, 0, os.POSIX_FADV_DONTNEED)
+        with open(path, "rb") as tar:
+            os.posix_fadvise(tar.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     before = len(log.read_text().splitlines())
 
     def read(number: int) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +64,24 @@ def test_images_are_listed_as_they_lie(few_digits: Path, tmp_path: Path) -> None
         for path, index in zip(listed, begins, strict=True)
     ]
     assert places == sorted(places) and {shard for shard, _ in places} == set(map(str, shards))
+
+
+def test_there_may_be_more_shards_than_files_that_a_process_may_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(80):
+        write_tar(tmp_path / f"{number}.tar", [("1.cls", b"0"), ("1.png", b"%d" % number)])
+    archives._opener.cache_clear()  # closes those of other tests
+    most, least = resource.getrlimit(resource.RLIMIT_NOFILE), len(os.listdir("/dev/fd"))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (40, most[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (least + 40, most[1]))
+    try:
+        paths = list_classes(tmp_path).paths
+        read = [archives.read(path) for path in paths]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
+        archives._opener.cache_clear()
+    assert sorted(map(int, read)) == list(range(80))
 
 
 def test_numbers_in_label_files_are_the_classes_numbers(tmp_path: Path) -> None:
@@ -182,6 +202,7 @@ def test_classes_of_train_and_val_must_be_told_alike(few_digits: Path, tmp_path:
 def test_one_split_in_two_places_is_refused(few_digits: Path, tmp_path: Path) -> None:
     pack(few_digits / "train", f"{tmp_path}/train-{{}}.tar", shards=2)
     (tmp_path / "val").symlink_to(few_digits / "val")
+    (tmp_path / "._train-000000.tar").touch()  # as macOS leaves beside a copy
     assert len(open_split(config(tmp_path), "train")) == 80
     pack(few_digits / "train", f"{tmp_path}/copy-train-{{}}.tar", shards=2)
     with pytest.raises(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from settings import make_config
+from sharded import config as sharded_config
 from sharded import pack, with_label_files, write_tar
 
 from beit_exp.config.schema import Config
@@ -23,8 +24,7 @@ SHARDS, WINDOW = 5, 32
 
 
 def config(folder: Path, *overrides: str) -> Config:
-    words = ("dataset=image_folder", "dataset.num_classes=10", "train.batch_size=16")
-    return make_config(*words, f"dataset.data_url={folder}", *overrides)
+    return sharded_config(folder, "train.batch_size=16", *overrides)
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,15 @@ def test_an_order_holds_each_image_once_for_any_window() -> None:
     assert (np.diff(order)[np.diff(archive[order]) == 0] == 1).all()  # no window: as they lie
 
 
-def test_images_are_read_from_the_system_s_cache(sharded: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's count of a process's bytes")
+def test_reading_ahead_reads_all_of_a_part_and_tells_no_error(sharded: Path) -> None:
+    def bytes_read() -> int:
+        lines = Path("/proc/thread-self/io").read_text().splitlines()
+        return int(lines[0].removeprefix("rchar: "))
+
     path = next((sharded / "train").glob("*.tar"))
+    before = bytes_read()
     archives.read_ahead(str(path), 0, os.path.getsize(path))
+    assert bytes_read() - before >= os.path.getsize(path)
     archives.read_ahead(str(path), 10**9, 10)  # behind its end: nothing to read
+    archives.read_ahead(str(path) + ".gone", 0, 10)  # told of the image that is not there

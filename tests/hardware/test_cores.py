@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from beit_exp.hardware import cores
-from beit_exp.hardware.cores import CARDS, own_cores, share_of_cores, share_of_machine
+from beit_exp.hardware.cores import (
+    CARDS,
+    num_working,
+    own_cores,
+    share_of_cores,
+    share_of_machine,
+)
 
 
 def test_jobs_at_once_have_cores_and_cards_of_their_own(tmp_path: Path, monkeypatch) -> None:
@@ -68,3 +74,12 @@ def test_more_jobs_than_cores_share_them(tmp_path: Path, monkeypatch) -> None:
         share_of_machine(tmp_path, jobs=2, device_num=1),
     ):
         assert pinned == [[3], [3]]
+
+
+def test_no_more_threads_work_than_there_are_cores_or_a_limit_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
+    assert 1 <= num_working() <= len(own_cores())
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # is taken for such a limit
+    assert num_working() == 1

@@ -121,6 +121,7 @@ def test_all_end_with_0_once_all_are_done(capfd) -> None:
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failing", [0, 1, 2])
 def test_when_one_fails_the_others_are_stopped_and_say_which(
     failing: int, capfd, monkeypatch
@@ -142,6 +143,7 @@ def test_when_one_fails_the_others_are_stopped_and_say_which(
         assert line.endswith("ended with exit status 137. To go on, run the same again")
 
 
+@pytest.mark.slow
 def test_a_worker_that_hears_nothing_is_killed(monkeypatch) -> None:
     monkeypatch.setattr(meeting, "GRACE_S", 0.2)
     deaf = f"import signal, time; signal.signal({int(ABANDON)}, lambda *_: None); time.sleep(60)"
@@ -224,6 +226,7 @@ def test_one_that_does_not_end_with_the_others_is_named(capfd, monkeypatch) -> N
         assert line.startswith("node 1 (") and "did not end with the others" in line
 
 
+@pytest.mark.slow
 def test_a_worker_that_saves_too_long_after_a_signal_is_stopped(monkeypatch) -> None:
     monkeypatch.setattr(meeting, "SAVING_S", 0.3)
     monkeypatch.setattr(meeting, "GRACE_S", 0.3)

@@ -27,9 +27,24 @@ def test_what_an_encoding_lacks_is_shown_as_escapes() -> None:
     assert done.stdout == f"{SHOWN}\n"
 
 
-@pytest.mark.parametrize(
-    "words", [["launch.py", "--help"], ["-m", "beit_exp.doctor", "--settings"]], ids=" ".join
-)
+ANSWERS = [["launch.py", "--help"], ["-m", "beit_exp.doctor", "--settings"]]
+
+
+@pytest.mark.parametrize("words", ANSWERS, ids=" ".join)
+def test_our_own_files_are_read_as_utf_8_whatever_the_locale_says(words: list[str]) -> None:
+    locale = {**ASCII, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env={**os.environ, **locale},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"seed" in done.stdout and done.stdout.isascii()
+
+
+@pytest.mark.parametrize("words", ANSWERS, ids=" ".join)
 def test_what_is_read_in_part_ends_without_a_traceback(words: list[str]) -> None:
     shown = subprocess.Popen(
         [sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -65,8 +65,9 @@ def test_an_option_says_its_first_comment_or_what_it_sets(text: str) -> None:
     assert (option_line(text), option_values(text)) == OPTIONS[text]
 
 
-def test_a_file_that_is_no_yaml_is_told_as_such() -> None:
-    assert option_line("train: [1\n") == "cannot be read"
+@pytest.mark.parametrize("text", ["train: [1\n", "- train\n", "train\n"])
+def test_a_file_without_settings_is_told_as_such(text: str) -> None:
+    assert option_line(text) == "cannot be read"
 
 
 def test_an_option_holds_the_command_that_chooses_it() -> None:

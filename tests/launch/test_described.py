@@ -1,6 +1,13 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
+import pytest
+
 from beit_exp.config.schema import setting_names
+from beit_exp.errors import UserError
+from beit_exp.launch.composition import CONF
 from beit_exp.launch.described import ROOT, describe_groups, pick
 
 GROUPS = describe_groups()
@@ -43,3 +50,24 @@ def test_a_name_picks_a_group_a_setting_or_all_that_begin_so() -> None:
     assert len(picked("mask")) == 6 and picked("seed") == ["seed"]
     assert picked("experiment") == [] and pick(GROUPS, "experiment")[0].options
     assert pick(GROUPS, "nothing") == []
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(CONF, tmp_path / "conf"))
+
+
+def test_a_group_of_ones_own_comes_last_and_other_folders_are_none(copied: Path) -> None:
+    (copied / ".ipynb_checkpoints").mkdir()
+    (copied / "machine").mkdir()
+    (copied / "machine" / "mine.yaml").write_text("# Ours.\nseed: 1\n")
+    *others, last = describe_groups(copied)
+    assert [group.name for group in others] == [group.name for group in GROUPS]
+    assert (last.name, last.options[0].told, last.default) == ("machine", "Ours", None)
+
+
+@pytest.mark.parametrize("text", ["# Mine.\nseed: [1\n", "- seed\n", "seed\n"])
+def test_an_option_that_holds_no_settings_is_named(text: str, copied: Path) -> None:
+    (copied / "experiment" / "mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"experiment/mine.yaml is refused: "):
+        describe_groups(copied)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import pty
@@ -27,7 +28,8 @@ def run_in_terminal(
     with os.fdopen(ours, "rb", buffering=0) as terminal:
         written = b"".join(iter(lambda: _read(terminal.fileno()), b""))
     if status := process.wait():
-        raise RuntimeError(f"{' '.join(command)} ended with exit status {status}")
+        told = written.decode(errors="replace")
+        raise RuntimeError(f"{' '.join(command)} ended with exit status {status}:\n{told}")
     return written.decode()
 
 
@@ -35,5 +37,7 @@ def _read(terminal: int) -> bytes:
     """The next bytes; none at the end, which Linux tells by an error."""
     try:
         return os.read(terminal, 1 << 16)
-    except OSError:
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
         return b""

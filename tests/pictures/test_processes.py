@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from settings import make_config
 
-from beit_exp.tracking.mlflow_sink import SEND_EVERY_S
 from pictures.palette import LIGHT
 from pictures.processes import COMMAND, cards, draw, places
 
@@ -17,7 +16,3 @@ def test_the_ranks_places_fill_the_batch_without_overlap() -> None:
 def test_the_picture_shows_the_recipe_of_512_images_on_8_cards() -> None:
     svg = draw(LIGHT)
     assert "starts 8 ranks" in svg and "places 448 to 511" in svg and "of a batch of 512" in svg
-
-
-def test_the_store_is_sent_to_every_second() -> None:
-    assert SEND_EVERY_S == 1.0

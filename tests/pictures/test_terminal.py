@@ -3,6 +3,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 from pictures.pty_run import run_in_terminal
 from pictures.terminal import screen_lines, shortened
 
@@ -22,3 +24,9 @@ def test_a_command_in_a_terminal_sees_one_of_its_width(tmp_path: Path) -> None:
     program = "import os, sys; print(sys.stdout.isatty(), os.get_terminal_size().columns)"
     command = [sys.executable, "-c", program]
     assert run_in_terminal(command, folder=tmp_path, columns=77, environment={}) == "True 77\r\n"
+
+
+def test_a_command_that_fails_in_a_terminal_is_told_with_its_words(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import sys; sys.exit('no images')"]
+    with pytest.raises(RuntimeError, match=r"ended with exit status 1:\s+no images"):
+        run_in_terminal(command, folder=tmp_path, columns=77, environment={})

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from agreement import agree
@@ -11,6 +15,10 @@ from scipy.special import ndtr
 
 from beit_exp.model.operations import onednn_kernels
 
+SAYS_KERNELS = """
+from beit_exp.model.operations import onednn_kernels
+print(onednn_kernels.is_available(), onednn_kernels.describe(), sep="\\n")
+"""
 SHAPES = [(1, 3, 1), (17, 64, 33), (200, 300, 1000), (1100, 300, 200)]  # rows, width, columns
 
 
@@ -133,6 +141,28 @@ def test_weights_that_are_kept_give_the_same_products_until_they_are_forgotten(n
         with onednn_kernels.kept_weights():
             pass
         assert (product(x, weight, bias).asnumpy() != 0).any()  # whoever ends, all is forgotten
+
+
+@pytest.mark.skipif(not onednn_kernels.is_available(), reason="the operators are not compiled here")
+@pytest.mark.skipif(not onednn_kernels.has_isa(onednn_kernels.ISA_AVX2), reason="without AVX2")
+@pytest.mark.parametrize(
+    ("instructions", "is_used", "description"),
+    [
+        ("SSE41", "False", "MindSpore's own (the compiled ones want a processor with AVX2)"),
+        ("AVX2", "True", "compiled; products from O1 on in float32"),
+    ],
+)
+def test_a_processor_without_avx2_computes_by_mindspores_operators(
+    instructions: str, is_used: str, description: str
+) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", SAYS_KERNELS],
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": instructions},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.splitlines()[-2:] == [is_used, description]
 
 
 @pytest.mark.parametrize("is_training", [False, True])

@@ -42,6 +42,7 @@ typedef struct {
     handle packing, packed_layout;  /* of a product's right operand; NULL if it is not packed */
     argument packed[2];             /* from, to */
     int is_kept;                    /* packed once for as long as weights are kept */
+    int is_shared;                  /* packed for all pieces by all threads, each its columns */
     int64_t right_span;             /* elements from the right operand's first to its last */
 } piece;
 
@@ -96,7 +97,9 @@ int make_heads_product(
     piece *own, const heads_product *of, const strides left, const strides right, const strides out,
     float factor, int is_added);
 int perform(const piece *own, int part, void *const *starts);
-int do_piece(const void *todo, int part, void *const *starts);
+int do_work(const work *todo, void *const *starts);
+int share_packing(work *of);
+int pack_for_all(const work *todo, void *const *starts);
 
 int keeps_weights(void);
 void keep_weights(int more);

@@ -27,7 +27,7 @@ int add_operand(piece *own, int number, handle layout, int64_t offset) {
 int perform(const piece *own, int part, void *const *starts) {
     for (int number = 0; number < own->operands; number++) {
         void *start = (char *)starts[number] + own->offsets[number];
-        if (number == 1 && own->packing != NULL)
+        if (number == 1 && own->packed_layout != NULL)
             TRY(pack(own, part, start));
         else
             ONEDNN(dnnl.memory_set_data_handle(own->arguments[number].memory, start));
@@ -37,8 +37,14 @@ int perform(const piece *own, int part, void *const *starts) {
     return SUCCESS;
 }
 
-int do_piece(const void *todo, int part, void *const *starts) {
+static int do_piece(const void *todo, int part, void *const *starts) {
     return perform(&((const work *)todo)->pieces[part], part, starts);
+}
+
+/* Each piece by its thread. */
+int do_work(const work *todo, void *const *starts) {
+    TRY(pack_for_all(todo, starts));
+    return run(do_piece, todo, todo->parts, starts);
 }
 
 /* To be called once, before anything else. */
@@ -54,6 +60,7 @@ int load_onednn(const char *path, int number_of_threads, float epsilon_of_norms)
     FIND(stream_wait);
     FIND(memory_desc_create_with_strides);
     FIND(memory_desc_create_with_tag);
+    FIND(memory_desc_create_submemory);
     FIND(memory_desc_get_size);
     FIND(memory_desc_equal);
     FIND(get_effective_cpu_isa);

@@ -21,6 +21,7 @@ typedef struct {
     int (*stream_wait)(handle);
     int (*memory_desc_create_with_strides)(handle *, int, const int64_t *, int, const int64_t *);
     int (*memory_desc_create_with_tag)(handle *, int, const int64_t *, int, int);
+    int (*memory_desc_create_submemory)(handle *, handle, const int64_t *, const int64_t *);
     size_t (*memory_desc_get_size)(handle);
     int (*memory_desc_equal)(handle, handle);
     int (*get_effective_cpu_isa)(void);

@@ -40,7 +40,7 @@ int round_operand(int side, void **array, int64_t size) {
         return status;
     void *starts[2] = {*array, rounded[side].start};
     *array = rounded[side].start;
-    return run(do_piece, rounding, rounding->parts, starts);
+    return do_work(rounding, starts);
 }
 
 static void add_up(
@@ -72,7 +72,7 @@ static int prepare(const form *of, void **starts) {
 int compute_as_it_is(const form *of, void *const *starts) {
     const work *todo;
     int status = find(of, threads, &todo);
-    return status ? status : run(do_piece, todo, todo->parts, starts);
+    return status ? status : do_work(todo, starts);
 }
 
 static int compute_alone(const form *of, void **arrays) {
@@ -85,7 +85,7 @@ static int compute_alone(const form *of, void **arrays) {
         starts[number] = arrays[number];
     status = prepare(of, starts);
     if (!status)
-        status = run(do_piece, todo, todo->parts, starts);
+        status = do_work(todo, starts);
     for (int number = 0; !status && of->what == NORM_BACKWARD && number < 2; number++)
         add_up(arrays[6 + number], &sums[number], todo, of->columns, 6 + number);
     return status;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 enum { SAMPLES = 64 }; /* of a weight, by which another is told that lies where it lay */
+enum { BLOCK = 64 };   /* columns that no layout of oneDNN's takes apart */
 
 typedef struct kept {
     const void *right;
@@ -15,7 +16,7 @@ typedef struct kept {
     struct kept *next;
 } kept;
 
-static room packed[MOST_THREADS];
+static room packed[MOST_THREADS], packed_for_all;
 static kept *kept_by[MOST_THREADS]; /* each thread's part of the weights */
 static int keepers;                 /* how many wish that weights are kept */
 
@@ -48,6 +49,43 @@ static int make_packing(piece *own, handle plain, handle right) {
         || dnnl.memory_create(&own->packed[1].memory, right, engine, NULL)
         || dnnl.reorder_primitive_desc_create(&description, plain, engine, right, engine, NULL)
         || dnnl.primitive_create(&own->packing, description);
+}
+
+/* Of the right operand these columns alone; none are nothing to pack. */
+static int make_slice(piece *own, handle plain, const form *of, int64_t begin, int64_t end) {
+    const int64_t shape[2] = {of->width, end - begin}, start[2] = {0, begin};
+    handle from, to;
+    own->packing = NULL;
+    if (begin >= end)
+        return SUCCESS;
+    return dnnl.memory_desc_create_submemory(&from, plain, shape, start)
+        || dnnl.memory_desc_create_submemory(&to, own->packed_layout, shape, start)
+        || make_packing(own, from, to);
+}
+
+/* Pieces that are cut by rows share their right operand: packed by each, the threads of a large
+ * machine would pack for longer than they multiply. */
+int share_packing(work *of) {
+    const int64_t blocks = (of->of.columns + BLOCK - 1) / BLOCK;
+    const handle whole = of->pieces[0].packed_layout;
+    const int64_t shape[2] = {of->of.width, of->of.columns}, strides[2] = {of->of.columns, 1};
+    handle plain;
+    if (of->parts == 1 || is_cut_by_columns(&of->of) || whole == NULL)
+        return SUCCESS;
+    for (int part = 1; part < of->parts; part++)
+        if (!dnnl.memory_desc_equal(of->pieces[part].packed_layout, whole))
+            return SUCCESS;
+    int status = dnnl.memory_desc_create_with_strides(&plain, 2, shape, (int)of->of.kind, strides);
+    for (int part = 0; !status && part < of->parts; part++) {
+        piece *own = &of->pieces[part];
+        const int64_t begin = blocks * part / of->parts * BLOCK;
+        const int64_t end = blocks * (part + 1) / of->parts * BLOCK;
+        own->is_shared = 1;
+        own->packed_layout = whole;
+        status = make_slice(own, plain, &of->of, begin, least(end, of->of.columns));
+        own->packed_layout = whole;
+    }
+    return status ? FAILURE : SUCCESS;
 }
 
 static int has_layouts(void) {
@@ -121,6 +159,18 @@ static int pack_into(const piece *own, int part, void *right, void *to) {
     return SUCCESS;
 }
 
+static int pack_slice(const void *todo, int part, void *const *starts) {
+    const piece *own = &((const work *)todo)->pieces[part];
+    return own->packing ? pack_into(own, part, starts[1], packed_for_all.start) : SUCCESS;
+}
+
+int pack_for_all(const work *todo, void *const *starts) {
+    if (!todo->pieces[0].is_shared)
+        return SUCCESS;
+    TRY(provide(&packed_for_all, dnnl.memory_desc_get_size(todo->pieces[0].packed_layout)));
+    return run(pack_slice, todo, todo->parts, starts);
+}
+
 /* Numbers of a weight that lie evenly over all that a piece takes of it. */
 static void sample(const piece *own, const float *right, float *samples) {
     for (int number = 0; number < SAMPLES; number++)
@@ -155,7 +205,9 @@ static int find_kept(const piece *own, int part, void *right, void **packed_righ
 /* The right operand in the layout that its product wants: in memory of this thread, or kept. */
 int pack(const piece *own, int part, void *right) {
     void *to;
-    if (own->is_kept)
+    if (own->is_shared)
+        to = packed_for_all.start;
+    else if (own->is_kept)
         TRY(find_kept(own, part, right, &to));
     else {
         TRY(provide(&packed[part], dnnl.memory_desc_get_size(own->packed_layout)));

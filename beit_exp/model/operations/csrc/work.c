@@ -46,7 +46,7 @@ static int make_work(const form *of, int threads, work *made) {
         if (make_piece(&made->pieces[made->parts++], of, begin, rest < part ? rest : part))
             return FAILURE;
     }
-    return SUCCESS;
+    return of->what == PRODUCT ? share_packing(made) : SUCCESS;
 }
 
 /* The work of this form for so many threads, made at its first use. No axis of it is empty. */

@@ -44,6 +44,7 @@ static void call_with_shapes(void) {
     check_products(1100, 300, 200);
     check_products(200, 300, 1000);
     check_layers(300, 129, 515);
+    check_products(1990, 70, 515), check_products(2090, 700, 33); /* blocks of columns: 9, one */
     for (const int *R = SIZES + 1; R < SIZES + LENGTH(SIZES); R++)
         for (const int *H = SIZES + 1; H < SIZES + LENGTH(SIZES); H++)
             check_both_mlps(*R, 5, *H, 7), check_both_mlps(*R, 33, *H, 1);

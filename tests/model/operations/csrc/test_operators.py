@@ -152,10 +152,10 @@ def test_a_refusal_is_an_error_in_mindspore(library: ctypes.CDLL) -> None:
         product(Tensor(ones(3, 4)), Tensor(ones(9, 5))).asnumpy()
 
 
-def in_a_process_of_its_own(code: str) -> str:
+def in_a_process_of_its_own(code: str, *words: str) -> str:
     """What that prints, within a time in which it ends many times over."""
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, *words],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests")))},
         capture_output=True,
         text=True,
@@ -164,6 +164,27 @@ def in_a_process_of_its_own(code: str) -> str:
     )
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
     return done.stdout
+
+
+MULTIPLIES = """
+import hashlib, sys
+import numpy as np
+from bare_kernels import call, open_kernels
+library, rng = open_kernels(threads=int(sys.argv[1])), np.random.default_rng(0)
+for rows, width, columns in [(1990, 70, 515), (2090, 700, 33), (1100, 300, 128)]:
+    left = rng.standard_normal((rows, width), np.float32)
+    right = rng.standard_normal((width, columns), np.float32)
+    out = np.full((rows, columns), np.nan, np.float32)
+    for _ in range(2):
+        assert call(library, "product_float32", left, right, out) == 0
+        print(hashlib.sha256(out).hexdigest(), np.abs(out - left @ right).max() < 1e-3)
+"""
+
+
+def test_products_are_the_same_to_the_bit_for_any_number_of_threads(library: ctypes.CDLL) -> None:
+    """Who packs which columns of the right operand is no matter, nor that some pack none."""
+    one, three, eight = (in_a_process_of_its_own(MULTIPLIES, number) for number in ("1", "3", "8"))
+    assert one == three == eight and "False" not in one
 
 
 FORKS = """
@@ -232,7 +253,7 @@ REFUSES_THREADS = """
 import resource
 from beit_exp.errors import UserError
 from beit_exp.model.operations import native, onednn_kernels
-onednn_kernels.own_cores = lambda: range(200)
+onednn_kernels.num_working = lambda: 200
 held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 _, most = resource.getrlimit(resource.RLIMIT_AS)
 resource.setrlimit(resource.RLIMIT_AS, (held + (300 << 20), most))  # 8 MB of stack for each
