@@ -134,11 +134,14 @@ def check_store(uri: str) -> Finding:
 
 def check_data(folder: Path) -> Finding:
     missing = [split for split in ("train", "val") if not (folder / split).is_dir()]
+    classes = sum(entry.is_dir() for entry in folder.iterdir()) if folder.is_dir() else 0
+    if len(missing) == 2 and classes >= 2:
+        return Finding("data", f"{classes} classes in {folder}; experiment=own_images splits them")
     if missing:
         return Finding(
             "data",
             f"{folder} lacks {' and '.join(missing)}",
-            "dataset.data_url holds train/<class>/* and val/, or say dataset.val_fraction=0.2",
+            "a data set is <class>/*, or train/<class>/* and val/<class>/*",
         )
     counts = [
         sum(entry.is_dir() for entry in (folder / split).iterdir()) for split in ("train", "val")

@@ -96,7 +96,7 @@ WRONG_WORDS = {
     ),
     "missing data of every job": (
         ("-m", "experiment=imagenet_base,imagenet_large", "seed=1,2"),
-        "dataset.data_url = '../data/imagenet': the folder ../data/imagenet/train is missing",
+        "dataset.data_url = '../data/imagenet': the folder ../data/imagenet is missing",
     ),
     "wrong value of a prepared sweep": (
         ("sweep=base_lr", "optimizer.base_lr=0.1,-1"),

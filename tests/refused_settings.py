@@ -81,7 +81,7 @@ WRONG_SETTINGS = {
     ),
     "missing folder": (
         ("experiment=imagenet_base",),
-        "the folder ../data/imagenet/train is missing",
+        "the folder ../data/imagenet is missing",
     ),
     "missing checkpoint": (
         ("task=evaluate", "checkpoint=nowhere"),

@@ -170,7 +170,7 @@ def test_help_names_tasks_groups_and_settings(call: Call) -> None:
         "and that a sweep compares\n" in done.out
     )
     assert "python -m beit_exp.doctor --settings)\n" in done.out
-    assert done.out.count("\n  python launch.py ") == 3
+    assert done.out.count("\n  python launch.py ") == 4
     for path in CONF.glob("*/*.yaml"):
         assert f"\n  {path.stem} " in done.out
     assert max(map(len, done.out.splitlines())) <= 100

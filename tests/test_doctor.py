@@ -75,6 +75,14 @@ def test_a_data_folder_that_cannot_be_right_is_named(
     assert doctor.check_data(tmp_path).fix
 
 
+def test_class_folders_alone_are_a_data_set(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+    found = doctor.check_data(tmp_path)
+    assert found.fix is None and found.seen.startswith(f"2 classes in {tmp_path}")
+    assert doctor.check_data(tmp_path / "none").fix
+
+
 def test_a_full_disk_is_named(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "LEAST_DISK_GB", 1e9)
     assert "choose another hydra.run.dir" in doctor.check_disk(tmp_path / "new" / "runs").fix

@@ -8,6 +8,7 @@ MESSAGES = {  # the longer ones first, where one is the beginning of another
         "用法：{program} [分组=选项] [设置=值] [标志]（中文说明见 README_CN.md）"
     ),
     "# the quickstart, with one setting changed": "# 快速开始，改动一个设置",
+    "# your own images, a folder for each class": "# 自己的图片，每类一个文件夹",
     "# a recipe on your own ImageNet": "# 在自己的 ImageNet 上使用一个配方",
     "# a sweep of two choices and two values": "# 参数扫描：两个选项，两个取值",
     # Settings
@@ -33,7 +34,7 @@ MESSAGES = {  # the longer ones first, where one is the beginning of another
     "dataset.data_url = {place}: the folder {folder} is missing. It must hold {what}To try the "
     "project without it, run the quickstart: {command}": (
         "dataset.data_url = {place}：缺少文件夹 {folder}。须有 train/<类别>/* 与 val/<类别>/*，"
-        "每类一个文件夹，或同名的 tar。没有 val/、或类别文件夹直接放在 data_url 之下时，"
+        "每类一个文件夹，或同名的 tar，或分片。没有 val/、或类别文件夹直接放在 data_url 之下时，"
         "用 dataset.val_fraction=0.2 留出验证集。想先试用，可运行快速开始：{command}"
     ),
     "dataset.data_url = {place}: both {folder} and {archive} are there; remove one": (

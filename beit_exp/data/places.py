@@ -71,8 +71,9 @@ def place_of(cfg: DatasetConfig, root: Path, split: str) -> Path:
             f"both {found[0]} and {found[1]} are there; remove one"
         )
     if not found:
+        missing = root / split if root.is_dir() else root
         raise UserError(
-            f"dataset.data_url = {cfg.data_url!r}: the folder {root / split} is missing. "
+            f"dataset.data_url = {cfg.data_url!r}: the folder {missing} is missing. "
             "It must hold train/<class>/* and val/<class>/* with one folder per class, "
             f"or the same as tars, or as shards. {WAY_OUT[split]}To try the project without it, "
             f"run the quickstart: {launch_command()}"

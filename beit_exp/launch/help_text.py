@@ -18,6 +18,10 @@ from beit_exp.launch.composition import CONF, CONFIG_NAME, HERE, Lookup, groups,
 WIDTH = 100
 EXAMPLES = {
     "the quickstart, with one setting changed": ("optimizer.base_lr=1e-3",),
+    "your own images, a folder for each class": (
+        "experiment=own_images",
+        "dataset.data_url=/data/images",
+    ),
     "a recipe on your own ImageNet": (
         "experiment=imagenet_base",
         "dataset.data_url=/data/imagenet",

@@ -25,6 +25,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 PROVOKED: dict[str, Provoke] = {
     "usage: ": real.shown_help,
     "# the quickstart": real.shown_help,
+    "# your own images": real.shown_help,
     "# a recipe": real.shown_help,
     "# a sweep": real.shown_help,
     "1 setting is wrong:": typed("seed=x"),

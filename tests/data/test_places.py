@@ -46,6 +46,11 @@ def test_a_folder_of_class_folders_is_split_as_it_is(data: Path) -> None:
         check_folders(config(data / "train", "dataset.test_fraction=0.2").dataset)
 
 
+def test_a_folder_that_is_not_there_is_named_itself(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the folder .*/none is missing"):
+        check_folders(config(tmp_path / "none").dataset)
+
+
 def test_a_test_without_class_folders_is_no_test_set(data: Path) -> None:
     (data / "test").mkdir()
     (data / "test" / "1.png").touch()

@@ -85,7 +85,7 @@ def test_a_head_tells_the_classes_where_no_folder_does() -> None:
             (f"model.pretrained={RUN / 'abs_pos' / 'official.pth'}",),
             "does not tell model.num_heads",
         ),
-        (("dataset.data_url=none",), "none/train is missing"),
+        (("dataset.data_url=none",), "the folder none is missing"),
         (("dataset.data_url=s3://bucket/images",), "say them for s3://bucket/images"),
         (("dataset.labels=no.csv",), "dataset.labels = 'no.csv': there is no such file"),
         (("task=x",), "task = 'x': must be one of"),
