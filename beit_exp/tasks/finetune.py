@@ -97,8 +97,10 @@ def draw_first_batch(session: Session) -> None:
 def next_commands(session: Session) -> tuple[str, ...]:
     """What to do with a network that is trained."""
     checkpoint = override("checkpoint", session.run_dir)
-    evaluation = f"evaluate  {launch_command('task=evaluate', checkpoint)}"
-    if session.cfg.dataset.name != "digits":
-        return (evaluation,)
-    recipe = ("experiment=imagenet_base", "dataset.data_url=/path/to/imagenet")
-    return evaluation, f"ImageNet  {launch_command(*recipe)}"
+    following = {
+        "evaluate": ("task=evaluate", checkpoint),
+        "predict": ("task=predict", checkpoint, "images=/path/to/images"),
+    }
+    if session.cfg.dataset.name == "digits":
+        following["train"] = ("experiment=own_images", "dataset.data_url=/path/to/your/images")
+    return tuple(f"{name:8}  {launch_command(*words)}" for name, words in following.items())

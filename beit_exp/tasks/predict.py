@@ -59,7 +59,7 @@ def run(cfg: Config, run_dir: Path, runtime: Runtime, tracker: Tracker) -> dict[
     if len(names) > SHOWN:
         logger.info("... and %d more", len(names) - SHOWN)
     logger.info(
-        "%d images predicted, %.0f images/s, compiling included: %s and logits.npy",
+        "images predicted: %d, %.0f images/s, compiling included: %s and logits.npy",
         len(images),
         len(images) / elapsed_s,
         run_dir / "predictions.csv",

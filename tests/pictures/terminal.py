@@ -77,7 +77,15 @@ def shortened(lines: list[str], place: Path) -> list[str]:
         kept.append(line.replace(str(place), HOME))
     while kept and not kept[-1]:
         kept.pop()
-    return [line for line in kept if len(Text.from_ansi(line).plain) <= COLUMNS]
+    return [part for line in kept for part in as_wide_as_the_terminal(line)]
+
+
+def as_wide_as_the_terminal(line: str) -> list[str]:
+    """The lines that a terminal makes of one."""
+    plain = Text.from_ansi(line).plain
+    if len(plain) <= COLUMNS:
+        return [line]
+    return [plain[begin : begin + COLUMNS] for begin in range(0, len(plain), COLUMNS)]
 
 
 def code_format(palette: Palette) -> str:
