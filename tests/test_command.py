@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,7 @@ class Answer:
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> Call:
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> Iterator[Call]:
     """The command in this process, because a new one takes a second to start."""
     folder = tmp_path / "here"
     folder.mkdir()
@@ -63,7 +64,11 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> Call:
             status = stop.code
         return Answer(status, *capfd.readouterr())
 
-    return answer
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield answer
+    root.setLevel(level)  # Hydra's --info has it tell everything, on a terminal that is gone
+    root.handlers[:] = handlers
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -19,15 +19,12 @@ from beit_exp.config.chinese_words import LAWS, MESSAGES, OTHER_LAW
 from beit_exp.config.rules import RULES
 
 TWO = ("train/a/1.png", "train/b/2.png")
+HELP = ("usage: ", "# the quickstart", "# your own images", "# a recipe", "# a sweep")
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 # The beginning of a message -> what provokes it
 PROVOKED: dict[str, Provoke] = {
-    "usage: ": real.shown_help,
-    "# the quickstart": real.shown_help,
-    "# your own images": real.shown_help,
-    "# a recipe": real.shown_help,
-    "# a sweep": real.shown_help,
+    **dict.fromkeys(HELP, real.shown_help),
     "1 setting is wrong:": typed("seed=x"),
     "{count} settings are wrong:": typed("seed=x", "train.epochs=0"),
     "{key}: there is no such setting. Did": typed("optimizer.lrr=1"),
