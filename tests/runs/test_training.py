@@ -71,5 +71,5 @@ def test_quickstart_learns_the_digits(launch: Command, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert metrics_of(tmp_path / "quick")["val/top1"] >= 96
     assert "mlflow ui --backend-store-uri sqlite:///" in done.stdout
-    assert "launch.py experiment=imagenet_base" in done.stdout
+    assert "launch.py experiment=own_images" in done.stdout
     assert compose()["train"]["epochs"] == metrics_of(tmp_path / "quick")["epoch"]
