@@ -73,7 +73,7 @@ def try_all(commands: list[str], folder: Path) -> None:
 
 def test_commands_of_a_run_and_of_the_tasks_on_it(launch: Command, few_digits: Path) -> None:
     commands = shown_by(launch, *small(few_digits), "hydra.run.dir=runs/one")
-    assert len(commands) == 3
+    assert len(commands) == 4
     for task in ("evaluate", "predict", "explain", "features", "probe", "export"):
         commands += shown_by(launch, f"task={task}", "checkpoint=runs/one")
     refused = shown_by(
