@@ -98,8 +98,7 @@ def images_in(shards: list[Path]) -> list[str]:
     return [
         f"{shard}/{name}"
         for shard, index in zip(shards, _indexes(tuple(map(str, shards))), strict=True)
-        for name in _as_they_lie(index)
-        if is_image(os.path.basename(name))
+        for name in _images_as_they_lie(index)
     ]
 
 
@@ -136,8 +135,8 @@ def _of_folders(shards: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Paths and classes of images in class folders."""
     shard_of: dict[str, str] = {}
     for shard, index in zip(shards, _indexes(shards), strict=True):
-        for name in _as_they_lie(index):
-            if not is_image(os.path.basename(name)) or name.startswith("."):
+        for name in _images_as_they_lie(index):
+            if name.startswith("."):
                 continue
             folder, slash, _ = name.partition("/")
             if not slash:
@@ -157,9 +156,7 @@ def _of_label_files(
     """Paths and classes of images with label files."""
     for shard, index, text_of in zip(shards, _indexes(shards), texts, strict=True):
         image_of: dict[str, str] = {}
-        for name in _as_they_lie(index):
-            if not is_image(os.path.basename(name)):
-                continue
+        for name in _images_as_they_lie(index):
             stem = os.path.splitext(name)[0]
             if stem not in text_of:
                 if _key(name) in text_of:  # another field of it: KEY.mask.png
@@ -237,6 +234,10 @@ def _indexes(shards: tuple[str, ...]) -> list[Index]:
 
 def _as_they_lie(index: Index) -> Iterator[str]:
     return (index.names[number] for number in np.argsort(index.offsets, kind="stable"))
+
+
+def _images_as_they_lie(index: Index) -> Iterator[str]:
+    return (name for name in _as_they_lie(index) if is_image(os.path.basename(name)))
 
 
 def _key(name: str) -> str:
