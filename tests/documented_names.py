@@ -12,7 +12,7 @@ from typing import Any
 
 from document_form import folders_of
 from documented_launches import PLACEHOLDER
-from documented_programs import test_names
+from documented_programs import names_of_tests
 from documents import Page, own_files
 from pydantic import ValidationError
 from settings import ROOT, compose
@@ -187,7 +187,7 @@ def wrong_file(name: str, folder: str) -> Iterator[str]:
     found |= {place for place in places if fnmatch.fnmatch(place, beside)}
     if not found or (re.match(TOP, name) and not any(_is_at(pattern, each) for each in found)):
         yield f"{name}: no such file"
-    elif test and not any(test in test_names(file) for file in found):
+    elif test and not any(test in names_of_tests(file) for file in found):
         yield f"{name}::{test}: no such test"
 
 
@@ -210,5 +210,5 @@ def _sources() -> str:
 @cache
 def _every_test() -> frozenset[str]:
     files = [name for name in own_files() if fnmatch.fnmatch(name, "tests/*test_*.py")]
-    names = {name for file in files for name in test_names(file)}
+    names = {name for file in files for name in names_of_tests(file)}
     return frozenset({*names, *(posixpath.basename(file).removesuffix(".py") for file in files)})

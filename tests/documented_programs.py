@@ -95,7 +95,7 @@ def _pytest(command: Command, places: Places) -> Iterator[str]:
     for marker in re.findall(r"\w+", options.get("-m", "")):
         if marker not in {*markers(), "and", "or", "not"}:
             yield f"{marker}: no such marker"
-    names = [f"{name} {' '.join(test_names(name))}" for name in chosen]
+    names = [f"{name} {' '.join(names_of_tests(name))}" for name in chosen]
     for part in re.findall(r"\w+", options.get("-k", "")):
         if part not in ("and", "or", "not") and not any(part in name for name in names):
             yield f"-k {part}: no such test"
@@ -118,11 +118,11 @@ def pytest_words(command: Command) -> tuple[dict[str, str], list[str]]:
 def _holds(path: str, name: str) -> bool:
     place, _, test = path.partition("::")
     is_in = fnmatch.fnmatch(name, place) or name.startswith(place.rstrip("/") + "/")
-    return is_in and (not test or test.partition("[")[0] in test_names(name))
+    return is_in and (not test or test.partition("[")[0] in names_of_tests(name))
 
 
 @cache
-def test_names(file: str) -> frozenset[str]:
+def names_of_tests(file: str) -> frozenset[str]:
     return frozenset(re.findall(r"^def (test_\w+)\(", (ROOT / file).read_text(), re.MULTILINE))
 
 
